@@ -1,0 +1,204 @@
+"""Every table of the control plane. A resource's primary key is its resource name, `accounts/{a}/{nouns}/{id}`.
+
+Times are Unix seconds (float, UTC). JSON columns hold what clients sent or what a job reports, validated by `schemas` at the edge.
+Completions live in a file of their own (`db/completions.py`), so that bursts of them never block a control-plane write.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from sqlalchemy import JSON, Float, ForeignKey, Integer, LargeBinary, String, Text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class Base(DeclarativeBase):
+    """Declarative base of `tunesmith.db`."""
+
+    type_annotation_map = {dict[str, Any]: JSON, list[Any]: JSON}
+
+
+class Account(Base):
+    """An account; `tunesmith up` makes `accounts/local`."""
+
+    __tablename__ = "accounts"
+
+    name: Mapped[str] = mapped_column(String, primary_key=True)
+    display_name: Mapped[str] = mapped_column(String, default="")
+    created: Mapped[float] = mapped_column(Float, default=time.time)
+
+
+class ApiKey(Base):
+    """A bearer key, stored as HMAC-SHA256 with the pepper; the plaintext is never kept."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(String, primary_key=True)
+    account: Mapped[str] = mapped_column(ForeignKey("accounts.name"), index=True)
+    digest: Mapped[str] = mapped_column(String, unique=True)
+    prefix: Mapped[str] = mapped_column(String)
+    display_name: Mapped[str] = mapped_column(String, default="")
+    scope: Mapped[dict[str, Any]]
+    """{"kind": "account"} | {"kind": "run" | "rollout", "job": resource name}."""
+    created: Mapped[float] = mapped_column(Float, default=time.time)
+    expires: Mapped[float | None] = mapped_column(Float)
+
+
+class Secret(Base):
+    """A named secret of an account; the value is AES-256-GCM with (account, key name) as associated data."""
+
+    __tablename__ = "secrets"
+
+    name: Mapped[str] = mapped_column(String, primary_key=True)
+    account: Mapped[str] = mapped_column(ForeignKey("accounts.name"), index=True)
+    key_name: Mapped[str] = mapped_column(String)
+    ciphertext: Mapped[bytes] = mapped_column(LargeBinary)
+    created: Mapped[float] = mapped_column(Float, default=time.time)
+    updated: Mapped[float] = mapped_column(Float, default=time.time)
+
+
+class Dataset(Base):
+    """Rows, as one JSONL object."""
+
+    __tablename__ = "datasets"
+
+    name: Mapped[str] = mapped_column(String, primary_key=True)
+    account: Mapped[str] = mapped_column(ForeignKey("accounts.name"), index=True)
+    spec: Mapped[dict[str, Any]]
+    """What the client sent (displayName, format, evalProtocol, exampleCount, ...)."""
+    state: Mapped[str] = mapped_column(String, default="UPLOADING")
+    status: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    object_key: Mapped[str | None] = mapped_column(String)
+    example_count: Mapped[int] = mapped_column(Integer, default=0)
+    bytes: Mapped[int] = mapped_column(Integer, default=0)
+    created: Mapped[float] = mapped_column(Float, default=time.time)
+    updated: Mapped[float] = mapped_column(Float, default=time.time)
+
+
+class Evaluator(Base):
+    """An uploaded evaluator project and the state of its newest build."""
+
+    __tablename__ = "evaluators"
+
+    name: Mapped[str] = mapped_column(String, primary_key=True)
+    account: Mapped[str] = mapped_column(ForeignKey("accounts.name"), index=True)
+    spec: Mapped[dict[str, Any]]
+    state: Mapped[str] = mapped_column(String, default="BUILDING")
+    status: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    version: Mapped[int] = mapped_column(Integer, default=1)
+    archive_key: Mapped[str | None] = mapped_column(String)
+    """Object key of the uploaded .tar.gz."""
+    build_dir: Mapped[str | None] = mapped_column(String)
+    """Folder with src/ and venv/ of the ACTIVE version."""
+    build_log: Mapped[str] = mapped_column(Text, default="")
+    created: Mapped[float] = mapped_column(Float, default=time.time)
+    updated: Mapped[float] = mapped_column(Float, default=time.time)
+
+
+class Model(Base):
+    """A model that the gateway serves by name: a promoted adapter. Base models live in the catalogue."""
+
+    __tablename__ = "models"
+
+    name: Mapped[str] = mapped_column(String, primary_key=True)
+    account: Mapped[str] = mapped_column(ForeignKey("accounts.name"), index=True)
+    kind: Mapped[str] = mapped_column(String, default="HF_PEFT_ADDON")
+    base_model: Mapped[str] = mapped_column(String)
+    job: Mapped[str | None] = mapped_column(String, index=True)
+    adapter_path: Mapped[str] = mapped_column(String)
+    """Local folder of the adapter, PEFT format."""
+    sha256: Mapped[str] = mapped_column(String)
+    state: Mapped[str] = mapped_column(String, default="READY")
+    details: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    created: Mapped[float] = mapped_column(Float, default=time.time)
+
+
+class Policy(Base):
+    """A live policy version of a running job. Immutable; calls to a retired one are 410."""
+
+    __tablename__ = "policies"
+
+    name: Mapped[str] = mapped_column(String, primary_key=True)
+    account: Mapped[str] = mapped_column(String, index=True)
+    job: Mapped[str] = mapped_column(String, index=True)
+    version: Mapped[int] = mapped_column(Integer)
+    base_model: Mapped[str] = mapped_column(String)
+    adapter_path: Mapped[str] = mapped_column(String)
+    sha256: Mapped[str] = mapped_column(String)
+    seed: Mapped[int] = mapped_column(Integer, default=0)
+    sampling: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    created: Mapped[float] = mapped_column(Float, default=time.time)
+    retired: Mapped[float | None] = mapped_column(Float)
+
+
+class Job(Base):
+    """Durable work. Its resource name is its id; a worker holds it by a lease and reconciles it with what is on disk."""
+
+    __tablename__ = "jobs"
+
+    name: Mapped[str] = mapped_column(String, primary_key=True)
+    account: Mapped[str] = mapped_column(ForeignKey("accounts.name"), index=True)
+    kind: Mapped[str] = mapped_column(String, index=True)
+    """`evaluator_build`, `rft`, ... : the handler."""
+    spec: Mapped[dict[str, Any]]
+    """What the client asked for, with the defaults filled in."""
+    state: Mapped[str] = mapped_column(String, default="JOB_STATE_PENDING", index=True)
+    status: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    """{"code": gRPC name, "message"}."""
+    progress: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    """The wire's jobProgress, plus what the run directory's status.json says under "run"."""
+    notes: Mapped[list[Any]] = mapped_column(JSON, default=list)
+    """Options that were accepted without effect, with the reason."""
+    lease_owner: Mapped[str | None] = mapped_column(String)
+    lease_expires: Mapped[float | None] = mapped_column(Float, index=True)
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    cancel_requested: Mapped[bool] = mapped_column(default=False)
+    delete_requested: Mapped[bool] = mapped_column(default=False)
+    created: Mapped[float] = mapped_column(Float, default=time.time)
+    started: Mapped[float | None] = mapped_column(Float)
+    completed: Mapped[float | None] = mapped_column(Float)
+
+
+class Rollout(Base):
+    """One scored or failed rollout of a job, ingested from `rollouts.jsonl`; idempotent by (job, kind, step, row, k, attempt)."""
+
+    __tablename__ = "rollouts"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    key: Mapped[str] = mapped_column(String, unique=True)
+    job: Mapped[str] = mapped_column(String, index=True)
+    kind: Mapped[str] = mapped_column(String)
+    step: Mapped[int] = mapped_column(Integer, index=True)
+    epoch: Mapped[int] = mapped_column(Integer)
+    row_index: Mapped[int] = mapped_column(Integer)
+    k: Mapped[int] = mapped_column(Integer)
+    attempt: Mapped[int] = mapped_column(Integer)
+    rollout_id: Mapped[str] = mapped_column(String, index=True)
+    version: Mapped[int] = mapped_column(Integer)
+    score: Mapped[float | None] = mapped_column(Float)
+    is_score_valid: Mapped[bool]
+    reason: Mapped[str] = mapped_column(Text, default="")
+    row: Mapped[dict[str, Any]]
+
+
+class Ingest(Base):
+    """How far each file of a run directory was read, in bytes."""
+
+    __tablename__ = "ingest"
+
+    path: Mapped[str] = mapped_column(String, primary_key=True)
+    offset: Mapped[int] = mapped_column(Integer, default=0)
+
+
+class JobEvent(Base):
+    """One line of `events.jsonl` or `metrics.jsonl`, as the API serves them."""
+
+    __tablename__ = "job_events"
+
+    key: Mapped[str] = mapped_column(String, primary_key=True)
+    """`{job}/{file}/{byte offset}`."""
+    job: Mapped[str] = mapped_column(String, index=True)
+    file: Mapped[str] = mapped_column(String)
+    offset: Mapped[int] = mapped_column(Integer)
+    record: Mapped[dict[str, Any]]

@@ -1,0 +1,110 @@
+"""`run.json`: everything that orchestrator and learner need to know about one RFT job."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class LossMethod(StrEnum):
+    """The policy-gradient losses a job may name."""
+
+    DEFAULT = "DEFAULT"
+    """Two policies, ratio as a stopped weight inside a band. Used when the client names none."""
+    GRPO = "GRPO"
+    DAPO = "DAPO"
+    GSPO_TOKEN = "GSPO_TOKEN"
+
+
+class Strict(BaseModel):
+    """An unknown key is an error: nobody sets an option that is not read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BaseModelRef(Strict):
+    """The base model of the run."""
+
+    name: str
+    """Resource name by which the gateway serves it."""
+    path: Path
+    """Local folder with config.json, safetensors and tokenizer.json."""
+
+
+class SamplingConfig(Strict):
+    """How rollouts are sampled. top_p and top_k stay at full support, so that recorded log-probabilities are exact."""
+
+    temperature: float = 1.0
+    max_tokens: int = 2048
+    """Longest completion, in tokens."""
+    stop: list[str] = []
+
+
+class LearnerConfig(Strict):
+    """What the optimizer does."""
+
+    learning_rate: float = 1e-4
+    lora_rank: int = 8
+    lora_alpha: int = 32
+    warmup_steps: int = 0
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    loss: LossMethod = LossMethod.DEFAULT
+    kl_beta: float | None = None
+    """KL coefficient of GRPO; None = 0.001 there."""
+    warm_start: Path | None = None
+    """PEFT adapter folder to continue from."""
+    max_tokens_per_micro_batch: int = 16384
+    """Packing budget, in tokens of one forward."""
+    threads: int = 1
+    """torch threads of the learner."""
+
+
+class EvaluationConfig(Strict):
+    """Held-out evaluation during training. All parts of it use rows that are never trained on."""
+
+    dataset: Path | None = None
+    """Adapted rows, JSONL. None = no evaluation (unless carved out of the training rows by the handler)."""
+    every_steps: int = 10
+    max_rows: int = 100
+    temperature: float = 1.0
+
+
+class RunConfig(Strict):
+    """One RFT run. Read by `python -m tunesmith.orchestrator DIR` and `python -m tunesmith.training DIR`."""
+
+    job: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")
+    """Short id of the job; policy versions are `accounts/{account}/models/{job}-v{k}`."""
+    account: str = "local"
+    seed: int = 0
+    base_model: BaseModelRef
+    dataset: Path
+    """Training rows, adapted to EvaluationRow, JSONL."""
+    gateway_url: str
+    host_socket: Path
+    """Unix socket of the evaluator host."""
+    evaluator_version: str = ""
+    epochs: int = 1
+    chunk_size: int | None = None
+    """Rows of one chunk = one batch = one optimizer step; None = the whole epoch in one."""
+    n: int = 8
+    """Rollouts per row (group size)."""
+    max_context_length: int | None = None
+    max_concurrent_rollouts: int = 96
+    max_staleness: int = 0
+    shuffle: bool = True
+    """Draw the rows of each epoch in a new order, from the seed."""
+    sampling: SamplingConfig = SamplingConfig()
+    learner: LearnerConfig = LearnerConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @classmethod
+    def read(cls, run_dir: Path) -> RunConfig:
+        """Read and check `run.json` of a run directory; pydantic's ValidationError names each wrong field."""
+        return cls.model_validate_json((run_dir / "run.json").read_text())
+
+    def policy_name(self, version: int) -> str:
+        """Resource name of a policy version."""
+        return f"accounts/{self.account}/models/{self.job}-v{version}"

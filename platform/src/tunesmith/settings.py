@@ -1,0 +1,72 @@
+"""Where the platform keeps things and where it listens. Defaults < `config.json` in the data folder < environment < flags.
+
+Nothing is read on import; `Settings.load` is called once per process, at its edge.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from tunesmith.errors import InvalidArgument
+
+DEFAULT_ACCOUNT = "local"
+
+
+class Settings(BaseModel):
+    """Typed configuration of one platform (all its processes)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data_dir: Path = Path("~/.tunesmith/data")
+    """Everything the platform owns lies under this folder. TUNESMITH_DATA_DIR."""
+    host: str = "127.0.0.1"
+    """Address that the web process listens on. TUNESMITH_HOST."""
+    port: int = 7777
+    """Port of control plane and gateway. TUNESMITH_PORT."""
+    torch_threads: int = max(1, (os.cpu_count() or 2) - 1)
+    """Threads of each heavy process (engine, learner): cores - 1, at least 1. TUNESMITH_TORCH_THREADS."""
+    lease_seconds: float = 30.0
+    """A job whose worker has not renewed its lease for this long goes back to the queue. TUNESMITH_LEASE_SECONDS."""
+    build_timeout_seconds: float = 600.0
+    """Longest build of an evaluator. TUNESMITH_BUILD_TIMEOUT_SECONDS."""
+    max_upload_bytes: int = 150 * 1024 * 1024
+    """Largest dataset or evaluator archive accepted, in bytes. TUNESMITH_MAX_UPLOAD_BYTES."""
+    sandbox: str = "auto"
+    """`auto`: bubblewrap where it works, else say so and go on; `strict`: refuse without it; `off`. TUNESMITH_SANDBOX."""
+
+    @classmethod
+    def load(cls, **flags: object) -> Settings:
+        """Merge defaults, `config.json`, `TUNESMITH_*` and the flags that are not None.
+
+        Raises InvalidArgument when a value does not fit its type or a key of the file is unknown.
+        """
+        environment = {
+            name: os.environ[f"TUNESMITH_{name.upper()}"]
+            for name in cls.model_fields
+            if os.environ.get(f"TUNESMITH_{name.upper()}")
+        }
+        given = {name: value for name, value in flags.items() if value is not None}
+        data_dir = (
+            Path(str(given.get("data_dir") or environment.get("data_dir") or cls().data_dir)).expanduser().resolve()
+        )
+        file = data_dir / "config.json"
+        try:
+            from_file = json.loads(file.read_text()) if file.exists() else {}
+            return cls.model_validate({**from_file, **environment, **given, "data_dir": data_dir})
+        except ValueError as error:
+            raise InvalidArgument(f"The configuration ({file}, TUNESMITH_* or flags) is not valid: {error}") from error
+
+    @property
+    def base_url(self) -> str:
+        """The address under which this platform's clients reach it."""
+        return f"http://{self.host}:{self.port}"
+
+    def path(self, *parts: str) -> Path:
+        """A path under the data folder; its parent is made."""
+        target = self.data_dir.joinpath(*parts)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return target
