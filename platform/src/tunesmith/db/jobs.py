@@ -1,0 +1,181 @@
+"""Durable jobs: enqueue, claim by lease, report, finish. Nothing here commits; the caller's transaction is the edge.
+
+A job is claimable when it is PENDING and nobody holds it, when it is not final and its lease has run out, or when its deletion
+was asked for and nobody holds it. Claiming is one statement (`UPDATE ... RETURNING`), so two workers never get the same job.
+Functions that a worker calls take its `owner` id and return False when the lease is no longer that worker's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, case, delete, false, func, or_, select, true, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from tunesmith.db.tables import Job
+from tunesmith.errors import NotFound
+
+PENDING = "JOB_STATE_PENDING"
+RUNNING = "JOB_STATE_RUNNING"
+CANCELLING = "JOB_STATE_CANCELLING"
+CANCELLED = "JOB_STATE_CANCELLED"
+COMPLETED = "JOB_STATE_COMPLETED"
+FAILED = "JOB_STATE_FAILED"
+EARLY_STOPPED = "JOB_STATE_EARLY_STOPPED"
+DELETING = "JOB_STATE_DELETING"
+FINAL_STATES = frozenset({COMPLETED, FAILED, CANCELLED, EARLY_STOPPED, "JOB_STATE_EXPIRED"})
+
+
+def enqueue(
+    session: Session,
+    name: str,
+    account: str,
+    kind: str,
+    spec: dict[str, Any],
+    notes: list[Any] | None = None,
+    state: str = PENDING,
+) -> Job:
+    """Add a job, or return the one that has this name already (idempotent; the first spec stays).
+
+    `account` is the account's resource name. A state other than PENDING is not claimed until it is set to PENDING.
+    """
+    existing = session.get(Job, name)
+    if existing is not None:
+        return existing
+    job = Job(name=name, account=account, kind=kind, spec=spec, notes=notes or [], state=state)
+    try:
+        with session.begin_nested():
+            session.add(job)
+    except IntegrityError:
+        winner = session.get(Job, name)
+        if winner is None:
+            raise
+        return winner
+    return job
+
+
+def get(session: Session, name: str) -> Job:
+    """The job of that name. Raises NotFound."""
+    job = session.get(Job, name)
+    if job is None:
+        raise NotFound(f"There is no job {name}.")
+    return job
+
+
+def list_jobs(session: Session, account: str, kind: str) -> list[Job]:
+    """All jobs of one kind of an account that are not being deleted, newest first."""
+    query = select(Job).where(Job.account == account, Job.kind == kind, Job.delete_requested == false())
+    return list(session.scalars(query.order_by(Job.created.desc(), Job.name)))
+
+
+def claim(session: Session, owner: str, kinds: Sequence[str], lease_seconds: float) -> Job | None:
+    """Take the oldest claimable job of these kinds for `owner`, or None. One atomic statement; `attempts` counts claims."""
+    now = time.time()
+    oldest = (
+        select(Job.name)
+        .where(Job.kind.in_(kinds), _claimable(now))
+        .order_by(Job.created, Job.name)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+        .scalar_subquery()
+    )
+    statement = (
+        update(Job)
+        .where(Job.name == oldest, _claimable(now))
+        .values(
+            lease_owner=owner,
+            lease_expires=now + lease_seconds,
+            attempts=Job.attempts + 1,
+            started=func.coalesce(Job.started, now),
+            state=case((Job.state == PENDING, RUNNING), else_=Job.state),
+        )
+        .returning(Job)
+        .execution_options(synchronize_session=False, populate_existing=True)
+    )
+    return session.scalars(statement).one_or_none()
+
+
+def renew(session: Session, name: str, owner: str, lease_seconds: float) -> Job | None:
+    """Prolong the lease; the fresh row (with its cancel and delete requests), or None when the lease is not `owner`'s any more."""
+    statement = (
+        update(Job)
+        .where(Job.name == name, Job.lease_owner == owner)
+        .values(lease_expires=time.time() + lease_seconds)
+        .returning(Job)
+        .execution_options(synchronize_session=False, populate_existing=True)
+    )
+    return session.scalars(statement).one_or_none()
+
+
+def release(session: Session, name: str, owner: str, *, delay: float = 0.0, counted: bool = False) -> bool:
+    """Give the job back: claimable again after `delay` seconds. Unless `counted`, this attempt is not counted."""
+    values: dict[str, Any] = {"lease_owner": None, "lease_expires": time.time() + delay}
+    if not counted:
+        values["attempts"] = Job.attempts - 1
+    return _change(session, Job.lease_owner == owner, name, values)
+
+
+def set_progress(
+    session: Session, name: str, progress: dict[str, Any], *, state: str | None = None, owner: str | None = None
+) -> bool:
+    """Replace the job's progress and, when given, its (non-final) state. A CANCELLING or DELETING job keeps its state."""
+    values: dict[str, Any] = {"progress": progress}
+    if state is not None:
+        values["state"] = case((Job.state.in_([CANCELLING, DELETING]), Job.state), else_=state)
+    return _change(session, _held_by(owner), name, values)
+
+
+def finish(session: Session, name: str, state: str, status: dict[str, Any], *, owner: str | None = None) -> bool:
+    """Give the job a final state and status `{"code", "message"}` and drop its lease. With `owner`, only under that lease."""
+    if state not in FINAL_STATES:
+        raise ValueError(f"{state} is not a final state")
+    values = {"state": state, "status": status, "completed": time.time(), "lease_owner": None, "lease_expires": None}
+    return _change(session, and_(_held_by(owner), Job.state.not_in(FINAL_STATES)), name, values)
+
+
+def request_cancel(session: Session, name: str) -> Job:
+    """Ask for a job's cancellation. One that no worker ever held is CANCELLED at once; a final one is left as it is.
+
+    Raises NotFound.
+    """
+    now = time.time()
+    waiting = and_(Job.state.not_in(FINAL_STATES), Job.started.is_(None), Job.lease_owner.is_(None))
+    status = {"code": "CANCELLED", "message": "Cancelled before it started."}
+    at_once = {"cancel_requested": True, "state": CANCELLED, "status": status, "completed": now}
+    if not _change(session, waiting, name, at_once):
+        _change(session, Job.state.not_in(FINAL_STATES), name, {"cancel_requested": True, "state": CANCELLING})
+    return get(session, name)
+
+
+def request_delete(session: Session, name: str) -> Job:
+    """Ask for a job's deletion: it is cancelled if need be, then a worker removes its files and its row. Raises NotFound."""
+    running = Job.state.not_in(FINAL_STATES)
+    values = {"delete_requested": True, "cancel_requested": case((running, True), else_=Job.cancel_requested)}
+    _change(session, true(), name, {**values, "state": case((running, DELETING), else_=Job.state)})
+    return get(session, name)
+
+
+def remove(session: Session, name: str, owner: str) -> bool:
+    """Delete the row of a job whose files are gone. Only the worker that holds it may."""
+    statement = delete(Job).where(Job.name == name, Job.lease_owner == owner, Job.delete_requested == true())
+    return bool(session.execute(statement.returning(Job.name)).all())
+
+
+def _claimable(now: float) -> ColumnElement[bool]:
+    unheld = or_(Job.lease_expires.is_(None), Job.lease_expires <= now)
+    waiting = and_(Job.state == PENDING, unheld)
+    abandoned = and_(Job.state.not_in(FINAL_STATES), Job.lease_expires <= now)
+    return or_(waiting, abandoned, and_(Job.delete_requested == true(), unheld))
+
+
+def _held_by(owner: str | None) -> ColumnElement[bool]:
+    return true() if owner is None else Job.lease_owner == owner
+
+
+def _change(session: Session, condition: ColumnElement[bool], name: str, values: dict[str, Any]) -> bool:
+    statement = update(Job).where(Job.name == name, condition).values(**values).returning(Job)
+    options = {"synchronize_session": False, "populate_existing": True}
+    return session.scalars(statement.execution_options(**options)).one_or_none() is not None
