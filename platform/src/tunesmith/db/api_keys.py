@@ -1,0 +1,74 @@
+"""Bearer keys: made once, shown once, kept as HMAC-SHA256 under the pepper.
+
+A key reads `ts_{id}_{secret}`: the row is found by its id and the whole key compared in constant time,
+so that neither the database nor the time of an answer tells anything about a key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+import time
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from tunesmith.db.tables import ApiKey
+
+_SHAPE = re.compile(r"ts_([0-9a-f]{12})_[0-9a-f]{48}")
+
+
+def new_key(
+    session: Session,
+    account: str,
+    scope: dict[str, Any],
+    display_name: str,
+    expires: float | None,
+    pepper: bytes,
+) -> tuple[ApiKey, str]:
+    """Make a key of `account` (resource name) and return its row and the plaintext, which is not kept anywhere.
+
+    `scope` is `{"kind": "account"}` or `{"kind": "run" | "rollout", "job": resource name}`; `expires` is Unix seconds or None.
+    """
+    identity = secrets.token_hex(6)
+    plaintext = f"ts_{identity}_{secrets.token_hex(24)}"
+    row = ApiKey(
+        id=identity,
+        account=account,
+        digest=_digest(plaintext, pepper),
+        prefix=plaintext[:8],
+        display_name=display_name,
+        scope=scope,
+        created=time.time(),
+        expires=expires,
+    )
+    session.add(row)
+    session.flush()
+    return row, plaintext
+
+
+def find_key(session: Session, plaintext: str, pepper: bytes) -> ApiKey | None:
+    """The row of a presented key; None when it is unknown, malformed or expired."""
+    shape = _SHAPE.fullmatch(plaintext)
+    row = session.get(ApiKey, shape.group(1)) if shape else None
+    if row is None or not hmac.compare_digest(row.digest, _digest(plaintext, pepper)):
+        return None
+    if row.expires is not None and row.expires <= time.time():
+        return None
+    return row
+
+
+def revoke_key(session: Session, identity: str) -> bool:
+    """Delete a key by its id; False when there was none."""
+    row = session.get(ApiKey, identity)
+    if row is None:
+        return False
+    session.delete(row)
+    session.flush()
+    return True
+
+
+def _digest(plaintext: str, pepper: bytes) -> str:
+    return hmac.new(pepper, plaintext.encode(), hashlib.sha256).hexdigest()

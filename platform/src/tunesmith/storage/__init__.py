@@ -1,0 +1,1 @@
+"""Bytes: objects in the data folder, signed upload and download URLs, and the keys of the platform itself."""
