@@ -69,7 +69,7 @@ class EvaluationConfig(Strict):
     """Adapted rows, JSONL. None = no evaluation (unless carved out of the training rows by the handler)."""
     every_steps: int = 10
     max_rows: int = 100
-    temperature: float = 1.0
+    """At most this many rows, from the start of the file. Sampling is the job's: `RunConfig.sampling`."""
 
 
 class RunConfig(Strict):

@@ -1,0 +1,74 @@
+"""Client of the evaluator host: one unix socket, one JSON object a line, both ways (`docs/reference/seams.md`)."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from tunesmith.errors import FailedPrecondition, Unavailable
+
+LINE_LIMIT = 64 * 1024 * 1024
+"""Longest line taken from the host, in bytes: a row with a long conversation."""
+
+
+class EvaluatorHost:
+    """A connection to the host. It is opened for each request, so that a restarted host is simply the next connection."""
+
+    def __init__(self, socket: Path) -> None:
+        self.socket = socket
+        self._ids = itertools.count()
+
+    async def describe(self) -> dict[str, Any]:
+        """What the evaluator is. Raises Unavailable when nobody listens, FailedPrecondition with the host's own words."""
+        async for answer in self._ask({"type": "describe"}):
+            return answer
+        raise Unavailable(f"The evaluator host at {self.socket} closed the connection without an answer.")
+
+    async def run(
+        self,
+        attempts: list[dict[str, Any]],
+        *,
+        invocation_id: str,
+        completion_params: dict[str, Any],
+        max_concurrent_rollouts: int,
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Ask for rollouts and yield one `rollout` event for each as it ends.
+
+        Raises Unavailable when the host goes away before all are done: the caller asks again for the missing ones.
+        """
+        request = {
+            "type": "run",
+            "request_id": f"{invocation_id}-{next(self._ids)}",
+            "invocation_id": invocation_id,
+            "completion_params": completion_params,
+            "attempts": attempts,
+            "max_concurrent_rollouts": max_concurrent_rollouts,
+        }
+        async for answer in self._ask(request):
+            if answer["type"] == "done":
+                return
+            if answer["type"] == "rollout":
+                yield answer
+        raise Unavailable(f"The evaluator host at {self.socket} went away in the middle of {invocation_id}.")
+
+    async def _ask(self, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        try:
+            reader, writer = await asyncio.open_unix_connection(str(self.socket), limit=LINE_LIMIT)
+        except OSError as error:
+            raise Unavailable(f"No evaluator host answers at {self.socket}: {error}.") from error
+        try:
+            writer.write(json.dumps(request).encode() + b"\n")
+            await writer.drain()
+            while line := await reader.readline():
+                answer = json.loads(line)
+                if answer["type"] == "error":
+                    raise FailedPrecondition(f"The evaluator host refused: {answer['message']}")
+                yield answer
+        except OSError as error:
+            raise Unavailable(f"The connection to the evaluator host at {self.socket} broke: {error}.") from error
+        finally:
+            writer.close()

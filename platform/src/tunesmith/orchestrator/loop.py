@@ -1,0 +1,241 @@
+"""One RFT run, top to bottom: publish, evaluate, roll out, group, seal, and wait for the next policy version.
+
+Staleness: batch k is sampled from version k - max_staleness or newer. At 0 the loop waits for version k before chunk k; above 0
+rollouts overlap with training, with no other change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from tunesmith.errors import FailedPrecondition, InvalidArgument
+from tunesmith.orchestrator.evaluation import best_version, interval
+from tunesmith.orchestrator.gateway import Gateway
+from tunesmith.orchestrator.groups import ScoredRollout, commonest_reasons, group, seal
+from tunesmith.orchestrator.host import EvaluatorHost
+from tunesmith.orchestrator.publish import publish
+from tunesmith.orchestrator.record import Record, RunState
+from tunesmith.orchestrator.rolling import Roller, RolloutPlan, mean_score
+from tunesmith.orchestrator.schedule import Chunk, chunks
+from tunesmith.runs.config import RunConfig
+from tunesmith.runs.files import adapter_path, batch_path, write_atomic
+
+POLL_SECONDS = 0.02
+"""How often the run directory is looked at while waiting for an adapter."""
+
+
+class Run:
+    """The state of one run: its configuration, its clients, and its record on disk."""
+
+    def __init__(self, run_dir: Path, config: RunConfig, gateway: Gateway) -> None:
+        self.run_dir = run_dir
+        self.config = config
+        self.gateway = gateway
+        self.record = Record(run_dir)
+        self.roller = Roller(EvaluatorHost(config.host_socket), gateway, self.record, config.max_concurrent_rollouts)
+        self.rows = read_rows(config.dataset)
+        self.held_out = read_rows(config.evaluation.dataset) if config.evaluation.dataset else []
+        self.chunks = chunks(
+            len(self.rows),
+            epochs=config.epochs,
+            chunk_size=config.chunk_size,
+            shuffle=config.shuffle,
+            seed=config.seed,
+        )
+        self.live: list[int] = []
+        """Versions that the gateway serves, oldest first."""
+
+    async def train(self) -> RunState:
+        """Run to the end. Raises TunesmithError with the cause of a failure; the caller writes it to status.json."""
+        self.record.update(total_steps=len(self.chunks), message="")
+        await self.reach(0)
+        step, informative = 0, False
+        for chunk in self.chunks:
+            event = self.record.finished_chunks.get(chunk.index)
+            if event is None:
+                newest = await self.reach(max(0, step - self.config.max_staleness))
+                event = await self.roll_out(chunk, step, newest)
+            step += event["sealed"]
+            informative = informative or bool(event["sealed"])
+            if chunk.last_of_epoch:
+                if not informative:
+                    return await self.finish(step, RunState.EARLY_STOPPED)
+                informative = False
+        return await self.finish(step, RunState.COMPLETED)
+
+    async def roll_out(self, chunk: Chunk, step: int, newest: int) -> dict[str, Any]:
+        """One chunk: rollouts, scores, groups, and a sealed batch if anything can be learned from it.
+
+        A chunk that an earlier process began goes on with the version it began with, so that its rollouts are reused.
+        """
+        config, started = self.config, time.monotonic()
+        invocation = f"{config.job}-epoch-{chunk.epoch}-chunk-{chunk.index}"
+        begun = self.record.recorded(invocation)
+        version = begun[-1]["version"] if begun else newest
+        await self.serve(version)
+        plan = RolloutPlan(
+            kind="train",
+            invocation_id=invocation,
+            prefix=f"{config.job}-c{chunk.index}",
+            rows={index: self.rows[index] for index in chunk.rows},
+            n=config.n,
+            version=version,
+            model=config.policy_name(version),
+            completion_params=self.completion_params(),
+            labels={"chunk": chunk.index, "step": step, "epoch": chunk.epoch},
+        )
+        rollouts = await self.roller.roll(plan)
+        invalid = [rollout for rollout in rollouts if not rollout.is_score_valid]
+        if len(invalid) * 2 > len(rollouts):
+            raise FailedPrecondition(
+                f"{len(invalid)} of {len(rollouts)} rollouts of chunk {chunk.index} have no valid score: "
+                f"{commonest_reasons(rollouts)}. Run the evaluator with `ep local-test` on these rows."
+            )
+        grouped = group(rollouts)
+        if any(rollout.sequences for members in grouped.kept for rollout in members):
+            seal(
+                grouped,
+                step=step,
+                epoch=chunk.epoch,
+                temperature=config.sampling.temperature,
+                learning_rate=config.learner.learning_rate,
+                evaluator=config.evaluator_version,
+            ).write(batch_path(self.run_dir, step))
+            sealed = 1
+        else:
+            sealed = 0
+        mean = mean_score(rollouts)
+        event = self.record.event(
+            "chunk",
+            chunk=chunk.index,
+            step=step,
+            epoch=chunk.epoch,
+            version=version,
+            sealed=sealed,
+            mean_score=mean,
+            rollouts=len(rollouts),
+            invalid=len(invalid),
+            kept_groups=len(grouped.kept),
+            constant_groups=grouped.constant,
+            dropped_groups=grouped.dropped,
+            completion_tokens=_completion_tokens(rollouts),
+            seconds=round(time.monotonic() - started, 3),
+        )
+        self.record.update(
+            epoch=chunk.epoch,
+            step=step + sealed,
+            mean_score=mean,
+            percent=min(99, 100 * (chunk.index + 1) // len(self.chunks)),
+        )
+        return event
+
+    async def reach(self, version: int) -> int:
+        """Wait for policy version `version` or newer, publish all that is there, evaluate on the way; returns the newest."""
+        started = time.time()
+        while not adapter_path(self.run_dir, version).exists():
+            if time.time() - started > 10 and not self.record.status.message:
+                self.record.update(message=f"waiting for policy version {version} from the learner since {started:.0f}")
+            await asyncio.sleep(POLL_SECONDS)
+        if self.record.status.message:
+            self.record.update(message="")
+        while adapter_path(self.run_dir, version + 1).exists():
+            version += 1
+        await self.serve(version)
+        if version % self.config.evaluation.every_steps == 0:
+            await self.evaluate(version)
+        return version
+
+    async def serve(self, version: int) -> None:
+        """Have the gateway serve a version, proven by hash and canary; the oldest beyond the staleness bound is retired."""
+        if version in self.live:
+            return
+        baseline = self.record.published.get(0, {}).get("canary", 0.0)
+        difference = await publish(self.config, self.run_dir, version, self.gateway, baseline)
+        if version not in self.record.published:
+            self.record.event("version", version=version, canary=difference)
+        self.live = sorted([*self.live, version])
+        self.record.update(version=self.live[-1], optimizer_steps=self.live[-1])
+        while len(self.live) > self.config.max_staleness + 1:
+            await self.gateway.retire(self.config.policy_name(self.live.pop(0)))
+
+    async def evaluate(self, version: int) -> None:
+        """Score version `version` on at most `evaluation.max_rows` held-out rows, once."""
+        config = self.config.evaluation
+        if not self.held_out or version in self.record.evaluations:
+            return
+        rows = dict(enumerate(self.held_out[: config.max_rows]))
+        plan = RolloutPlan(
+            kind="evaluation",
+            invocation_id=f"{self.config.job}-evaluation-{version}",
+            prefix=f"{self.config.job}-e{version}",
+            rows=rows,
+            n=1,
+            version=version,
+            model=self.config.policy_name(version),
+            completion_params=self.completion_params(),
+            labels={"chunk": None, "step": version, "epoch": self.record.status.epoch},
+        )
+        rollouts = await self.roller.roll(plan)
+        scores = [rollout.score for rollout in rollouts if rollout.is_score_valid and rollout.score is not None]
+        if not scores:
+            raise FailedPrecondition(
+                f"No held-out rollout of version {version} has a valid score: {commonest_reasons(rollouts)}."
+            )
+        low, high = interval(scores)
+        self.record.event(
+            "evaluation",
+            step=version,
+            version=version,
+            score=sum(scores) / len(scores),
+            low=low,
+            high=high,
+            n=len(scores),
+            invalid=len(rollouts) - len(scores),
+        )
+        best = best_version({v: event["score"] for v, event in self.record.evaluations.items()})
+        if best is not None:
+            self.record.update(best_version=best, best_score=self.record.evaluations[best]["score"])
+
+    async def finish(self, step: int, state: RunState) -> RunState:
+        """Tell the learner that no batch follows, wait for the last version, evaluate it, and choose what is promoted."""
+        write_atomic(self.run_dir / "batches" / "END", str(step))
+        last = await self.reach(step)
+        if step:
+            await self.evaluate(last)
+        best = self.record.status.best_version or (last or None)
+        for version in self.live:
+            await self.gateway.retire(self.config.policy_name(version))
+        message = "" if state is RunState.COMPLETED else "a full epoch had no group whose scores differ"
+        self.record.update(state=state, message=message, percent=100, best_version=best, step=step)
+        return state
+
+    def completion_params(self) -> dict[str, Any]:
+        """What the evaluator's processor is told to sample with; the gateway enforces the same on the live policy."""
+        sampling = self.config.sampling
+        params: dict[str, Any] = {"temperature": sampling.temperature, "max_tokens": sampling.max_tokens}
+        return {**params, "stop": sampling.stop} if sampling.stop else params
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Adapted rows of a JSONL file. Raises InvalidArgument with the line number of a broken one, or when there is none."""
+    rows = []
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            raise InvalidArgument(f"{path}: invalid JSON on line {number}: {error}") from error
+    if not rows:
+        raise InvalidArgument(f"{path} holds no rows.")
+    return rows
+
+
+def _completion_tokens(rollouts: list[ScoredRollout]) -> float | None:
+    """Mean sampled tokens of a rollout, over those with tokens."""
+    counts = [sum(sum(s.sampled) for s in rollout.sequences) for rollout in rollouts if rollout.sequences]
+    return round(sum(counts) / len(counts), 2) if counts else None

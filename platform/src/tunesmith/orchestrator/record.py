@@ -1,0 +1,96 @@
+"""What the orchestrator writes, and how it finds its place again: `rollouts.jsonl`, `events.jsonl`, `status.json`.
+
+A restart reads them back: chunks that have their event are done, scored rollouts of the chunk in progress are reused.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from tunesmith.runs.files import JsonLines, read_json_lines, write_atomic
+
+
+class RunState(StrEnum):
+    """Where a run stands; all but RUNNING are final."""
+
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    """Every chunk was rolled out and trained."""
+    EARLY_STOPPED = "EARLY_STOPPED"
+    """A full epoch without any difference of scores inside a group: there is nothing to learn from."""
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+class RunStatus(BaseModel):
+    """`status.json`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    state: RunState = RunState.RUNNING
+    message: str = ""
+    """The cause of a failure, or what is being waited for."""
+    epoch: int = 0
+    step: int = 0
+    """Optimizer steps whose batch is sealed."""
+    total_steps: int = 0
+    percent: int = 0
+    mean_score: float | None = None
+    """Mean valid score of the newest chunk."""
+    optimizer_steps: int = 0
+    """Steps whose policy version was published."""
+    version: int = 0
+    best_version: int | None = None
+    best_score: float | None = None
+    updated: float = 0.0
+
+
+class Record:
+    """The orchestrator's files. One writer: this process, under `orchestrator.lock`."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._status_path = run_dir / "status.json"
+        self._rollouts = JsonLines(run_dir / "rollouts.jsonl")
+        self._events = JsonLines(run_dir / "events.jsonl")
+        self.status = RunStatus()
+        self.events: list[dict[str, Any]] = [record for _, record in read_json_lines(self._events.path)]
+        self.finished_chunks = {event["chunk"]: event for event in self.events if event["kind"] == "chunk"}
+        self.evaluations = {event["version"]: event for event in self.events if event["kind"] == "evaluation"}
+        self.published = {event["version"]: event for event in self.events if event["kind"] == "version"}
+        self._recorded: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for _, record in read_json_lines(self._rollouts.path):
+            if self._is_open(record):
+                self._recorded[record["invocation_id"]].append(record)
+
+    def recorded(self, invocation_id: str) -> list[dict[str, Any]]:
+        """Rollouts of an unfinished chunk or evaluation that an earlier process of this run already has."""
+        return self._recorded[invocation_id]
+
+    def rollout(self, record: dict[str, Any]) -> None:
+        """Append one finished rollout."""
+        self._rollouts.append(record)
+
+    def event(self, kind: str, **fields: Any) -> dict[str, Any]:
+        """Append one event and keep it for the next decision."""
+        event = {"kind": kind, **fields, "time": round(time.time(), 3)}
+        self._events.append(event)
+        self.events.append(event)
+        index = {"chunk": self.finished_chunks, "evaluation": self.evaluations, "version": self.published}[kind]
+        index[fields["chunk"] if kind == "chunk" else fields["version"]] = event
+        return event
+
+    def update(self, **fields: Any) -> None:
+        """Change the status and write it."""
+        self.status = self.status.model_copy(update={**fields, "updated": round(time.time(), 3)})
+        write_atomic(self._status_path, self.status.model_dump_json())
+
+    def _is_open(self, record: dict[str, Any]) -> bool:
+        if record["kind"] == "train":
+            return record["chunk"] not in self.finished_chunks
+        return record["version"] not in self.evaluations

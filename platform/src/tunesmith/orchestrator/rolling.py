@@ -1,0 +1,155 @@
+"""Rolling out rows: ask the host, read back what the gateway recorded, append each finished rollout to the record.
+
+Only missing attempts are asked for: those an earlier process recorded are reused, and those that the platform itself made fail
+(a host or gateway that went away) are rolled again under a new attempt number, which is a new rollout id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tunesmith.errors import Unavailable
+from tunesmith.orchestrator.gateway import Gateway
+from tunesmith.orchestrator.groups import ScoredRollout
+from tunesmith.orchestrator.host import EvaluatorHost
+from tunesmith.orchestrator.record import Record
+from tunesmith.orchestrator.samples import merge
+
+UNAVAILABLE = 14
+"""Status code of a rollout whose model endpoint could not be reached (google.rpc.Code)."""
+MOST_ATTEMPTS = 4
+"""A rollout that the platform made fail this often counts as failed."""
+HOST_PATIENCE_SECONDS = 60.0
+"""How long a host that went away is waited for."""
+
+
+@dataclass(frozen=True)
+class RolloutPlan:
+    """What to roll out: each row `n` times with one policy version."""
+
+    kind: Literal["train", "evaluation"]
+    invocation_id: str
+    prefix: str
+    """Start of every rollout id of the plan; row, k and attempt follow."""
+    rows: dict[int, dict[str, Any]]
+    n: int
+    version: int
+    model: str
+    completion_params: dict[str, Any]
+    labels: dict[str, Any]
+    """Fields that every record of the plan carries (chunk, step, epoch)."""
+
+    def rollout_id(self, row_index: int, k: int, attempt: int) -> str:
+        """Derived, never random: the sampling noise of a rollout depends on it."""
+        return f"{self.prefix}-r{row_index}-k{k}-a{attempt}"
+
+
+class Roller:
+    """Carries out rollout plans."""
+
+    def __init__(self, host: EvaluatorHost, gateway: Gateway, record: Record, max_concurrent: int) -> None:
+        self._host = host
+        self._gateway = gateway
+        self._record = record
+        self._max_concurrent = max_concurrent
+
+    async def roll(self, plan: RolloutPlan) -> list[ScoredRollout]:
+        """Roll out a plan to its end and return one scored rollout per (row, k), with token sequences for training plans."""
+        done: dict[tuple[int, int], ScoredRollout] = {}
+        attempts = {(row, k): 0 for row in plan.rows for k in range(plan.n)}
+        for record in self._record.recorded(plan.invocation_id):
+            key = (record["row_index"], record["k"])
+            if record["version"] == plan.version and not record["platform_failure"]:
+                done[key] = await self._with_sequences(plan, record)
+            attempts[key] = max(attempts[key], record["attempt"] + 1)
+        waiting_since: float | None = None
+        loop = asyncio.get_running_loop()
+        while missing := [key for key in attempts if key not in done]:
+            try:
+                async for scored in self._ask(plan, [(*key, attempts[key]) for key in missing]):
+                    waiting_since = None
+                    key = (scored.row_index, scored.k)
+                    attempts[key] = scored.attempt + 1
+                    if not scored.platform_failure or attempts[key] >= MOST_ATTEMPTS:
+                        done[key] = scored
+            except Unavailable:
+                waiting_since = waiting_since or loop.time()
+                if loop.time() - waiting_since > HOST_PATIENCE_SECONDS:
+                    raise
+                await asyncio.sleep(0.5)
+                for key in missing:
+                    if key not in done:
+                        attempts[key] += 1
+        return [done[key] for key in sorted(done)]
+
+    async def _ask(self, plan: RolloutPlan, missing: list[tuple[int, int, int]]):
+        requests = [
+            {
+                "row_index": row,
+                "k": k,
+                "attempt": attempt,
+                "rollout_id": plan.rollout_id(row, k, attempt),
+                "row": plan.rows[row],
+            }
+            for row, k, attempt in missing
+        ]
+        async for event in self._host.run(
+            requests,
+            invocation_id=plan.invocation_id,
+            completion_params={**plan.completion_params, "model": plan.model},
+            max_concurrent_rollouts=self._max_concurrent,
+        ):
+            record = _record_of(plan, event)
+            self._record.rollout(record)
+            yield await self._with_sequences(plan, record)
+
+    async def _with_sequences(self, plan: RolloutPlan, record: dict[str, Any]) -> ScoredRollout:
+        trainable = plan.kind == "train" and record["is_score_valid"]
+        completions = await self._gateway.completions(record["rollout_id"]) if trainable else []
+        return ScoredRollout(
+            row_index=record["row_index"],
+            k=record["k"],
+            attempt=record["attempt"],
+            rollout_id=record["rollout_id"],
+            version=record["version"],
+            score=record["score"],
+            is_score_valid=record["is_score_valid"],
+            reason=record["reason"],
+            platform_failure=record["platform_failure"],
+            sequences=merge(completions, plan.model),
+        )
+
+
+def _record_of(plan: RolloutPlan, event: dict[str, Any]) -> dict[str, Any]:
+    score, valid, reason = event["score"], event["is_score_valid"], event["reason"]
+    if valid and not (isinstance(score, int | float) and 0.0 <= score <= 1.0):
+        valid, reason = False, f"score {score!r} is not a number in 0..1"
+    return {
+        "kind": plan.kind,
+        "invocation_id": plan.invocation_id,
+        **plan.labels,
+        "row_index": event["row_index"],
+        "k": event["k"],
+        "attempt": event["attempt"],
+        "rollout_id": event["rollout_id"],
+        "version": plan.version,
+        "score": score if valid else None,
+        "is_score_valid": valid,
+        "reason": reason or "",
+        "platform_failure": not valid and _status_code(event["row"]) == UNAVAILABLE,
+        "row": event["row"],
+    }
+
+
+def _status_code(row: dict[str, Any]) -> int | None:
+    status = row.get("rollout_status")
+    return status.get("code") if isinstance(status, dict) else None
+
+
+def mean_score(rollouts: Iterable[ScoredRollout]) -> float | None:
+    """Mean of the valid scores; None when there is none."""
+    scores = [rollout.score for rollout in rollouts if rollout.is_score_valid and rollout.score is not None]
+    return sum(scores) / len(scores) if scores else None
