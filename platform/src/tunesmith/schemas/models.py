@@ -1,0 +1,31 @@
+"""Models on the wire: adapters that jobs produced, and the base models of the catalogue."""
+
+from __future__ import annotations
+
+from tunesmith.schemas.wire import Status, Time, Wire
+
+
+class PeftDetails(Wire):
+    """What an adapter sits on."""
+
+    base_model: str
+    r: int
+    target_modules: list[str]
+
+
+class Model(Wire):
+    """A model as the API shows it."""
+
+    name: str
+    display_name: str = ""
+    kind: str
+    state: str
+    status: Status = Status()
+    base_model: str | None = None
+    peft_details: PeftDetails | None = None
+    fine_tuning_job: str | None = None
+    context_length: int | None = None
+    tunable: bool | None = None
+    rl_tunable: bool | None = None
+    sha256: str | None = None
+    create_time: Time | None = None

@@ -1,0 +1,145 @@
+"""RFT jobs on the wire. The input knows every field that published clients can send, so that each can be refused by its name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from tunesmith.schemas.wire import JobInput, Status, Time, Wire
+
+
+class TrainingConfig(JobInput):
+    """`trainingConfig`."""
+
+    base_model: str | None = None
+    warm_start_from: str | None = None
+    output_model: str | None = None
+    epochs: float | None = None
+    learning_rate: float | None = None
+    learning_rate_warmup_steps: int | None = None
+    lora_rank: int | None = None
+    max_context_length: int | None = None
+    optimizer_weight_decay: float | None = None
+    batch_size: int | None = None
+    batch_size_samples: int | None = None
+    gradient_accumulation_steps: int | None = None
+    sampler_checkpoint_save_interval_steps: int | None = None
+    jinja_template: str | None = None
+    region: str | None = None
+
+
+class InferenceParameters(JobInput):
+    """`inferenceParameters`: how rollouts are sampled."""
+
+    max_output_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    response_candidates_count: int | None = None
+    extra_body: str | None = None
+    """JSON text; `stop` is the one field that takes effect."""
+
+
+class LossConfig(JobInput):
+    """`lossConfig`."""
+
+    method: str | None = None
+    kl_beta: float | None = None
+    dpo: dict[str, Any] | None = None
+
+
+class WandbConfig(JobInput):
+    """`wandbConfig`; published clients always send `enabled: false`."""
+
+    enabled: bool | None = None
+    api_key: str | None = None
+    project: str | None = None
+    entity: str | None = None
+    run_id: str | None = None
+    url: str | None = None
+
+
+class RftJobInput(JobInput):
+    """Body of a create."""
+
+    dataset: str
+    evaluator: str
+    display_name: str | None = Field(default=None, max_length=128)
+    evaluation_dataset: str | None = None
+    eval_auto_carveout: bool | None = None
+    chunk_size: int | None = None
+    max_concurrent_rollouts: int | None = None
+    max_concurrent_evaluations: int | None = None
+    max_inference_replica_count: int | None = None
+    node_count: int | None = None
+    reservation_target: str | None = None
+    mcp_server: str | None = None
+    aws_s3_config: dict[str, Any] | None = Field(default=None, alias="awsS3Config")
+    azure_blob_storage_config: dict[str, Any] | None = None
+    training_config: TrainingConfig = TrainingConfig()
+    inference_parameters: InferenceParameters = InferenceParameters()
+    loss_config: LossConfig = LossConfig()
+    wandb_config: WandbConfig = WandbConfig()
+
+
+class JobProgress(Wire):
+    """`jobProgress`: whole numbers."""
+
+    percent: int = 0
+    epoch: int = 0
+    total_input_requests: int | None = None
+    total_processed_requests: int | None = None
+    successfully_processed_requests: int | None = None
+    failed_requests: int | None = None
+    output_rows: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_input_token_count: int | None = None
+
+
+class RftJob(Wire):
+    """An RFT job as the API shows it: the values in force, defaults included."""
+
+    name: str
+    display_name: str | None = None
+    state: str
+    status: Status
+    create_time: Time
+    completed_time: Time | None = None
+    created_by: str = ""
+    dataset: str
+    evaluator: str
+    evaluation_dataset: str | None = None
+    eval_auto_carveout: bool = False
+    chunk_size: int | None = None
+    max_concurrent_rollouts: int
+    training_config: dict[str, Any]
+    inference_parameters: dict[str, Any]
+    loss_config: dict[str, Any]
+    wandb_config: dict[str, Any]
+    job_progress: JobProgress
+    output_metrics: str | None = None
+    """JSON text: the run's latest figures."""
+    run: dict[str, Any] | None = None
+    """The same, as an object: step, total_steps, mean_score, best_version, ..."""
+    notes: list[Any] = []
+    """Options that were accepted without effect, each with its reason."""
+
+
+class RolloutRecord(Wire):
+    """One scored or failed rollout of a job."""
+
+    id: str
+    kind: str
+    step: int
+    epoch: int
+    row_index: int
+    k: int
+    attempt: int
+    rollout_id: str
+    version: int
+    score: float | None = None
+    is_score_valid: bool
+    reason: str
+    row: dict[str, Any]
