@@ -54,6 +54,8 @@ async def _run(run_dir: Path, config: RunConfig) -> RunState:
         except TunesmithError as error:
             run.record.update(state=RunState.FAILED, message=error.message)
             raise
+        finally:
+            run.record.close()
 
 
 def _run_key(run_dir: Path) -> str:

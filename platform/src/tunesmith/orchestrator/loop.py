@@ -76,7 +76,8 @@ class Run:
         invocation = f"{config.job}-epoch-{chunk.epoch}-chunk-{chunk.index}"
         begun = self.record.recorded(invocation)
         version = begun[-1]["version"] if begun else newest
-        await self.serve(version)
+        if not batch_path(self.run_dir, step).exists():  # sealed: every rollout is recorded, nothing is asked of the policy
+            await self.serve(version)
         plan = RolloutPlan(
             kind="train",
             invocation_id=invocation,

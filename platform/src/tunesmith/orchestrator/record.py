@@ -68,6 +68,11 @@ class Record:
             if self._is_open(record):
                 self._recorded[record["invocation_id"]].append(record)
 
+    def close(self) -> None:
+        """Close the files."""
+        self._rollouts.close()
+        self._events.close()
+
     def recorded(self, invocation_id: str) -> list[dict[str, Any]]:
         """Rollouts of an unfinished chunk or evaluation that an earlier process of this run already has."""
         return self._recorded[invocation_id]

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,6 @@ class Batch:
             Sample(
                 flat["token_ids"][a:b].tolist(), flat["sampled"][a:b].tolist(), flat["logprobs"][a:b].tolist(), rollout
             )
-            for a, b, rollout in zip(bounds, bounds[1:], flat["rollout"].tolist(), strict=True)
+            for (a, b), rollout in zip(pairwise(bounds), flat["rollout"].tolist(), strict=True)
         ]
         return cls(header, samples)

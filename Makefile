@@ -1,0 +1,49 @@
+# Tunesmith. `make` prints this help; `make demo` and `make test` set up whatever is missing first.
+PY := .venv/bin/python
+export OMP_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo check test test-loop test-clients bench tiny-model learning-curves wheels clean
+
+help: ## Print this help
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/.ready ## Virtual environment, packages, and what the system lacks
+
+.venv/.ready: constraints.txt requirements-dev.txt sdk/pyproject.toml platform/pyproject.toml scripts/setup.sh
+	@bash scripts/setup.sh
+	@touch $@
+
+demo: setup ## The whole story in about four minutes: eval, RFT, before and after
+	@$(PY) scripts/demo.py
+
+check: setup ## The gates, in seconds: lint, format, types, import contracts
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/lint-imports
+	@.venv/bin/pyright
+
+test: check ## The gates, then the tests
+	@$(PY) -m pytest -m "not learning and not clients" --durations=10
+
+test-clients: setup ## The published clients, unmodified, in an environment of their own
+	@bash scripts/published_clients.sh
+	@$(PY) -m pytest -m clients tests/clients
+
+learning-curves: setup ## RFT on the example for three seeds, with controls; prints the table and writes benchmarks/results/
+	@$(PY) benchmarks/learning_curves.py
+
+bench: setup ## Engine and learner beside their peers, as ratios
+	@$(PY) benchmarks/bench_engine.py
+	@$(PY) benchmarks/bench_learner.py
+
+tiny-model: setup ## Pre-train the bundled model again from its seed (about 20 minutes)
+	@$(PY) -m scripts.tiny_model.pretrain --seed 0 --out .tools/tiny-model
+
+wheels: setup ## Build both wheels into dist/
+	@$(PY) scripts/build_sdk_wheels.py
+	@$(PY) -m build --wheel --outdir dist sdk
+	@$(PY) -m build --wheel --outdir dist platform
+
+clean: ## Remove what the demo and the builds left
+	rm -rf .demo dist .tools
