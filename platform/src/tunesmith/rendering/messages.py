@@ -1,0 +1,90 @@
+"""From the messages that clients send to the messages that chat templates are written for.
+
+Null keys are dropped, text parts are joined, tool arguments become objects, `developer` is `system`. Images are refused:
+no model of the catalogue reads them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from tunesmith.errors import InvalidArgument
+
+
+def normalize_messages(messages: Sequence[Any]) -> list[dict[str, Any]]:
+    """Messages as templates expect them; every one has a `role` and a string `content`.
+
+    Raises InvalidArgument naming the message when one is not understood.
+    """
+    if not messages:
+        raise InvalidArgument("messages is empty; send at least one message.")
+    return [_normalize(message, index) for index, message in enumerate(messages)]
+
+
+def _normalize(message: Any, index: int) -> dict[str, Any]:
+    if not isinstance(message, dict):
+        raise InvalidArgument(f"messages[{index}] is not an object.")
+    kept = {key: value for key, value in message.items() if value is not None}
+    role = kept.get("role")
+    if not isinstance(role, str) or not role:
+        raise InvalidArgument(f"messages[{index}] has no role; use system, user, assistant or tool.")
+    kept["role"] = "system" if role == "developer" else role
+    kept["content"] = _text(kept.get("content", ""), index)
+    if "tool_calls" in kept:
+        kept["tool_calls"] = [_tool_call(call, index) for call in kept["tool_calls"]]
+        if not kept["tool_calls"]:
+            del kept["tool_calls"]
+    return kept
+
+
+def _text(content: Any, index: int) -> str:
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        raise InvalidArgument(f"messages[{index}].content is neither text nor a list of parts.")
+    texts = []
+    for part in content:
+        if isinstance(part, str):
+            texts.append(part)
+        elif isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str):
+            texts.append(part["text"])
+        else:
+            kind = part.get("type") if isinstance(part, dict) else type(part).__name__
+            raise InvalidArgument(
+                f"messages[{index}] has a part of type {kind!r}; this model reads text only. Send parts of type 'text'."
+            )
+    return "".join(texts)
+
+
+def _tool_call(call: Any, index: int) -> dict[str, Any]:
+    if not isinstance(call, dict) or not isinstance(call.get("function"), dict):
+        raise InvalidArgument(f"messages[{index}].tool_calls holds something that is not a function call.")
+    function = {key: value for key, value in call["function"].items() if value is not None}
+    if not isinstance(function.get("name"), str):
+        raise InvalidArgument(f"messages[{index}].tool_calls holds a call without a function name.")
+    function["arguments"] = parse_arguments(function.get("arguments", {}))
+    return {**{key: value for key, value in call.items() if value is not None}, "function": function}
+
+
+def parse_arguments(arguments: Any) -> Any:
+    """Tool arguments as an object where they are JSON of one; else as they came."""
+    if isinstance(arguments, str):
+        try:
+            return json.loads(arguments or "{}")
+        except ValueError:
+            return arguments
+    return arguments
+
+
+def same_assistant_message(recorded: dict[str, Any], incoming: dict[str, Any]) -> bool:
+    """Whether a client sent back what it was given: text exact, tool calls equal in name and as JSON; call ids do not count."""
+    if incoming.get("role") != "assistant" or (recorded.get("content") or "") != (incoming.get("content") or ""):
+        return False
+    return _calls(recorded) == _calls(incoming)
+
+
+def _calls(message: dict[str, Any]) -> list[tuple[str, Any]]:
+    functions = [call["function"] for call in message.get("tool_calls") or []]
+    return [(function["name"], parse_arguments(function.get("arguments", {}))) for function in functions]

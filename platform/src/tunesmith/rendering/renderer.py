@@ -1,0 +1,194 @@
+"""`Renderer`: the tokenizer and chat template of one model folder.
+
+Conversations of several turns keep the ids that were sampled: `continue_turn` puts a recorded turn and what was said since
+behind each other without tokenizing the model's own words a second time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from tunesmith.errors import InvalidArgument
+from tunesmith.rendering.messages import normalize_messages
+from tunesmith.rendering.parsing import parse_text, visible_prefix
+from tunesmith.rendering.templates import ChatTemplate
+from tunesmith.rendering.vocabulary import Vocabulary
+
+_SENTINEL = "\ue000recorded turn\ue000"
+"""Stands in for a recorded assistant turn while the text around it is rendered; private-use characters, seen in no chat."""
+
+
+@dataclass(frozen=True)
+class Renderer:
+    """Messages to ids and back. Make it with `Renderer.load`."""
+
+    name: str
+    """The model, in error messages."""
+    tokenizer: Tokenizer
+    template: ChatTemplate | None
+    vocabulary: Vocabulary
+    context_length: int
+    """Longest sequence the model can hold, in tokens, prompt and completion together."""
+    vocab_size: int
+    """Rows of the embedding; ids of the tokenizer may be fewer."""
+    eos_ids: tuple[int, ...]
+    """Ids that end a turn."""
+
+    @classmethod
+    def load(cls, folder: Path, name: str | None = None) -> Renderer:
+        """Read tokenizer.json, config.json, generation_config.json and the chat template of a model folder.
+
+        Raises InvalidArgument when a file is missing or cannot be read.
+        """
+        name = name or str(folder)
+        config = _read_json(folder / "config.json", name)
+        generation = _read_json(folder / "generation_config.json", name, optional=True)
+        settings = _read_json(folder / "tokenizer_config.json", name, optional=True)
+        text_config = {**config, **(config.get("text_config") or {})}
+        try:
+            tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        except Exception as error:
+            raise InvalidArgument(f"{folder / 'tokenizer.json'} of {name} cannot be read: {error}") from error
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        try:
+            context_length, vocab_size = int(text_config["max_position_embeddings"]), int(text_config["vocab_size"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise InvalidArgument(f"config.json of {name} gives no max_position_embeddings or vocab_size.") from error
+        source = _template_source(folder, settings)
+        return cls(
+            name=name,
+            tokenizer=tokenizer,
+            template=ChatTemplate(source, _special_tokens(settings), name) if source else None,
+            vocabulary=Vocabulary(tokenizer),
+            context_length=context_length,
+            vocab_size=vocab_size,
+            eos_ids=_eos_ids(generation, text_config),
+        )
+
+    def render(
+        self,
+        messages: Sequence[Any],
+        tools: list[dict[str, Any]] | None = None,
+        add_generation_prompt: bool = True,
+        **variables: Any,
+    ) -> list[int]:
+        """The prompt's token ids. `variables` reach the template (`enable_thinking`, ...).
+
+        Raises InvalidArgument when a message is not understood or the template refuses them.
+        """
+        return self.encode(self.render_text(messages, tools, add_generation_prompt, **variables))
+
+    def render_text(
+        self,
+        messages: Sequence[Any],
+        tools: list[dict[str, Any]] | None = None,
+        add_generation_prompt: bool = True,
+        **variables: Any,
+    ) -> str:
+        """The prompt as text, before tokenizing."""
+        if self.template is None:
+            raise InvalidArgument(
+                f"{self.name} has no chat template (tokenizer_config.json or chat_template.jinja), so it cannot chat."
+            )
+        return self.template.render(normalize_messages(messages), tools, add_generation_prompt, **variables)
+
+    def continue_turn(
+        self,
+        messages: Sequence[Any],
+        turn: int,
+        prompt_ids: Sequence[int],
+        sampled_ids: Sequence[int],
+        tools: list[dict[str, Any]] | None = None,
+        **variables: Any,
+    ) -> list[int] | None:
+        """Ids of `messages` whose item number `turn` is an assistant message that was sampled as `sampled_ids` after `prompt_ids`.
+
+        None when the template shows the past differently from how it was sampled (it drops old reasoning, say): then the
+        conversation forks and is rendered anew.
+        """
+        conversation: list[Any] = [*messages]
+        conversation[turn] = {"role": "assistant", "content": _SENTINEL}
+        try:
+            before = self.render_text(conversation[:turn], tools, True, **variables)
+            whole = self.render_text(conversation, tools, True, **variables)
+        except InvalidArgument:  # the template wants to see the turn itself, its tool calls say
+            return None
+        head, sentinel, tail = whole.partition(_SENTINEL)
+        if not sentinel or head != before:
+            return None
+        if (
+            sampled_ids and sampled_ids[-1] in self.eos_ids
+        ):  # the model ended its turn itself: the template must not again
+            end = self.vocabulary.token_bytes(sampled_ids[-1]).decode()
+            if not tail.startswith(end):
+                return None
+            tail = tail[len(end) :]
+        return [*prompt_ids, *sampled_ids, *self.encode(tail)]
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of text; special tokens spelled in it become their ids, none are added."""
+        return self.tokenizer.encode(text, add_special_tokens=False).ids
+
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool = False) -> str:
+        """Text of token ids."""
+        return self.tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens)
+
+    def token_bytes(self, id: int) -> bytes:
+        """The bytes of one token; a token may be part of a character."""
+        return self.vocabulary.token_bytes(id)
+
+    def parse(self, text: str, tools: bool = True) -> dict[str, Any]:
+        """The assistant message of a completion's text; tool calls are read when `tools` were offered."""
+        return parse_text(text, tools)
+
+    def visible_prefix(self, text: str, tools: bool) -> str:
+        """How much of an unfinished completion's text may be streamed already."""
+        return visible_prefix(text, tools)
+
+
+def _read_json(path: Path, name: str, optional: bool = False) -> dict[str, Any]:
+    if optional and not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InvalidArgument(f"{path} of {name} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise InvalidArgument(f"{path} of {name} is not a JSON object.")
+    return content
+
+
+def _template_source(folder: Path, settings: dict[str, Any]) -> str | None:
+    file = folder / "chat_template.jinja"
+    if file.exists():
+        return file.read_text()
+    source = settings.get("chat_template")
+    if isinstance(source, list):  # several named templates: the one called "default"
+        source = next((item.get("template") for item in source if item.get("name") == "default"), None)
+    return source if isinstance(source, str) else None
+
+
+def _special_tokens(settings: dict[str, Any]) -> dict[str, str]:
+    tokens = {}
+    for key in ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"):
+        value = settings.get(key)
+        if isinstance(value, dict):
+            value = value.get("content")
+        if isinstance(value, str):
+            tokens[key] = value
+    return tokens
+
+
+def _eos_ids(generation: dict[str, Any], config: dict[str, Any]) -> tuple[int, ...]:
+    for source in (generation, config):
+        value = source.get("eos_token_id")
+        if value is not None:
+            return tuple(value) if isinstance(value, list) else (int(value),)
+    return ()

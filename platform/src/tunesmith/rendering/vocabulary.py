@@ -1,0 +1,43 @@
+"""The bytes that each token id stands for, for the two families of vocabularies in use: byte-level BPE and SentencePiece."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import lru_cache
+
+from tokenizers import Tokenizer
+
+_HEX_BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+
+
+class Vocabulary:
+    """Reads single tokens. One id may be a part of a character, which only bytes can show."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._added = {id for id, _ in tokenizer.get_added_tokens_decoder().items()}
+        decoder = json.loads(tokenizer.to_str()).get("decoder")
+        self._byte_level = "ByteLevel" in json.dumps(decoder)
+
+    def token_bytes(self, id: int) -> bytes:
+        """The bytes of one token; empty for an id that the tokenizer does not know (padding of the embedding)."""
+        token = self._tokenizer.id_to_token(id)
+        if token is None:
+            return b""
+        if id in self._added:
+            return token.encode()
+        if self._byte_level:
+            table = _byte_of_character()
+            return b"".join(bytes([table[c]]) if c in table else c.encode() for c in token)
+        if match := _HEX_BYTE.fullmatch(token):
+            return bytes([int(match.group(1), 16)])
+        return token.replace("\u2581", " ").encode()
+
+
+@lru_cache(maxsize=1)
+def _byte_of_character() -> dict[str, int]:
+    """The byte-level alphabet: printable Latin-1 stands for itself, the other 68 bytes for U+0100 onwards."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(0x100 + n): byte for n, byte in enumerate(others)}
