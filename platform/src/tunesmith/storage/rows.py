@@ -1,0 +1,99 @@
+"""Checks the rows of a dataset as they stream by: one JSON object a line, each with `messages`. Errors name the line.
+
+Blank lines and a leading byte order mark are dropped; everything else is kept byte for byte.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO, NoReturn
+
+from tunesmith.errors import InvalidArgument
+
+MAX_ROW_BYTES = 16 * 1024 * 1024
+_BOM = b"\xef\xbb\xbf"
+_PREFIX = "Dataset validation failed: "
+
+
+@dataclass(frozen=True)
+class CheckedRows:
+    """What a whole file turned out to be."""
+
+    rows: int
+    bytes: int
+    sha256: str
+
+
+def check_rows(source: Iterator[bytes], target: IO[bytes]) -> CheckedRows:
+    """Read lines (as `read_lines` gives them), check each, write it to `target`.
+
+    Raises InvalidArgument with the number of the first wrong line (from 1); `target` is then worth nothing.
+    """
+    digest = hashlib.sha256()
+    rows = size = 0
+    for number, raw in enumerate(source, start=1):
+        line = (raw.removeprefix(_BOM) if number == 1 else raw).strip()
+        if not line:
+            continue
+        _check_row(line, number)
+        record = line + b"\n"
+        target.write(record)
+        digest.update(record)
+        rows, size = rows + 1, size + len(record)
+    if rows == 0:
+        raise InvalidArgument(_PREFIX + "the file is empty. Give one JSON object with 'messages' a line.")
+    return CheckedRows(rows, size, digest.hexdigest())
+
+
+def read_lines(file: IO[bytes]) -> Iterator[bytes]:
+    """The lines of a file, none read further than its limit. Raises InvalidArgument."""
+    number = 0
+    while line := file.readline(MAX_ROW_BYTES + 1):
+        number += 1
+        if len(line) > MAX_ROW_BYTES:
+            raise InvalidArgument(f"{_PREFIX}line {number} is longer than {MAX_ROW_BYTES} bytes.")
+        yield line
+
+
+def _check_row(line: bytes, number: int) -> None:
+    try:
+        row = json.loads(line.decode(), parse_constant=_refuse_constant)
+        json.dumps(row, ensure_ascii=False).encode()  # finds lone surrogates, which no one downstream can encode
+    except UnicodeError:
+        raise InvalidArgument(f"{_PREFIX}invalid JSON on line {number} (not UTF-8)") from None
+    except RecursionError:
+        raise InvalidArgument(f"{_PREFIX}invalid JSON on line {number} (nested too deeply)") from None
+    except ValueError as error:
+        raise InvalidArgument(f"{_PREFIX}invalid JSON on line {number} ({_reason(error)})") from None
+    if not isinstance(row, dict):
+        raise InvalidArgument(f"{_PREFIX}line {number} is not a JSON object but {type(row).__name__}")
+    if "messages" not in row:
+        raise InvalidArgument(f"{_PREFIX}Missing required field 'messages' on line {number}")
+    messages = row["messages"]
+    if not isinstance(messages, list) or not messages:
+        raise InvalidArgument(f"{_PREFIX}'messages' on line {number} must be a list with at least one message")
+    for index, message in enumerate(messages):
+        _check_message(message, index, number)
+
+
+def _check_message(message: object, index: int, number: int) -> None:
+    where = f"message {index} on line {number}"
+    if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+        raise InvalidArgument(f"{_PREFIX}{where} has no 'role'")
+    content = message.get("content")
+    if content is not None and not isinstance(content, str | list):
+        raise InvalidArgument(f"{_PREFIX}'content' of {where} must be text or a list of parts")
+    if content is None and message["role"] in ("system", "user"):
+        raise InvalidArgument(f"{_PREFIX}{where} has no 'content'")
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _reason(error: ValueError) -> str:
+    """The parser's words without its position, which counts within the line."""
+    return error.msg if isinstance(error, json.JSONDecodeError) else str(error)
