@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+from contextlib import closing
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -15,7 +16,7 @@ from pydantic import ValidationError
 from tunesmith.errors import TunesmithError
 from tunesmith.orchestrator.gateway import Gateway
 from tunesmith.orchestrator.loop import Run
-from tunesmith.orchestrator.record import RunState
+from tunesmith.orchestrator.record import Record, RunState
 from tunesmith.runs.config import RunConfig
 from tunesmith.runs.files import lock
 
@@ -42,20 +43,18 @@ def main() -> int:
 
 
 async def _run(run_dir: Path, config: RunConfig) -> RunState:
-    async with Gateway(config.gateway_url, _run_key(run_dir)) as gateway:
-        run = Run(run_dir, config, gateway)
-        task = asyncio.create_task(run.train())
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    with closing(Record(run_dir)) as record:
         try:
-            return await task
+            async with Gateway(config.gateway_url, _run_key(run_dir)) as gateway:
+                task = asyncio.create_task(Run(run_dir, config, gateway, record).train())
+                asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+                return await task
         except asyncio.CancelledError:
             # Stopped from outside: the run stays RUNNING on disk, and the next start goes on from there.
             return RunState.RUNNING
         except TunesmithError as error:
-            run.record.update(state=RunState.FAILED, message=error.message)
+            record.update(state=RunState.FAILED, message=error.message)
             raise
-        finally:
-            run.record.close()
 
 
 def _run_key(run_dir: Path) -> str:

@@ -31,11 +31,11 @@ POLL_SECONDS = 0.02
 class Run:
     """The state of one run: its configuration, its clients, and its record on disk."""
 
-    def __init__(self, run_dir: Path, config: RunConfig, gateway: Gateway) -> None:
+    def __init__(self, run_dir: Path, config: RunConfig, gateway: Gateway, record: Record) -> None:
         self.run_dir = run_dir
         self.config = config
         self.gateway = gateway
-        self.record = Record(run_dir)
+        self.record = record
         self.roller = Roller(EvaluatorHost(config.host_socket), gateway, self.record, config.max_concurrent_rollouts)
         self.rows = read_rows(config.dataset)
         self.held_out = read_rows(config.evaluation.dataset) if config.evaluation.dataset else []
@@ -76,7 +76,9 @@ class Run:
         invocation = f"{config.job}-epoch-{chunk.epoch}-chunk-{chunk.index}"
         begun = self.record.recorded(invocation)
         version = begun[-1]["version"] if begun else newest
-        if not batch_path(self.run_dir, step).exists():  # sealed: every rollout is recorded, nothing is asked of the policy
+        if not batch_path(
+            self.run_dir, step
+        ).exists():  # sealed: every rollout is recorded, nothing is asked of the policy
             await self.serve(version)
         plan = RolloutPlan(
             kind="train",

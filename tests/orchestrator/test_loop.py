@@ -1,0 +1,156 @@
+"""The orchestrator as a real process against its seams: a whole run, restarts, failures, early stop."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from tests.orchestrator.world import World, default_score
+
+
+async def test_a_run_seals_one_batch_a_chunk_and_publishes_each_version(tmp_path):
+    async with World(tmp_path) as world:
+        world.configure(epochs=2)
+        code, status, said = await world.run()
+        assert code == 0, said
+        assert status["state"] == "COMPLETED"
+        batches = world.batches()
+        assert [batch.header.step for batch in batches] == list(range(len(batches)))
+        assert status["optimizer_steps"] == status["step"] == len(batches) == 6
+        assert status["best_version"] == 6, "without held-out rows the last version is promoted"
+        for step, batch in enumerate(batches):
+            assert {rollout.version for rollout in batch.header.rollouts} == {step}, "staleness 0"
+            groups = Counter(rollout.group for rollout in batch.header.rollouts)
+            for group in groups:
+                assert len({r.score for r in batch.header.rollouts if r.group == group}) > 1
+        assert len(world.asked) == len(set(world.asked)) == 2 * 6 * 4
+        assert sorted(world.retired) == sorted(f"accounts/local/models/job-v{k}" for k in range(7))
+
+
+async def test_held_out_rows_select_the_best_version(tmp_path):
+    def score(rollout_id: str):
+        if not rollout_id.startswith("job-e"):
+            return default_score(rollout_id)
+        version = int(rollout_id.split("-")[1][1:])
+        return {"score": 1.0 if version == 2 else 0.0, "is_score_valid": True, "reason": "", "code": 100}
+
+    async with World(tmp_path, score=score) as world:
+        world.configure()
+        world.configure(rows=8, evaluation={"dataset": str(tmp_path / "rows.jsonl"), "every_steps": 2, "max_rows": 5})
+        code, status, said = await world.run()
+        assert code == 0, said
+        assert (status["best_version"], status["best_score"]) == (2, 1.0)
+        evaluations = [event for event in world.lines("events.jsonl") if event["kind"] == "evaluation"]
+        assert [event["version"] for event in evaluations] == [0, 2, 4]
+        assert {event["n"] for event in evaluations} == {5}
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_killed_at_random_instants_it_loses_and_doubles_nothing(tmp_path, seed):
+    async with World(tmp_path / "plain") as world:
+        world.configure(epochs=2)
+        await world.run()
+        expected = world.batches()
+    async with World(tmp_path / "killed", delay=0.01) as world:
+        world.configure(epochs=2)
+        landed = await world.run_with_kills(seed, kills=6)
+        assert landed, "no kill landed: the run is too short for this test"
+        assert world.status()["state"] == "COMPLETED"
+        without_attempts = [
+            [r.rollout_id.rsplit("-a", 1)[0] for r in batch.header.rollouts] for batch in world.batches()
+        ]
+        assert without_attempts == [
+            [r.rollout_id.rsplit("-a", 1)[0] for r in batch.header.rollouts] for batch in expected
+        ]
+        assert [batch.samples for batch in world.batches()] == [batch.samples for batch in expected]
+        recorded = [line["rollout_id"] for line in world.lines("rollouts.jsonl")]
+        assert len(recorded) == len(set(recorded)) == 2 * 6 * 4, "committed rollouts are reused, not rolled again"
+
+
+async def test_a_constant_score_stops_after_the_first_epoch(tmp_path):
+    async with World(
+        tmp_path, score=lambda _: {"score": 1.0, "is_score_valid": True, "reason": "", "code": 100}
+    ) as world:
+        world.configure(epochs=3)
+        code, status, said = await world.run()
+        assert code == 0, said
+        assert (status["state"], status["step"], status["best_version"]) == ("EARLY_STOPPED", 0, None)
+        assert world.batches() == []
+        assert {event["epoch"] for event in world.lines("events.jsonl") if event["kind"] == "chunk"} == {0}
+
+
+async def test_more_than_half_invalid_fails_with_the_commonest_reason(tmp_path):
+    async with World(
+        tmp_path, score=lambda _: {"score": None, "is_score_valid": False, "reason": "KeyError: answer", "code": 100}
+    ) as world:
+        world.configure()
+        code, status, said = await world.run()
+        assert code == 1
+        assert status["state"] == "FAILED"
+        assert "8 of 8 rollouts" in status["message"]
+        assert "KeyError: answer (8x)" in status["message"]
+        assert "KeyError" in said
+
+
+@pytest.mark.parametrize("score", [1.5, -0.1, float("nan"), "1"])
+async def test_a_score_outside_its_range_is_invalid_and_never_zero(tmp_path, score):
+    def sometimes(rollout_id: str):
+        verdict = default_score(rollout_id)
+        return {**verdict, "score": score} if "-k0-" in rollout_id else verdict
+
+    async with World(tmp_path, score=sometimes) as world:
+        world.configure()
+        code, _, said = await world.run()
+        assert code == 0, said
+        bad = [line for line in world.lines("rollouts.jsonl") if line["k"] == 0]
+        assert {(line["score"], line["is_score_valid"]) for line in bad} == {(None, False)}
+        assert all("-k0-" not in r.rollout_id for batch in world.batches() for r in batch.header.rollouts)
+
+
+async def test_rollouts_that_the_platform_made_fail_are_rolled_again(tmp_path):
+    failed: set[str] = set()
+
+    def flaky(rollout_id: str):
+        if rollout_id.endswith("-a0") and "-k1-" in rollout_id:
+            failed.add(rollout_id)
+            return {"score": None, "is_score_valid": False, "reason": "gateway restarting", "code": 14}
+        return default_score(rollout_id)
+
+    async with World(tmp_path, score=flaky) as world:
+        world.configure()
+        code, _, said = await world.run()
+        assert code == 0, said
+        assert failed
+        assert all(rollout.replace("-a0", "-a1") in world.asked for rollout in failed)
+        assert all(event["invalid"] == 0 for event in world.lines("events.jsonl") if event["kind"] == "chunk")
+
+
+async def test_an_adapter_withheld_from_the_engine_stops_the_run(tmp_path):
+    async with World(tmp_path) as world:
+        world.configure(epochs=2)
+        world.withhold_from = 2
+        code, status, _ = await world.run()
+        assert code == 1
+        assert status["state"] == "FAILED"
+        assert "does not apply the adapter" in status["message"]
+        assert len(world.batches()) == 2, "no rollout is sampled from the wrong weights"
+
+
+async def test_staleness_1_overlaps_and_never_exceeds_its_bound(tmp_path):
+    async with World(tmp_path) as world:
+        world.configure(epochs=2, max_staleness=1)
+        code, _, said = await world.run()
+        assert code == 0, said
+        for batch in world.batches():
+            assert all(batch.header.step - 1 <= r.version <= batch.header.step for r in batch.header.rollouts)
+
+
+async def test_a_broken_row_is_named_by_its_line(tmp_path):
+    async with World(tmp_path) as world:
+        world.configure()
+        with open(tmp_path / "rows.jsonl", "a") as file:
+            file.write('{"messages": [\n')
+        code, _, said = await world.run()
+        assert code == 1
+        assert "invalid JSON on line 7" in said
