@@ -1,0 +1,87 @@
+"""Rollouts, events and metrics of a job, as its run directory tells them. Nothing here commits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import delete, select
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.orm import Session
+
+from tunesmith.db.tables import Ingest, JobEvent, Rollout
+
+Line = tuple[int, dict[str, Any]]
+"""Byte offset after the line, and its record."""
+
+
+def offset_of(session: Session, path: str) -> int:
+    """How far a file was read, in bytes."""
+    ingest = session.get(Ingest, path)
+    return ingest.offset if ingest else 0
+
+
+def set_offset(session: Session, path: str, offset: int) -> None:
+    """Remember how far a file was read."""
+    session.merge(Ingest(path=path, offset=offset))
+
+
+def add_rollouts(session: Session, job: str, file: str, lines: Sequence[Line]) -> None:
+    """Add lines of `rollouts.jsonl`; one that is there already is left as it is."""
+    rows = [
+        {
+            "key": f"{job}/{record['rollout_id']}",
+            "job": job,
+            **{name: record[name] for name in _ROLLOUT_FIELDS},
+        }
+        for _, record in lines
+    ]
+    session.execute(insert(Rollout).on_conflict_do_nothing(index_elements=["key"]), rows)
+
+
+def add_events(session: Session, job: str, file: str, lines: Sequence[Line]) -> None:
+    """Add lines of `events.jsonl` or `metrics.jsonl`."""
+    rows = [
+        {"key": f"{job}/{file}/{offset}", "job": job, "file": file, "offset": offset, "record": record}
+        for offset, record in lines
+    ]
+    session.execute(insert(JobEvent).on_conflict_do_nothing(index_elements=["key"]), rows)
+
+
+def list_rollouts(
+    session: Session, job: str, *, step: int | None = None, limit: int = 100, offset: int = 0
+) -> list[Rollout]:
+    """Rollouts of a job, newest first."""
+    query = select(Rollout).where(Rollout.job == job)
+    if step is not None:
+        query = query.where(Rollout.step == step)
+    return list(session.scalars(query.order_by(Rollout.id.desc()).limit(limit).offset(offset)))
+
+
+def list_events(session: Session, job: str, file: str, after: int = -1) -> list[JobEvent]:
+    """Lines of one file of a job, in order, from byte offset `after` (exclusive) on."""
+    query = select(JobEvent).where(JobEvent.job == job, JobEvent.file == file, JobEvent.offset > after)
+    return list(session.scalars(query.order_by(JobEvent.offset)))
+
+
+def forget(session: Session, job: str, run_dir: str) -> None:
+    """Remove everything of a job that is being deleted."""
+    session.execute(delete(Rollout).where(Rollout.job == job))
+    session.execute(delete(JobEvent).where(JobEvent.job == job))
+    session.execute(delete(Ingest).where(Ingest.path.startswith(run_dir, autoescape=True)))
+
+
+_ROLLOUT_FIELDS = (
+    "kind",
+    "step",
+    "epoch",
+    "row_index",
+    "k",
+    "attempt",
+    "rollout_id",
+    "version",
+    "score",
+    "is_score_valid",
+    "reason",
+    "row",
+)
