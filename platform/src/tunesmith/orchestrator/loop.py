@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.errors import FailedPrecondition, InvalidArgument
+from tunesmith.evaluators.client import EvaluatorHost
 from tunesmith.orchestrator.evaluation import best_version, interval
 from tunesmith.orchestrator.gateway import Gateway
 from tunesmith.orchestrator.groups import ScoredRollout, commonest_reasons, group, seal
-from tunesmith.orchestrator.host import EvaluatorHost
 from tunesmith.orchestrator.publish import publish
 from tunesmith.orchestrator.record import Record, RunState
 from tunesmith.orchestrator.rolling import Roller, RolloutPlan, mean_score

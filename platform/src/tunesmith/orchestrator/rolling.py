@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tunesmith.errors import Unavailable
+from tunesmith.evaluators.client import EvaluatorHost
 from tunesmith.orchestrator.gateway import Gateway
 from tunesmith.orchestrator.groups import ScoredRollout
-from tunesmith.orchestrator.host import EvaluatorHost
 from tunesmith.orchestrator.record import Record
 from tunesmith.orchestrator.samples import merge
 

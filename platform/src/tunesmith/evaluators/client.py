@@ -28,6 +28,12 @@ class EvaluatorHost:
             return answer
         raise Unavailable(f"The evaluator host at {self.socket} closed the connection without an answer.")
 
+    async def adapt(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The rows as the evaluator's dataset_adapter makes them (EvaluationRow)."""
+        async for answer in self._ask({"type": "adapt", "rows": rows}):
+            return answer["rows"]
+        raise Unavailable(f"The evaluator host at {self.socket} went away while it adapted the dataset.")
+
     async def run(
         self,
         attempts: list[dict[str, Any]],

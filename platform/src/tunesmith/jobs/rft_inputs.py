@@ -1,0 +1,131 @@
+"""Before an RFT job can run: its rows, adapted and split, and `run.json`. Done once; a second call finds everything in place."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tunesmith.catalog.entry import BaseModelEntry
+from tunesmith.errors import InvalidArgument
+from tunesmith.evaluators.client import EvaluatorHost
+from tunesmith.rendering.renderer import Renderer
+from tunesmith.runs.config import BaseModelRef, EvaluationConfig, LearnerConfig, LossMethod, RunConfig, SamplingConfig
+from tunesmith.runs.files import write_atomic
+from tunesmith.schemas.rft_spec import RftSpec
+
+CARVE_OUT_SHARE = 0.1
+CARVE_OUT_MOST = 100
+"""Evaluations inside training use at most 100 problems (docs/decisions)."""
+EVALUATIONS_PER_RUN = 8
+"""Held-out evaluations are spread over the run: about this many, and never more often than every 5 steps."""
+
+
+@dataclass(frozen=True)
+class SourceRows:
+    """Rows as uploaded."""
+
+    rows: list[dict[str, Any]]
+    adapted: bool
+    """True when the client marked them as Eval Protocol rows; otherwise the evaluator's dataset_adapter is applied."""
+
+
+def parse_rows(content: bytes, *, adapted: bool) -> SourceRows:
+    """Rows of an uploaded JSONL object; it was validated line by line when it was uploaded."""
+    return SourceRows([json.loads(line) for line in content.splitlines() if line.strip()], adapted)
+
+
+async def adapt(source: SourceRows, host: EvaluatorHost) -> list[dict[str, Any]]:
+    """Rows in the shape the evaluator expects."""
+    rows = source.rows if source.adapted else await host.adapt(source.rows)
+    if not rows:
+        raise InvalidArgument("The dataset_adapter of the evaluator returned no rows for this dataset.")
+    return rows
+
+
+def carve_out(rows: list[dict[str, Any]], seed: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Split into (train, held out): a tenth of the rows, at most 100, at least one; drawn from the seed."""
+    if len(rows) < 2:
+        raise InvalidArgument(f"A dataset of {len(rows)} row(s) cannot be split; give an evaluationDataset instead.")
+    count = max(1, min(CARVE_OUT_MOST, int(len(rows) * CARVE_OUT_SHARE)))
+    held_out = set(random.Random(f"{seed}/carve-out").sample(range(len(rows)), count))
+    train = [row for index, row in enumerate(rows) if index not in held_out]
+    return train, [rows[index] for index in sorted(held_out)]
+
+
+def check_prompts(rows: list[dict[str, Any]], renderer: Renderer, limit: int, what: str) -> None:
+    """Refuse rows whose prompt leaves no room for one sampled token in `limit` tokens of context."""
+    too_long = []
+    for index, row in enumerate(rows):
+        messages = row["messages"]
+        while messages and messages[-1].get("role") == "assistant":
+            messages = messages[:-1]
+        length = len(renderer.render(messages, tools=row.get("tools")))
+        if length >= limit:
+            too_long.append((index + 1, length))
+    if too_long:
+        shown = ", ".join(f"row {number}: {length} tokens" for number, length in too_long[:5])
+        raise InvalidArgument(
+            f"{len(too_long)} of {len(rows)} prompts of {what} do not fit the context of {limit} tokens ({shown}). "
+            "Shorten or remove these rows, or choose a base model with a longer context."
+        )
+
+
+def write_run(
+    run_dir: Path,
+    spec: RftSpec,
+    *,
+    job: str,
+    account: str,
+    base: BaseModelEntry,
+    warm_start: Path | None,
+    train: list[dict[str, Any]],
+    held_out: list[dict[str, Any]],
+    gateway_url: str,
+    host_socket: Path,
+    threads: int,
+) -> RunConfig:
+    """Write the rows and, last, `run.json`."""
+    train_path, held_out_path = run_dir / "data" / "train.jsonl", run_dir / "data" / "evaluation.jsonl"
+    write_atomic(train_path, _jsonl(train))
+    if held_out:
+        write_atomic(held_out_path, _jsonl(held_out))
+    steps = spec.epochs * -(-len(train) // min(spec.chunk_size or len(train), len(train)))
+    config = RunConfig(
+        job=job,
+        account=account,
+        seed=spec.seed,
+        base_model=BaseModelRef(name=base.name, path=base.path),
+        dataset=train_path,
+        gateway_url=gateway_url,
+        host_socket=host_socket,
+        evaluator_version=str(spec.evaluator_version),
+        epochs=spec.epochs,
+        chunk_size=spec.chunk_size,
+        n=spec.n,
+        max_context_length=spec.max_context_length,
+        max_concurrent_rollouts=spec.max_concurrent_rollouts,
+        sampling=SamplingConfig(temperature=spec.temperature, max_tokens=spec.max_tokens, stop=spec.stop),
+        learner=LearnerConfig(
+            learning_rate=spec.learning_rate,
+            lora_rank=spec.lora_rank,
+            lora_alpha=base.training.lora_alpha,
+            warmup_steps=spec.warmup_steps,
+            weight_decay=spec.weight_decay,
+            loss=LossMethod(spec.loss),
+            kl_beta=spec.kl_beta,
+            warm_start=warm_start,
+            threads=threads,
+        ),
+        evaluation=EvaluationConfig(
+            dataset=held_out_path if held_out else None, every_steps=max(5, -(-steps // EVALUATIONS_PER_RUN))
+        ),
+    )
+    write_atomic(run_dir / "run.json", config.model_dump_json(indent=1))
+    return config
+
+
+def _jsonl(rows: list[dict[str, Any]]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
