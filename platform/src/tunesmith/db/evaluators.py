@@ -1,0 +1,143 @@
+"""Evaluators: created, their source uploaded, built by a job, then used by pinned version.
+
+Versions of one id only grow, also across delete and create, so that a running job's folder is never built over.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from tunesmith.db.jobs import enqueue
+from tunesmith.db.listing import Fields, ListQuery, page
+from tunesmith.db.tables import Evaluator, Job
+from tunesmith.errors import AlreadyExists, FailedPrecondition, NotFound
+
+BUILDING = "BUILDING"
+ACTIVE = "ACTIVE"
+BUILD_FAILED = "BUILD_FAILED"
+BUILD_KIND = "evaluator_build"
+UPLOAD_PATIENCE_SECONDS = 900.0
+"""An evaluator whose source has not come after this long shows as failed, so that nobody waits for it."""
+
+FIELDS = Fields(
+    key=Evaluator.name,
+    order={"name": Evaluator.name, "create_time": Evaluator.created, "update_time": Evaluator.updated},
+    filters={
+        "name": Evaluator.name,
+        "state": Evaluator.state,
+        "display_name": Evaluator.spec["displayName"].as_string(),
+    },
+)
+
+
+def create_evaluator(session: Session, account: str, name: str, spec: dict[str, Any]) -> Evaluator:
+    """Make an evaluator that waits for its source. Creating it again is fine with the same spec, or before its source came.
+
+    Raises AlreadyExists.
+    """
+    existing = session.get(Evaluator, name)
+    if existing is not None:
+        if existing.archive_key is not None and _sent(existing.spec) != spec:
+            raise AlreadyExists(
+                f"The evaluator {name} exists already. Delete it first (--force does), or choose another id."
+            )
+        existing.spec = {**spec, **_pending(existing.spec)}
+        return existing
+    evaluator = Evaluator(name=name, account=account, spec=spec, version=_next_version(session, name))
+    _await_source(evaluator)
+    session.add(evaluator)
+    session.flush()
+    return evaluator
+
+
+def get_evaluator(session: Session, name: str) -> Evaluator:
+    """The evaluator of that resource name. Raises NotFound."""
+    evaluator = session.get(Evaluator, name)
+    if evaluator is None:
+        raise NotFound(
+            f"Evaluator '{name.rsplit('/', 1)[-1]}' not found in account {name.split('/')[1]}. Upload it first."
+        )
+    return evaluator
+
+
+def update_evaluator(session: Session, name: str, changes: dict[str, Any], new_source: bool) -> Evaluator:
+    """Change what the client may set; with `new_source` a new version waits for its upload. Raises NotFound."""
+    evaluator = get_evaluator(session, name)
+    evaluator.spec = {**evaluator.spec, **changes}
+    if new_source:
+        evaluator.version = _next_version(session, name)
+        evaluator.archive_key = None
+        _await_source(evaluator)
+    evaluator.updated = time.time()
+    return evaluator
+
+
+def set_pending_source(session: Session, name: str, filename: str, key: str, size: int) -> Evaluator:
+    """Remember the archive that a signed URL was given out for; its version is the next to be built. Raises NotFound."""
+    evaluator = get_evaluator(session, name)
+    evaluator.spec = {**evaluator.spec, "pendingUpload": {"filename": filename, "key": key, "size": size}}
+    evaluator.updated = time.time()
+    return evaluator
+
+
+def start_build(session: Session, name: str) -> Job | None:
+    """Queue the build of the pending archive; None when there is none because it is queued already.
+
+    Raises NotFound, FailedPrecondition when no upload was ever asked for.
+    """
+    evaluator = get_evaluator(session, name)
+    pending = evaluator.spec.get("pendingUpload")
+    if pending is None:
+        if evaluator.archive_key is None:
+            raise FailedPrecondition(
+                f"The evaluator {name} has no upload to validate: ask for :getUploadEndpoint first."
+            )
+        return None
+    evaluator.version = _next_version(session, name)
+    evaluator.archive_key = pending["key"]
+    evaluator.spec = _sent(evaluator.spec)
+    evaluator.state, evaluator.build_log = BUILDING, ""
+    evaluator.status = {"code": "OK", "message": "Waiting for its build."}
+    evaluator.updated = time.time()
+    spec = {"evaluator": name, "version": evaluator.version, "archive_key": evaluator.archive_key}
+    return enqueue(session, f"{name}/builds/{evaluator.version}", evaluator.account, BUILD_KIND, spec)
+
+
+def source_overdue(evaluator: Evaluator) -> bool:
+    """Whether an evaluator has waited too long for its source to be expected still."""
+    return evaluator.archive_key is None and time.time() - evaluator.updated > UPLOAD_PATIENCE_SECONDS
+
+
+def delete_evaluator(session: Session, name: str) -> Evaluator:
+    """Remove an evaluator's row. What it built stays as long as jobs pin it. Raises NotFound."""
+    evaluator = get_evaluator(session, name)
+    session.delete(evaluator)
+    return evaluator
+
+
+def list_evaluators(session: Session, account: str, query: ListQuery) -> tuple[list[Evaluator], str]:
+    """One page of an account's evaluators and the token of the next."""
+    return page(session, Evaluator, [Evaluator.account == account], FIELDS, query)
+
+
+def _await_source(evaluator: Evaluator) -> None:
+    evaluator.state = BUILDING
+    evaluator.status = {"code": "OK", "message": "Waiting for its source to be uploaded."}
+
+
+def _next_version(session: Session, name: str) -> int:
+    prefix = f"{name}/builds/"
+    builds = select(func.count()).where(Job.kind == BUILD_KIND, Job.name.startswith(prefix, autoescape=True))
+    return (session.scalar(builds) or 0) + 1  # build jobs are never deleted
+
+
+def _pending(spec: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in spec.items() if key == "pendingUpload"}
+
+
+def _sent(spec: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in spec.items() if key != "pendingUpload"}
