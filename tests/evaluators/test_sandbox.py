@@ -1,0 +1,89 @@
+"""The sandbox's policies, its report, its limits, and that it hides the data folder wherever that lies."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tunesmith.errors import FailedPrecondition, InvalidArgument
+from tunesmith.evaluators import sandbox
+from tunesmith.evaluators.sandbox import Limits
+
+needs_sandbox = pytest.mark.skipif(not sandbox.probe().works, reason=sandbox.probe().reason)
+PYTHON = os.path.realpath(sys.executable)
+
+
+def call(script: str, *, policy: str = "auto", **options) -> subprocess.CompletedProcess[str]:
+    values = {"read_only": [], "writable": [], **options}
+    argv = sandbox.command([PYTHON, "-I", "-c", script], policy=policy, **values)
+    return subprocess.run(
+        argv, capture_output=True, text=True, env={"PATH": os.environ["PATH"]}, timeout=60, check=False
+    )
+
+
+@pytest.fixture
+def no_bubblewrap(monkeypatch: pytest.MonkeyPatch):
+    sandbox.probe.cache_clear()
+    folder = Path(__file__).parent / "none"
+    monkeypatch.setenv("PATH", str(folder))
+    yield
+    monkeypatch.undo()
+    sandbox.probe.cache_clear()
+
+
+def test_without_bubblewrap_auto_goes_on_and_says_so_strict_refuses(no_bubblewrap):
+    assert not sandbox.active("auto")
+    assert "NONE" in sandbox.describe("auto")
+    assert "apt-get install bubblewrap" in sandbox.describe("auto")
+    with pytest.raises(FailedPrecondition, match="strict"):
+        sandbox.active("strict")
+    assert sandbox.command(["x"], policy="auto", read_only=[], writable=[])[-1:] == ["x"]
+
+
+def test_off_and_unknown_policies():
+    assert not sandbox.active("off")
+    assert "switched off" in sandbox.describe("off")
+    with pytest.raises(InvalidArgument, match="auto, strict, off"):
+        sandbox.active("maybe")
+
+
+@pytest.mark.parametrize("policy", ["auto", "off"])
+def test_limits_hold_with_and_without_the_sandbox(policy):
+    hungry = call("x = bytearray(600 << 20)", policy=policy, limits=Limits(memory_bytes=300 << 20))
+    assert "MemoryError" in hungry.stderr
+    busy = call("while True: pass", policy=policy, limits=Limits(cpu_seconds=1))
+    assert busy.returncode != 0
+    big = "f = open('/tmp/tunesmith-big', 'wb')\nimport os; os.unlink(f.name)\nf.write(bytes(3 << 20)); f.flush()"
+    assert "File too large" in call(big, policy=policy, limits=Limits(file_bytes=1 << 20)).stderr
+    files = call("fs = [open('/dev/null') for _ in range(200)]", policy=policy, limits=Limits(open_files=100))
+    assert "Too many open files" in files.stderr
+
+
+@needs_sandbox
+def test_tmp_is_bounded():
+    done = call("open('/tmp/x', 'wb').write(bytes(8 << 20))", limits=Limits(tmp_bytes=1 << 20))
+    assert "No space left" in done.stderr
+
+
+@needs_sandbox
+def test_a_data_folder_below_a_shown_folder_stays_hidden():
+    folder = Path(sys.base_prefix) / "lib"
+    shown = call(f"import os; print(os.listdir({str(folder)!r}))")
+    covered = Path(sys.base_prefix) / "include"
+    done = call(f"import os; print(os.listdir({str(covered)!r})); open({str(covered / 'x')!r}, 'w')", hidden=[covered])
+    assert shown.stdout.strip() not in ("", "[]")
+    assert done.stdout.strip() == "[]"
+    assert "Read-only file system" in done.stderr
+
+
+@needs_sandbox
+def test_only_the_writable_folder_is_written(tmp_path: Path):
+    (tmp_path / "w").mkdir()
+    (tmp_path / "r").mkdir()
+    script = f"open({str(tmp_path / 'w' / 'a')!r}, 'w').write('1'); open({str(tmp_path / 'r' / 'a')!r}, 'w')"
+    done = call(script, writable=[tmp_path / "w"], read_only=[tmp_path / "r"], cwd=tmp_path / "w")
+    assert "Read-only file system" in done.stderr
+    assert (tmp_path / "w" / "a").read_text() == "1"
