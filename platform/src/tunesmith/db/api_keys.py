@@ -13,6 +13,7 @@ import secrets
 import time
 from typing import Any
 
+from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from tunesmith.db.tables import ApiKey
@@ -68,6 +69,11 @@ def revoke_key(session: Session, identity: str) -> bool:
     session.delete(row)
     session.flush()
     return True
+
+
+def delete_keys_of_job(session: Session, job: str) -> None:
+    """End every key that is scoped to a job (resource name)."""
+    session.execute(delete(ApiKey).where(ApiKey.scope["job"].as_string() == job))
 
 
 def _digest(plaintext: str, pepper: bytes) -> str:
