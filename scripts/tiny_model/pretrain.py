@@ -53,8 +53,8 @@ class Stage:
 
 
 STAGES = (
-    Stage("skill", 1700, Mixture(tagged=0.5, flawed=0.0, drill=0.25), "muon", 0.02, 3e-3, 0.02, 0.5),
-    Stage("form", 250, Mixture(tagged=0.15, flawed=0.3, drill=0.05), "adamw", 1e-3, 1e-3, 0.05, 1.0),
+    Stage("skill", 1800, Mixture(tagged=0.5, flawed=0.0, drill=0.25), "muon", 0.02, 3e-3, 0.02, 0.5),
+    Stage("form", 250, Mixture(tagged=0.17, flawed=0.3, drill=0.05), "adamw", 1e-3, 1e-3, 0.05, 1.0),
 )
 BATCH = 32
 WARM_UP = 30

@@ -164,11 +164,11 @@ def _draw_values(template: Template, rng: random.Random) -> dict[str, int]:
 def make(template: Template, rng: random.Random) -> Problem:
     """Draws words and numbers for a template; every step of the solution is exact and positive."""
     values = _draw_values(template, rng)
-    (first, pronoun), (second, _) = rng.sample(PEOPLE, 2)
+    (first, pronoun), (second, _), (third, _) = rng.sample(PEOPLE, 3)
     (item, items), (_, others) = rng.sample(ITEMS, 2)
     box, boxes = rng.choice(BOXES)
     question = rng.choice(template.texts).format(
-        A=first, B=second, he=pronoun, He=pronoun.capitalize(), i=item, it=items, it2=others,
+        A=first, B=second, C=third, he=pronoun, He=pronoun.capitalize(), i=item, it=items, it2=others,
         box=box, boxes=boxes, **values,
     )  # fmt: skip
     return Problem(template.name, question, template.plan, values, work(template.plan, values))

@@ -3,13 +3,16 @@
 A template is a text with slots and a plan. Slots in braces:
 
 * ``a b c d``       the numbers that the problem gives;
-* ``A B``           two different people, ``he`` the pronoun of ``A`` (capital: ``He``);
+* ``A B C``         different people, ``he`` the pronoun of ``A`` (capital: ``He``);
 * ``it it2``        two different items, plural; ``i`` the first one, singular;
 * ``box boxes``     a container, singular and plural.
 
-A plan is a tuple of steps such as ``"a+b"`` or ``"r1*c"``; ``r1`` is the result of the first step, a
-digit is a constant ("twice" is ``*2``). ``TRAINING`` and ``HELD_OUT`` share words but no template:
-pre-training and reinforcement fine-tuning see only the first, claims about skill use the second.
+A plan is a tuple of steps such as ``"a+b"`` or ``"r1*c"``; ``r1`` is the result of the first step, a digit is a
+constant ("twice" is ``*2``). Some templates are written out, others are composed of an opening, a story and a
+question, so that reading has to be learned clause by clause.
+
+``TRAINING`` and ``HELD_OUT`` share words but no template: pre-training and reinforcement fine-tuning see only the
+first. Claims about skill use the second: a few new wordings, and new combinations of known clauses.
 """
 
 from __future__ import annotations
@@ -60,7 +63,7 @@ BOXES: tuple[tuple[str, str], ...] = (
 )
 
 T = Template
-TRAINING: tuple[Template, ...] = (
+WRITTEN: tuple[Template, ...] = (
     # one step
     T("gain", ("{A} has {a} {it}. {B} gives {A} {b} more. How many {it} does {A} have now?",
                "{A} has {a} {it} and buys {b} more. How many {it} does {A} have now?"), ("a+b",)),
@@ -140,25 +143,77 @@ TRAINING: tuple[Template, ...] = (
       ("a+b", "r1-c", "r2/d")),
 )  # fmt: skip
 
-HELD_OUT: tuple[Template, ...] = (
+WRITTEN_HELD_OUT: tuple[Template, ...] = (
     T("h_fewer_boxes", ("Each {box} has {a} {it}. {A} takes {b} {it} from each {box}. How many {it} are left in {c} {boxes}?",),
       ("a-b", "r1*c")),
-    T("h_boxes_share", ("{A} has {b} {boxes} with {a} {it} each. {He} shares them all equally among {c} friends. How many {it} does each friend get?",),
-      ("a*b", "r1/c")),
     T("h_share_lose", ("{A} puts {a} {it} equally into {b} {boxes}. Then {he} takes {c} {it} from one {box}. How many {it} are left in the {box}?",),
       ("a/b", "r1-c"), {"c": (2, 9)}),
-    T("h_twice_lose", ("{A} has {a} {it}. {B} has twice as many but then loses {b}. How many {it} does {B} have left?",),
-      ("a*2", "r1-b")),
     T("h_share_gain", ("{A} shares {a} {it} equally among {b} friends. One friend buys {c} more {it}. How many {it} does the friend have now?",),
       ("a/b", "r1+c")),
-    T("h_boxes_plus_minus", ("{A} has {b} {boxes} with {a} {it} each. {He} finds {c} more {it} and then loses {d}. How many {it} does {A} have now?",),
-      ("a*b", "r1+c", "r2-d")),
     T("h_two_prices_change", ("{A} buys {b} {it} for {a} dollars each and one {box} for {c} dollars. {He} pays with {d} dollars. How much money does {A} get back?",),
       ("a*b", "r1+c", "d-r2"), {"d": (30, 120)}),
-    T("h_lose_lose_share", ("{A} has {a} {it}. {He} gives {b} to {B} and loses {c}. {He} shares the rest equally among {d} friends. How many {it} does each friend get?",),
-      ("a-b", "r1-c", "r2/d"), {"a": (10, 60)}),
     T("h_compare_boxes", ("{A} has {b} {boxes} with {a} {it} each. {B} has {d} {boxes} with {c} {it} each. How many more {it} does {A} have than {B}?",),
       ("a*b", "c*d", "r1-r2")),
     T("h_fewer_third", ("{A} has {a} {it}. {B} has {b} fewer than {A}. They put all of their {it} into {c} {boxes} equally. How many {it} are in each {box}?",),
       ("a-b", "a+r1", "r2/c")),
 )  # fmt: skip
+
+# Clauses of the composed templates. ``{x}`` is the number that the clause adds to the problem, ``r`` the result so far.
+OPENINGS: dict[str, tuple[str, str]] = {
+    "has": ("{A} has {a} {it}.", ""),
+    "boxes": ("{A} has {b} {boxes} with {a} {it} each.", "a*b"),
+    "days": ("{A} finds {a} {it} on Monday and {b} on Friday.", "a+b"),
+}
+EVENTS: dict[str, tuple[tuple[str, ...], str]] = {
+    "gain": (("{He} buys {x} more.", "{C} gives {A} {x} more."), "r+x"),
+    "lose": (("{He} loses {x} of them.", "{He} gives {x} to {C}."), "r-x"),
+    "half": (("{He} gives half of them to {C}.",), "r/2"),
+}
+STORIES: tuple[tuple[str, ...], ...] = ((), ("gain",), ("lose",), ("half",), ("gain", "lose"), ("lose", "gain"))
+QUESTIONS: dict[str, tuple[str, str]] = {
+    "left": ("How many {it} does {A} have now?", ""),
+    "share": ("{He} shares them all equally among {x} friends. How many {it} does each friend get?", "r/x"),
+    "pack": ("{He} puts them all equally into {x} {boxes}. How many {it} are in each {box}?", "r/x"),
+    "need": ("{A} wants {x} {it}. How many more {it} does {A} need?", "x-r"),
+    "times": ("{B} has {x} times as many. How many {it} does {B} have?", "r*x"),
+    "differ": ("{B} has {x} {it}. How many more {it} does {A} have than {B}?", "r-x"),
+    "sell": ("{He} sells them for {x} dollars each. How much money does {A} get?", "r*x"),
+    "both": ("{B} has {x} {it}. How many {it} do they have together?", "r+x"),
+}
+MOST_STEPS = 3
+
+
+def compose(opening: str, story: tuple[str, ...], question: str) -> Template:
+    """Joins clauses into a template; the numbers are named in the order in which they occur."""
+    text, step = OPENINGS[opening]
+    texts, plan = [text], [step] if step else []
+    names = [c for c in "abcde" if f"{{{c}}}" not in text]
+    ranges: dict[str, tuple[int, int]] = {}
+    for wordings, rule in [EVENTS[e] for e in story] + [((QUESTIONS[question][0],), QUESTIONS[question][1])]:
+        name = names.pop(0) if "x" in rule else ""
+        texts = [f"{before} {wording.replace('{x}', f'{{{name}}}')}" for before in texts for wording in wordings]
+        if rule:
+            so_far = f"r{len(plan)}" if plan else "a"
+            plan.append(rule.replace("r", so_far).replace("x", name))
+        if rule == "x-r":
+            ranges[name] = (20, 100)
+    return Template("_".join((opening, *story, question)), tuple(texts), tuple(plan), ranges)
+
+
+def _composed() -> tuple[tuple[Template, ...], tuple[Template, ...]]:
+    """Splits all compositions of one to three steps; every third of those unlike any written template is held out."""
+    training, candidates = [], []
+    for opening in OPENINGS:
+        for story in STORIES:
+            for question in QUESTIONS:
+                template = compose(opening, story, question)
+                if not 1 <= len(template.plan) <= MOST_STEPS:
+                    continue
+                unlike = question in ("times", "differ", "sell", "both") or (opening == "days" and question != "left")
+                (candidates if unlike and len(template.plan) > 1 else training).append(template)
+    return (*training, *(t for i, t in enumerate(candidates) if i % 3)), tuple(candidates[::3])
+
+
+COMPOSED, COMPOSED_HELD_OUT = _composed()
+TRAINING: tuple[Template, ...] = WRITTEN + COMPOSED
+HELD_OUT: tuple[Template, ...] = WRITTEN_HELD_OUT + COMPOSED_HELD_OUT
