@@ -31,6 +31,10 @@ class Settings(BaseModel):
     """Threads of each heavy process (engine, learner): cores - 1, at least 1. TUNESMITH_TORCH_THREADS."""
     lease_seconds: float = 30.0
     """A job whose worker has not renewed its lease for this long goes back to the queue. TUNESMITH_LEASE_SECONDS."""
+    concurrent_builds: int = 2
+    """Evaluator builds that one worker runs at a time. TUNESMITH_CONCURRENT_BUILDS."""
+    concurrent_rft_jobs: int = 1
+    """RFT jobs that one worker runs at a time. TUNESMITH_CONCURRENT_RFT_JOBS."""
     build_timeout_seconds: float = 600.0
     """Longest build of an evaluator. TUNESMITH_BUILD_TIMEOUT_SECONDS."""
     max_upload_bytes: int = 150 * 1024 * 1024

@@ -71,6 +71,11 @@ def list_jobs(session: Session, account: str, kind: str) -> list[Job]:
     return list(session.scalars(query.order_by(Job.created.desc(), Job.name)))
 
 
+def any_claimable(session: Session, kind: str) -> bool:
+    """Whether `claim` would find a job of this kind."""
+    return bool(session.scalar(select(select(Job.name).where(Job.kind == kind, _claimable(time.time())).exists())))
+
+
 def claim(session: Session, owner: str, kinds: Sequence[str], lease_seconds: float) -> Job | None:
     """Take the oldest claimable job of these kinds for `owner`, or None. One atomic statement; `attempts` counts claims."""
     now = time.time()
@@ -110,12 +115,33 @@ def renew(session: Session, name: str, owner: str, lease_seconds: float) -> Job 
     return session.scalars(statement).one_or_none()
 
 
-def release(session: Session, name: str, owner: str, *, delay: float = 0.0, counted: bool = False) -> bool:
+def release(
+    session: Session,
+    name: str,
+    owner: str,
+    *,
+    delay: float = 0.0,
+    counted: bool = False,
+    status: dict[str, Any] | None = None,
+) -> bool:
     """Give the job back: claimable again after `delay` seconds. Unless `counted`, this attempt is not counted."""
     values: dict[str, Any] = {"lease_owner": None, "lease_expires": time.time() + delay}
+    if status is not None:
+        values["status"] = status
     if not counted:
         values["attempts"] = Job.attempts - 1
     return _change(session, Job.lease_owner == owner, name, values)
+
+
+def lease_owners(session: Session) -> list[str]:
+    """Everyone who holds a lease, live or not."""
+    return [owner for owner in session.scalars(select(Job.lease_owner).distinct()) if owner is not None]
+
+
+def expire_leases(session: Session, owner: str) -> list[str]:
+    """Let all leases of a worker that is known to be dead run out now. Names of its jobs."""
+    statement = update(Job).where(Job.lease_owner == owner).values(lease_owner=None, lease_expires=time.time())
+    return list(session.scalars(statement.returning(Job.name).execution_options(synchronize_session=False)))
 
 
 def set_progress(

@@ -1,0 +1,151 @@
+"""The job that makes an uploaded evaluator ACTIVE: `evaluators.build` between two looks at the database.
+
+Its spec is `{"evaluator", "version", "archive_key"}`. The evaluator's row changes in the transaction that ends the job, and only
+while the row still is at this version: a newer upload, or a deletion, is never overwritten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy.orm import Session
+
+from tunesmith.db import jobs
+from tunesmith.db.evaluators import ACTIVE, BUILD_FAILED, BUILD_KIND
+from tunesmith.db.secrets import secret_values
+from tunesmith.db.tables import Evaluator
+from tunesmith.errors import InvalidArgument, TunesmithError
+from tunesmith.evaluators.build import BuildRequest, build, remove_build
+from tunesmith.evaluators.environment import WHEELS
+from tunesmith.jobs.handler import ClaimedJob, JobContext, Outcome
+from tunesmith.settings import Settings
+from tunesmith.storage.keys import load_keys
+from tunesmith.storage.objects import ObjectStore
+
+_LOG_SECONDS = 0.5
+_LONGEST_LOG = 512 * 1024  # characters kept in the row: the beginning and the end of a longer one
+_SHORTEST_SECRET = 6  # replacing shorter values would riddle the log without hiding anything
+
+
+@dataclass(frozen=True)
+class _Source:
+    entry_point: str
+    secrets: Mapping[str, str]
+
+
+class EvaluatorBuild:
+    """Handler of `evaluator_build`."""
+
+    kind = BUILD_KIND
+
+    def __init__(self, wheels: Path = WHEELS) -> None:
+        self.wheels = wheels
+
+    async def run(self, job: ClaimedJob, context: JobContext) -> Outcome:
+        """Build; the evaluator's log follows as it is written."""
+        source = await context.query(lambda session: _source(session, job, context.settings))
+        if source is None:
+            return Outcome.cancelled("The evaluator was deleted or uploaded anew before this build.")
+        target, work = folders(context.settings, job)
+        work.mkdir(parents=True, exist_ok=True)
+        log_path = context.settings.path("logs", f"build-{'-'.join(target.parts[-3:])}.log")
+        log_path.unlink(missing_ok=True)
+        archive = work / f"{target.parent.name}-{target.name}.tar.gz"
+        try:
+            await asyncio.to_thread(ObjectStore.open(context.settings).download, job.spec["archive_key"], archive)
+            request = BuildRequest(
+                archive, source.entry_point, target, work, log_path, secrets=source.secrets, wheels=self.wheels
+            )
+            return await self._build(request, job, context)
+        except TunesmithError as error:
+            raise type(error)(redact(error.message, source.secrets)) from error
+        finally:
+            archive.unlink(missing_ok=True)
+            if log_path.exists():
+                await _copy_log(log_path, source.secrets, job, context)
+
+    async def _build(self, request: BuildRequest, job: ClaimedJob, context: JobContext) -> Outcome:
+        building = asyncio.create_task(build(request, context.settings))
+        asked = asyncio.create_task(context.cancelled.wait())
+        size = -1
+        try:
+            while not building.done() and not asked.done():
+                await asyncio.wait({building, asked}, timeout=_LOG_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                if request.log_path.exists() and (now := request.log_path.stat().st_size) != size:
+                    size = now
+                    await _copy_log(request.log_path, request.secrets, job, context)
+            if not building.done():
+                return Outcome.cancelled("The build was cancelled.")
+            manifest = building.result()
+            return Outcome.completed(data={"build_dir": str(request.target), "described": manifest.described})
+        finally:
+            asked.cancel()
+            if not building.done():
+                building.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await building
+
+    def settle(self, session: Session, job: ClaimedJob, outcome: Outcome) -> None:
+        """Make the evaluator ACTIVE, or BUILD_FAILED with the reason."""
+        evaluator = _current(session, job)
+        if evaluator is None:
+            return
+        built = outcome.state == jobs.COMPLETED
+        evaluator.state = ACTIVE if built else BUILD_FAILED
+        evaluator.status = outcome.status
+        evaluator.build_dir = outcome.data["build_dir"] if built else evaluator.build_dir
+        evaluator.updated = time.time()
+
+    async def delete(self, job: ClaimedJob, context: JobContext) -> None:
+        """Remove the built folder."""
+        await asyncio.to_thread(remove_build, *folders(context.settings, job))
+
+
+def folders(settings: Settings, job: ClaimedJob) -> tuple[Path, Path]:
+    """The build's folder, `evaluators/{account}/{id}/{version}`, and the account's working folder beside it."""
+    _, account, _, identity = job.spec["evaluator"].split("/")
+    root = settings.path("evaluators", account, ".work").parent
+    return root / identity / str(job.spec["version"]), root / ".work"
+
+
+def redact(text: str, secrets: Mapping[str, str]) -> str:
+    """The text with every secret's value replaced by its name."""
+    for name, value in sorted(secrets.items(), key=lambda item: -len(item[1])):
+        if len(value) >= _SHORTEST_SECRET:
+            text = text.replace(value, f"[{name}]")
+    return text
+
+
+async def _copy_log(path: Path, secrets: Mapping[str, str], job: ClaimedJob, context: JobContext) -> None:
+    def copy(session: Session) -> None:
+        evaluator = _current(session, job)
+        if evaluator is not None:
+            text = redact(path.read_text(errors="replace").replace("\0", ""), secrets)
+            half = _LONGEST_LOG // 2
+            cut = f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"
+            evaluator.build_log = text if len(text) <= _LONGEST_LOG else cut
+
+    await context.transaction(copy)
+
+
+def _source(session: Session, job: ClaimedJob, settings: Settings) -> _Source | None:
+    evaluator = _current(session, job)
+    if evaluator is None:
+        return None
+    entry_point = evaluator.spec.get("entryPoint")
+    if not entry_point:
+        raise InvalidArgument(
+            f"The evaluator {evaluator.name} names no entry point. Create it again with entryPoint `file.py::function`."
+        )
+    return _Source(entry_point, secret_values(session, evaluator.account, load_keys(settings).master))
+
+
+def _current(session: Session, job: ClaimedJob) -> Evaluator | None:
+    """The evaluator while it is at this job's version."""
+    evaluator = session.get(Evaluator, job.spec["evaluator"])
+    return evaluator if evaluator is not None and evaluator.version == job.spec["version"] else None

@@ -1,0 +1,12 @@
+"""Every kind of job that this platform runs, with how many of each one worker takes at a time."""
+
+from __future__ import annotations
+
+from tunesmith.jobs.evaluator_build import EvaluatorBuild
+from tunesmith.jobs.handler import Handler
+from tunesmith.settings import Settings
+
+
+def handlers(settings: Settings) -> list[tuple[Handler, int]]:
+    """Each handler and its limit."""
+    return [(EvaluatorBuild(), settings.concurrent_builds)]

@@ -1,0 +1,257 @@
+"""The worker: claims jobs up to a limit per kind, keeps their leases alive, and brings every one to its end.
+
+Each beat (half a second) reads the held jobs for requests to cancel and claims new ones; leases are renewed three times per lease.
+SIGTERM (`stop`) ends handlers and their children and gives the leases back, so that the next worker goes on at once.
+After kill -9 the leases run out, or the next worker on this machine sees that their owner is dead; the same claim takes over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session, sessionmaker
+
+from tunesmith.db import jobs
+from tunesmith.db.session import reading
+from tunesmith.db.tables import Job
+from tunesmith.errors import TunesmithError
+from tunesmith.jobs.handler import MAX_ATTEMPTS, ClaimedJob, Handler, JobContext, Outcome, Settles
+from tunesmith.jobs.identity import is_dead, own_name
+from tunesmith.settings import Settings
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+BEAT_SECONDS = 0.5
+CANCEL_GRACE_SECONDS = 60.0
+"""A handler that has not returned this long after a request to cancel is stopped, and its job is CANCELLED."""
+
+
+@dataclass(eq=False)
+class _Held:
+    """A job that this worker holds."""
+
+    job: ClaimedJob
+    handler: Handler
+    context: JobContext
+    task: asyncio.Task[None]
+    renewed: float
+    lost: bool = False
+
+
+class Worker:
+    """Runs jobs until told to stop. `limits` pairs each handler with how many of its jobs run at a time."""
+
+    def __init__(
+        self, settings: Settings, sessions: sessionmaker[Session], limits: Sequence[tuple[Handler, int]]
+    ) -> None:
+        self.settings = settings
+        self.sessions = sessions
+        self.owner = own_name()
+        self._handlers = {handler.kind: handler for handler, _ in limits}
+        self._limits = {handler.kind: limit for handler, limit in limits}
+        self._held: dict[str, _Held] = {}
+        self._stopping = False
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set, then give everything back."""
+        log.info("worker %s takes %s", self.owner, self._limits)
+        looked = 0.0
+        while not stop.is_set():
+            try:
+                if time.monotonic() - looked > self.settings.lease_seconds / 3:
+                    looked = time.monotonic()
+                    await self._bury_the_dead()
+                await self._beat()
+                await self._claim()
+            except OperationalError as error:
+                log.warning("the database does not answer; trying again: %s", error)
+                self._drop_stale()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), BEAT_SECONDS)
+        await self._give_back()
+
+    async def _bury_the_dead(self) -> None:
+        owners = await self._read(jobs.lease_owners)
+        for owner in owners:
+            if owner != self.owner and is_dead(owner):
+                names = await self._write(lambda session, owner=owner: jobs.expire_leases(session, owner))
+                log.warning("worker %s died; its jobs go back to the queue: %s", owner, ", ".join(names))
+
+    async def _beat(self) -> None:
+        if not self._held:
+            return
+        names = list(self._held)
+        columns = (Job.name, Job.lease_owner, Job.cancel_requested, Job.delete_requested)
+        rows = await self._read(lambda session: session.execute(select(*columns).where(Job.name.in_(names))).all())
+        found = {row.name: row for row in rows}
+        for name in names:
+            held, row = self._held.get(name), found.get(name)
+            if held is None or held.task.done():
+                continue
+            if row is None or row.lease_owner != self.owner:
+                self._lose(held)
+            elif row.cancel_requested or row.delete_requested:
+                held.context.cancelled.set()
+        await self._renew()
+
+    async def _renew(self) -> None:
+        lease = self.settings.lease_seconds
+        due = [held for held in self._held.values() if time.monotonic() - held.renewed > lease / 3]
+        for held in due:
+            name = held.job.name
+            row = await self._write(lambda session, name=name: jobs.renew(session, name, self.owner, lease))
+            if row is not None:
+                held.renewed = time.monotonic()
+
+    def _drop_stale(self) -> None:
+        for held in self._held.values():
+            if time.monotonic() - held.renewed > self.settings.lease_seconds:
+                self._lose(held)
+
+    def _lose(self, held: _Held) -> None:
+        if not held.lost:
+            log.warning("the lease of %s is lost; stopping work on it", held.job.name)
+            held.lost = True
+            held.context.stopping.set()
+            held.task.cancel()
+
+    async def _claim(self) -> None:
+        running = Counter(held.job.kind for held in self._held.values())
+        for kind, limit in self._limits.items():
+            while running[kind] < limit and not self._stopping:
+                job = await self._claim_one(kind)
+                if job is None:
+                    break
+                self._begin(job)
+                running[kind] += 1
+
+    async def _claim_one(self, kind: str) -> ClaimedJob | None:
+        if not await self._read(lambda session: jobs.any_claimable(session, kind)):
+            return None  # looking takes no write lock, claiming does
+
+        def claim(session: Session) -> ClaimedJob | None:
+            row = jobs.claim(session, self.owner, [kind], self.settings.lease_seconds)
+            return ClaimedJob.of(row) if row is not None else None
+
+        return await self._write(claim)
+
+    def _begin(self, job: ClaimedJob) -> None:
+        log.info("%s: claimed, attempt %d", job.name, job.attempts)
+        context = JobContext(self.settings, self.sessions, job, self.owner)
+        handler = self._handlers[job.kind]
+        task = asyncio.create_task(self._work(job, handler, context), name=job.name)
+        self._held[job.name] = _Held(job, handler, context, task, renewed=time.monotonic())
+
+    async def _work(self, job: ClaimedJob, handler: Handler, context: JobContext) -> None:
+        try:
+            if job.delete_requested:
+                await self._delete(job, handler, context)
+            else:
+                await self._finish(job, handler, await self._outcome(job, handler, context))
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a handler raises must end in the job's status, not in the worker
+            await self._failed(job, handler, error)
+        finally:
+            await context.stop_children()
+            self._held.pop(job.name, None)
+
+    async def _outcome(self, job: ClaimedJob, handler: Handler, context: JobContext) -> Outcome:
+        running = asyncio.create_task(handler.run(job, context))
+        asked = asyncio.create_task(context.cancelled.wait())
+        try:
+            await asyncio.wait({running, asked}, return_when=asyncio.FIRST_COMPLETED)
+            if not running.done():
+                await asyncio.wait({running}, timeout=CANCEL_GRACE_SECONDS)
+            if running.done():
+                return running.result()
+            log.warning("%s: did not wind up within %.0f s; stopping it", job.name, CANCEL_GRACE_SECONDS)
+            return Outcome.cancelled("Cancelled; it did not wind up in time and was stopped.")
+        finally:
+            asked.cancel()
+            if not running.done():
+                running.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await running
+
+    async def _delete(self, job: ClaimedJob, handler: Handler, context: JobContext) -> None:
+        await handler.delete(job, context)
+        await self._write(lambda session: jobs.remove(session, job.name, self.owner))
+        log.info("%s: deleted", job.name)
+
+    async def _finish(self, job: ClaimedJob, handler: Handler, outcome: Outcome) -> None:
+        def end(session: Session) -> bool:
+            if not jobs.finish(session, job.name, outcome.state, outcome.status, owner=self.owner):
+                return False
+            if isinstance(handler, Settles):
+                handler.settle(session, job, outcome)
+            return True
+
+        ended = await self._write(end)
+        log.info(
+            "%s: %s%s %s", job.name, outcome.state, "" if ended else " (not ours any more)", outcome.status["message"]
+        )
+
+    async def _failed(self, job: ClaimedJob, handler: Handler, error: Exception) -> None:
+        if isinstance(error, TunesmithError) and error.status < 500 and not job.delete_requested:
+            await self._finish(job, handler, Outcome.failed(error.message, error.code))
+            return
+        message = _tell(job, error)
+        if job.attempts < MAX_ATTEMPTS or job.delete_requested:
+            delay = min(60.0, 2.0**job.attempts)
+            status = {
+                "code": "UNAVAILABLE",
+                "message": f"{message} Attempt {job.attempts} failed; the next is in {delay:.0f} s.",
+            }
+            again = {"delay": delay, "counted": True, "status": status}
+            await self._write(lambda session: jobs.release(session, job.name, self.owner, **again))
+        else:
+            code = error.code if isinstance(error, TunesmithError) else "INTERNAL"
+            await self._finish(job, handler, Outcome.failed(message, code))
+
+    async def _give_back(self) -> None:
+        self._stopping = True
+        held = list(self._held.values())
+        for each in held:
+            each.context.stopping.set()
+            each.task.cancel()
+        await asyncio.gather(*(each.task for each in held), return_exceptions=True)
+        for each in held:
+            name = each.job.name
+            await self._write(lambda session, name=name: jobs.release(session, name, self.owner))
+        log.info("stopped; %d jobs given back", len(held))
+
+    async def _read(self, work: Callable[[Session], T]) -> T:
+        def call() -> T:
+            with reading(self.sessions) as session:
+                return work(session)
+
+        return await asyncio.to_thread(call)
+
+    async def _write(self, work: Callable[[Session], T]) -> T:
+        def call() -> T:
+            with self.sessions.begin() as session:
+                return work(session)
+
+        return await asyncio.to_thread(call)
+
+
+def _tell(job: ClaimedJob, error: Exception) -> str:
+    """What the user reads: our own errors word for word, others as a number under which the log has the whole story."""
+    if isinstance(error, TunesmithError):
+        log.warning("%s: %s", job.name, error)
+        return error.message
+    number = uuid.uuid4().hex[:8]
+    log.error("%s: internal error %s", job.name, number, exc_info=error)
+    return f"internal error {number}: something in the platform failed; its log (logs/worker.log) has the details under this number."
