@@ -1,0 +1,269 @@
+"""The step loop: admits requests, decodes one token for every running candidate, delivers events, and starts again.
+
+Everything here happens in one thread, which alone runs the model. Others talk to it through `post`: a command is a
+function that is called between two steps.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+import torch
+
+from tunesmith.engines.cache import Prefix, PrefixCache, RowCache
+from tunesmith.engines.engine import CandidateEvent, FinishReason
+from tunesmith.engines.model import Model
+from tunesmith.engines.sampling import BatchSettings, Draw, draw
+from tunesmith.engines.sequences import Deliver, Message, Request, Sequence
+from tunesmith.engines.text import Tokens
+from tunesmith.errors import Internal, TunesmithError
+
+logger = logging.getLogger(__name__)
+
+ADMISSION_SECONDS = 0.003
+"""An idle engine waits this long after the first request, so that calls sent together start together."""
+PREFILL_TOKENS = 4096
+"""Prompt tokens computed between two decode steps; more would stall the candidates that run."""
+MAX_ROWS = 256
+"""Candidates that run at the same time."""
+
+Command = Callable[[], None]
+
+
+class _Batch:
+    """The running candidates of one model: its sub-batch of every step."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.cache = RowCache()
+        self._settings: tuple[object, BatchSettings] | None = None
+
+    def step(self) -> tuple[list[Sequence], Draw]:
+        """Decode one token for every row."""
+        rows = self.cache.decode_pass()
+        sequences: list[Sequence] = self.cache.rows()  # pyright: ignore[reportAssignmentType] - rows are what we inserted
+        logits = self.model.decode(rows, [sequence.last_id for sequence in sequences])
+        for sequence in sequences:
+            sequence.position += 1
+        return sequences, draw(logits, self._settings_of(sequences), [sequence.sampled for sequence in sequences])
+
+    def _settings_of(self, sequences: list[Sequence]) -> BatchSettings:
+        if self._settings is None or self._settings[0] is not sequences:
+            self._settings = sequences, BatchSettings([sequence.settings for sequence in sequences])
+        return self._settings[1]
+
+
+class Scheduler:
+    """Continuous batching over one base model and its adapters."""
+
+    def __init__(self, tokens: Tokens, stop_ids: frozenset[int], kv_tokens: int, deliver: Deliver) -> None:
+        self.kv_tokens = kv_tokens
+        self._tokens = tokens
+        self._stop_ids = stop_ids
+        self._deliver = deliver
+        self._commands: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
+        self._waiting: deque[Request] = deque()
+        self._batches: dict[int, _Batch] = {}
+        self._retired: set[int] = set()
+        self._prefixes = PrefixCache()
+        self._reserved = 0
+        self._running = 0
+        self._messages: list[Message] = []
+        self._thread = threading.Thread(target=self._loop, name="forward", daemon=True)
+
+    # From any thread
+
+    def start(self) -> None:
+        """Start the forward thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the forward thread after the step in hand; requests that run are dropped."""
+        self._commands.put(None)
+        self._thread.join()
+
+    def post(self, command: Command) -> None:
+        """Have the forward thread call this between two steps."""
+        self._commands.put(command)
+
+    def submit(self, request: Request) -> None:
+        """Queue a request."""
+        self._commands.put(lambda: self._waiting.append(request))
+
+    def abort(self, request: Request) -> None:
+        """End a request: each unfinished candidate gets a final event with reason `abort`."""
+        self._commands.put(lambda: self._abort(request))
+
+    def retire(self, model: Model) -> None:
+        """Keep nothing of this model beyond the requests that run."""
+        self._commands.put(lambda: self._retire(model))
+
+    # In the forward thread
+
+    def _loop(self) -> None:
+        with torch.inference_mode():
+            while self._take_commands():
+                self._admit()
+                for batch in list(self._batches.values()):
+                    self._step(batch)
+                self._flush()
+
+    def _take_commands(self) -> bool:
+        idle = not self._running and not self._waiting
+        try:
+            command = self._commands.get(block=idle)
+            while True:
+                if command is None:
+                    return False
+                self._call(command)
+                if idle and self._waiting:
+                    idle = False
+                    time.sleep(ADMISSION_SECONDS)
+                command = self._commands.get_nowait()
+        except queue.Empty:
+            return True
+
+    def _call(self, command: Command) -> None:
+        try:
+            command()
+        except Exception:
+            logger.exception("A command to the forward thread failed.")
+
+    def _admit(self) -> None:
+        computed = 0
+        while self._waiting and computed < PREFILL_TOKENS:
+            request = self._waiting[0]
+            count = 0 if request.ended else self._admissible(request)
+            if not count and not request.ended:
+                return
+            if count:
+                computed += self._admit_candidates(request, count)
+            if request.ended or request.admitted == request.given.n:
+                self._waiting.popleft()
+
+    def _admissible(self, request: Request) -> int:
+        left = request.given.n - request.admitted
+        return min(left, MAX_ROWS - self._running, (self.kv_tokens - self._reserved) // request.cost)
+
+    def _admit_candidates(self, request: Request, count: int) -> int:
+        """Start `count` candidates; returns the prompt tokens that had to be computed."""
+        try:
+            prefix, computed = self._prefix(request, count)
+            first = request.admitted
+            sequences = [Sequence(request, first + i, self._tokens, self._stop_ids) for i in range(count)]
+            self._start(request, sequences)
+            self._first_tokens(request, prefix, sequences)
+        except Exception as error:  # noqa: BLE001 - whatever one request provokes is answered to it; the others go on
+            self._fail(request, error)
+            return len(request.prompt_ids)
+        return computed
+
+    def _prefix(self, request: Request, count: int) -> tuple[Prefix, int]:
+        found = self._prefixes.get(request.model.number, request.prompt_ids)
+        if request.cached_tokens is None:
+            request.cached_tokens = 0 if found is None else len(request.prompt_ids)
+        free = self.kv_tokens - self._reserved - count * request.cost
+        self._prefixes.shrink(free)
+        if found is not None:
+            return found, 0
+        prefix = request.model.prefill(request.prompt_ids)
+        if request.model.number not in self._retired and bool(torch.isfinite(prefix.logits).all()):
+            self._prefixes.put(request.model.number, request.prompt_ids, prefix, free)
+        return prefix, prefix.length
+
+    def _start(self, request: Request, sequences: list[Sequence]) -> None:
+        request.admitted += len(sequences)
+        request.running.update(sequences)
+        self._running += len(sequences)
+        self._reserved += len(sequences) * request.cost
+
+    def _first_tokens(self, request: Request, prefix: Prefix, sequences: list[Sequence]) -> None:
+        logits = prefix.logits.expand(len(sequences), -1)
+        drawn = draw(logits, BatchSettings([sequence.settings for sequence in sequences]), [0] * len(sequences))
+        self._accept(sequences, drawn)
+        alive = [sequence for sequence in sequences if sequence in request.running]
+        if alive:
+            batch = self._batches.setdefault(request.model.number, _Batch(request.model))
+            batch.cache.insert(alive, prefix)
+
+    def _step(self, batch: _Batch) -> None:
+        if not len(batch.cache):
+            del self._batches[batch.model.number]
+            return
+        try:
+            sequences, drawn = batch.step()
+        except Exception as error:  # noqa: BLE001 - a fault in one model's step must not end the other models' requests
+            for request in {sequence.request for sequence in batch.cache.rows()}:  # pyright: ignore[reportAttributeAccessIssue] - as above
+                self._fail(request, error)
+            return
+        self._accept(sequences, drawn)
+
+    def _accept(self, sequences: list[Sequence], drawn: Draw) -> None:
+        finished: list[Sequence] = []
+        for row, sequence in enumerate(sequences):
+            request = sequence.request
+            if request.ended:
+                continue
+            try:
+                if not drawn.valid[row]:
+                    raise Internal(
+                        f"The model {request.model.name or '(base)'} gave no probabilities after {sequence.sampled} tokens "
+                        "(NaN or infinite logits). Its weights are damaged or training diverged; use an earlier version."
+                    )
+                event = sequence.accept(drawn, row)
+            except Exception as error:  # noqa: BLE001 - whatever one request provokes is answered to it; the others go on
+                self._fail(request, error)
+                continue
+            if event is not None:
+                self._messages.append(Message(request, event))
+                if event.finish_reason is not None:
+                    finished.append(sequence)
+        self._release(finished)
+
+    def _release(self, sequences: list[Sequence], scrub: bool = False) -> None:
+        by_model: dict[int, list[Sequence]] = {}
+        for sequence in sequences:
+            request = sequence.request
+            request.running.discard(sequence)
+            request.ended = request.ended or (request.admitted == request.given.n and not request.running)
+            self._running -= 1
+            self._reserved -= request.cost
+            by_model.setdefault(request.model.number, []).append(sequence)
+        for number, gone in by_model.items():
+            if batch := self._batches.get(number):
+                batch.cache.remove(gone, scrub)
+
+    def _fail(self, request: Request, error: Exception) -> None:
+        if not isinstance(error, TunesmithError):
+            logger.error("A request failed.", exc_info=error)
+            error = Internal(f"The engine failed on this request: {type(error).__name__}: {error}. See its log.")
+        request.ended = True
+        self._release(list(request.running), scrub=True)
+        self._messages.append(Message(request, error))
+
+    def _abort(self, request: Request) -> None:
+        if request.ended:
+            return
+        request.ended = True
+        running = sorted(request.running, key=lambda sequence: sequence.index)
+        events = [sequence.finish(FinishReason.ABORT) for sequence in running]
+        for index in range(request.admitted, request.given.n):
+            events.append(CandidateEvent(index, finish_reason=FinishReason.ABORT, usage=request.usage(0)))
+        self._release(running)
+        self._messages += [Message(request, event) for event in events]
+        if request in self._waiting:
+            self._waiting.remove(request)
+
+    def _retire(self, model: Model) -> None:
+        self._retired.add(model.number)
+        self._prefixes.forget(model.number)
+
+    def _flush(self) -> None:
+        if self._messages:
+            self._deliver(self._messages)
+            self._messages = []

@@ -1,0 +1,98 @@
+"""Before serving: does this model come out right through our attention, and do neighbours leave a row's bits alone?
+
+Both are tried on the model itself. A model that comes out wrong is refused; the bitwise capability is claimed only where
+it held on this machine.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tunesmith.engines.attention import ATTENTION
+from tunesmith.engines.cache import Prefix, RowCache
+from tunesmith.engines.model import Model
+from tunesmith.engines.wire import NEIGHBOUR_INDEPENDENT_LOGPROBS, NEIGHBOUR_INDEPENDENT_NOISE
+from tunesmith.errors import InvalidArgument
+
+logger = logging.getLogger(__name__)
+
+_TOLERANCE = 2e-3
+"""Largest difference of log-probabilities between our attention and transformers' own, in fp32."""
+_NEIGHBOURS = (1, 4, 7, 30)
+_STATELESS_ROPES = ("default", "linear", "llama3", "yarn")
+"""Rotary embeddings whose frequencies do not depend on how long the longest sequence of the batch is."""
+
+
+@dataclass
+class _Row:
+    position: int
+
+
+def try_model(model: Model, context: int) -> list[str]:
+    """Run the trials; returns the capabilities that hold. Raises InvalidArgument when the model is computed wrongly."""
+    ids = torch.randint(model.vocab_size, (min(40, context),), generator=torch.Generator().manual_seed(0)).tolist()
+    _compare_with_transformers(model, ids)
+    capabilities = [NEIGHBOUR_INDEPENDENT_NOISE]
+    if _bits_hold(model, ids, context):
+        capabilities.append(NEIGHBOUR_INDEPENDENT_LOGPROBS)
+    else:
+        logger.warning("On this machine a row's log-probabilities depend on its neighbours in the last bits.")
+    return capabilities
+
+
+def kv_bytes_per_token(model: Model) -> int:
+    """Bytes that one token's keys and values take."""
+    prefix = model.prefill([0])
+    return prefix.keys.nbytes + prefix.values.nbytes
+
+
+def _compare_with_transformers(model: Model, ids: list[int]) -> None:
+    module = model.module
+    module.set_attn_implementation("sdpa" if module._supports_sdpa else "eager")
+    expected = torch.log_softmax(module(input_ids=torch.tensor([ids]), use_cache=False).logits[0].float(), -1)
+    module.set_attn_implementation(ATTENTION)
+    half = len(ids) // 2
+    try:
+        prefix = model.prefill(ids[:half])
+        ours = [prefix.logits]
+        cache, row = RowCache(), _Row(half)
+        cache.insert([row], prefix)
+        for token_id in ids[half:]:
+            ours.append(model.decode(cache.decode_pass(), [token_id])[0])
+            row.position += 1
+    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise InvalidArgument(
+            f"{type(module).__name__} cannot be decoded by this engine: {error}. Use another."
+        ) from error
+    difference = (torch.log_softmax(torch.stack(ours), -1) - expected[half - 1 :]).abs().max().item()
+    if not difference <= _TOLERANCE:
+        raise InvalidArgument(
+            f"{type(module).__name__} comes out differently here than in transformers (log-probabilities differ by "
+            f"{difference:.2g}): this engine does not support its architecture. Serve it with another engine."
+        )
+
+
+def _bits_hold(model: Model, ids: list[int], context: int) -> bool:
+    rope = getattr(model.module.config.get_text_config(), "rope_parameters", None) or {}
+    if rope.get("rope_type", "default") not in _STATELESS_ROPES:
+        return False
+    lengths = [len(ids) // 2, *(1 + i % len(ids) for i in range(max(_NEIGHBOURS) - 1)), 200]
+    prefixes = [model.prefill((ids * 200)[: min(length, context - 1)]) for length in lengths]
+    alone = _decode_first(model, prefixes[:1], at=0)
+    return all(
+        torch.equal(alone, _decode_first(model, [*prefixes[:count], prefixes[-1]], at=at))
+        for count in _NEIGHBOURS
+        for at in (0, count - 1)
+    )
+
+
+def _decode_first(model: Model, prefixes: list[Prefix], at: int) -> Tensor:
+    """Logits of prefix 0's next step, when it stands at row `at` among the others."""
+    cache = RowCache()
+    for prefix in [*prefixes[1 : at + 1], prefixes[0], *prefixes[at + 1 :]]:
+        cache.insert([_Row(prefix.length)], prefix)
+    return model.decode(cache.decode_pass(), [0] * len(prefixes))[at]
