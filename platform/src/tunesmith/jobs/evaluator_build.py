@@ -22,7 +22,7 @@ from tunesmith.db.tables import Evaluator
 from tunesmith.errors import InvalidArgument, TunesmithError
 from tunesmith.evaluators.build import BuildRequest, build, remove_build
 from tunesmith.evaluators.environment import WHEELS
-from tunesmith.jobs.handler import ClaimedJob, JobContext, Outcome
+from tunesmith.jobs.handler import ClaimedJob, Handler, JobContext, Outcome
 from tunesmith.settings import Settings
 from tunesmith.storage.keys import load_keys
 from tunesmith.storage.objects import ObjectStore
@@ -38,7 +38,7 @@ class _Source:
     secrets: Mapping[str, str]
 
 
-class EvaluatorBuild:
+class EvaluatorBuild(Handler):
     """Handler of `evaluator_build`."""
 
     kind = BUILD_KIND
@@ -50,7 +50,7 @@ class EvaluatorBuild:
         """Build; the evaluator's log follows as it is written."""
         source = await context.query(lambda session: _source(session, job, context.settings))
         if source is None:
-            return Outcome.cancelled("The evaluator was deleted or uploaded anew before this build.")
+            return Outcome(jobs.CANCELLED, "The evaluator was deleted or uploaded anew before this build.", "CANCELLED")
         target, work = folders(context.settings, job)
         work.mkdir(parents=True, exist_ok=True)
         log_path = context.settings.path("logs", f"build-{'-'.join(target.parts[-3:])}.log")
@@ -80,9 +80,9 @@ class EvaluatorBuild:
                     size = now
                     await _copy_log(request.log_path, request.secrets, job, context)
             if not building.done():
-                return Outcome.cancelled("The build was cancelled.")
+                return Outcome(jobs.CANCELLED, "The build was cancelled.", "CANCELLED")
             manifest = building.result()
-            return Outcome.completed(data={"build_dir": str(request.target), "described": manifest.described})
+            return Outcome(jobs.COMPLETED, data={"build_dir": str(request.target), "described": manifest.described})
         finally:
             asked.cancel()
             if not building.done():
@@ -101,7 +101,7 @@ class EvaluatorBuild:
         evaluator.build_dir = outcome.data["build_dir"] if built else evaluator.build_dir
         evaluator.updated = time.time()
 
-    async def delete(self, job: ClaimedJob, context: JobContext) -> None:
+    async def discard(self, job: ClaimedJob, context: JobContext) -> None:
         """Remove the built folder."""
         await asyncio.to_thread(remove_build, *folders(context.settings, job))
 

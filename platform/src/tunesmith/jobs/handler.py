@@ -5,7 +5,7 @@ because a worker can die at any point. It ends in one of five ways:
 
 | it | then |
 |---|---|
-| returns an `Outcome` | the job gets that final state (`Settles.settle` runs in the same transaction) |
+| returns an `Outcome` | the job gets that final state (`settle` runs in the same transaction) |
 | raises a TunesmithError below 500 | FAILED with the message, word for word |
 | raises anything else | tried again later, at most `MAX_ATTEMPTS` times, then FAILED |
 | is asked to cancel (`context.cancelled`) | it winds up and returns; what it returns counts, so COMPLETED may win the race |
@@ -18,7 +18,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -78,25 +78,16 @@ class Outcome:
 
     state: str
     """One of `db.jobs.FINAL_STATES`."""
-    status: dict[str, Any]
-    """{"code": gRPC name, "message"}."""
+    message: str = ""
+    code: str = "OK"
+    """gRPC code name that goes with the message."""
     data: dict[str, Any] = field(default_factory=dict)
-    """For `Settles.settle`; not stored."""
+    """For `settle`; not stored."""
 
-    @classmethod
-    def completed(cls, message: str = "", data: dict[str, Any] | None = None) -> Outcome:
-        """It did what it was asked to."""
-        return cls(jobs.COMPLETED, {"code": "OK", "message": message}, data or {})
-
-    @classmethod
-    def failed(cls, message: str, code: str = "FAILED_PRECONDITION") -> Outcome:
-        """It cannot be done; the message says why, and what to do."""
-        return cls(jobs.FAILED, {"code": code, "message": message})
-
-    @classmethod
-    def cancelled(cls, message: str = "Cancelled.") -> Outcome:
-        """It was cancelled."""
-        return cls(jobs.CANCELLED, {"code": "CANCELLED", "message": message})
+    @property
+    def status(self) -> dict[str, Any]:
+        """The wire's status object."""
+        return {"code": self.code, "message": self.message}
 
 
 @dataclass(eq=False)
@@ -131,13 +122,10 @@ class JobContext:
 
         return await asyncio.to_thread(call)
 
-    def progress(self, progress: dict[str, Any], state: str | None = None) -> None:
-        """Replace the job's progress, and its (non-final) state when given. Does nothing once the lease is lost.
-
-        One short transaction: call it in a thread from async code.
-        """
-        with self.sessions.begin() as session:
-            jobs.set_progress(session, self.job.name, progress, state=state, owner=self.owner)
+    async def progress(self, progress: dict[str, Any], *, state: str | None = None) -> None:
+        """Replace the job's progress, and its (non-final) state when given. Does nothing once the lease is lost."""
+        name, owner = self.job.name, self.owner
+        await self.transaction(lambda session: jobs.set_progress(session, name, progress, state=state, owner=owner))
 
     def start(
         self,
@@ -164,7 +152,7 @@ class JobContext:
 
 
 class Handler(Protocol):
-    """One kind of job."""
+    """One kind of job. Subclass it: `settle` and `discard` do nothing by default."""
 
     kind: str
 
@@ -172,15 +160,8 @@ class Handler(Protocol):
         """Do what is missing; see the module's docstring for the ways to end."""
         ...
 
-    async def delete(self, job: ClaimedJob, context: JobContext) -> None:
-        """Remove what the job left outside its row, before the row itself is deleted. May be run again."""
-        ...
-
-
-@runtime_checkable
-class Settles(Protocol):
-    """A handler with something to write in the very transaction that ends the job, also when it fails."""
-
     def settle(self, session: Session, job: ClaimedJob, outcome: Outcome) -> None:
-        """Called once per end."""
-        ...
+        """Write what must change together with the job's final state. Called once per end, also for failures."""
+
+    async def discard(self, job: ClaimedJob, context: JobContext) -> None:
+        """Remove what the job left outside its row, before the row itself is deleted. May be run again."""

@@ -25,7 +25,7 @@ from tunesmith.db import jobs
 from tunesmith.db.session import reading
 from tunesmith.db.tables import Job
 from tunesmith.errors import TunesmithError
-from tunesmith.jobs.handler import MAX_ATTEMPTS, ClaimedJob, Handler, JobContext, Outcome, Settles
+from tunesmith.jobs.handler import MAX_ATTEMPTS, ClaimedJob, Handler, JobContext, Outcome
 from tunesmith.jobs.identity import is_dead, own_name
 from tunesmith.settings import Settings
 
@@ -177,7 +177,7 @@ class Worker:
             if running.done():
                 return running.result()
             log.warning("%s: did not wind up within %.0f s; stopping it", job.name, CANCEL_GRACE_SECONDS)
-            return Outcome.cancelled("Cancelled; it did not wind up in time and was stopped.")
+            return Outcome(jobs.CANCELLED, "Cancelled; it did not wind up in time and was stopped.", "CANCELLED")
         finally:
             asked.cancel()
             if not running.done():
@@ -186,7 +186,7 @@ class Worker:
                     await running
 
     async def _delete(self, job: ClaimedJob, handler: Handler, context: JobContext) -> None:
-        await handler.delete(job, context)
+        await handler.discard(job, context)
         await self._write(lambda session: jobs.remove(session, job.name, self.owner))
         log.info("%s: deleted", job.name)
 
@@ -194,8 +194,7 @@ class Worker:
         def end(session: Session) -> bool:
             if not jobs.finish(session, job.name, outcome.state, outcome.status, owner=self.owner):
                 return False
-            if isinstance(handler, Settles):
-                handler.settle(session, job, outcome)
+            handler.settle(session, job, outcome)
             return True
 
         ended = await self._write(end)
@@ -205,7 +204,7 @@ class Worker:
 
     async def _failed(self, job: ClaimedJob, handler: Handler, error: Exception) -> None:
         if isinstance(error, TunesmithError) and error.status < 500 and not job.delete_requested:
-            await self._finish(job, handler, Outcome.failed(error.message, error.code))
+            await self._finish(job, handler, Outcome(jobs.FAILED, error.message, error.code))
             return
         message = _tell(job, error)
         if job.attempts < MAX_ATTEMPTS or job.delete_requested:
@@ -218,7 +217,7 @@ class Worker:
             await self._write(lambda session: jobs.release(session, job.name, self.owner, **again))
         else:
             code = error.code if isinstance(error, TunesmithError) else "INTERNAL"
-            await self._finish(job, handler, Outcome.failed(message, code))
+            await self._finish(job, handler, Outcome(jobs.FAILED, message, code))
 
     async def _give_back(self) -> None:
         self._stopping = True
