@@ -6,8 +6,8 @@ weights as safetensors, configuration and tokenizer, never code.
 
 from __future__ import annotations
 
+import fcntl
 import re
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -32,7 +32,6 @@ _FILES = [
     "LICENSE*",
 ]
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_downloads = threading.Lock()
 
 
 def resolve(
@@ -122,9 +121,11 @@ def _cached(repo: str) -> Path | None:
 def _download(repo: str, target: Path) -> str | None:
     """Fetch into a folder beside `target` and rename it when whole; returns the reason when it did not work."""
     partial = target.with_name(f".{target.name}.partial")
-    with _downloads:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with open(target.with_name(f".{target.name}.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # supervisor, gateway and worker may want the same model at once
         if target.exists() and problem(target) is None:
-            return None  # another thread fetched it meanwhile
+            return None  # another process fetched it meanwhile
         try:
             partial.mkdir(parents=True, exist_ok=True)
             snapshot_download(repo, local_dir=partial, allow_patterns=_FILES, ignore_patterns=["*/*"])

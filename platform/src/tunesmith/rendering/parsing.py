@@ -53,12 +53,15 @@ def _read_call(source: str) -> dict[str, Any] | None:
 
 
 def visible_prefix(text: str, tools: bool) -> str:
-    """The part of a growing text that can be streamed at once: what may still become a tool call is held back."""
+    """The part of a growing text that can be streamed at once: what may still become a tool call is held back.
+
+    So is white space at its end, because the content in front of tool calls ends without it.
+    """
     if not tools:
         return text
     start = text.find(_OPEN)
     if start < 0:
-        start = next(
-            (len(text) - n for n in range(min(len(_OPEN) - 1, len(text)), 0, -1) if text.endswith(_OPEN[:n])), -1
-        )
-    return text if start < 0 else text[:start].rstrip()
+        longest = min(len(_OPEN) - 1, len(text))
+        held = next((n for n in range(longest, 0, -1) if text.endswith(_OPEN[:n])), 0)
+        start = len(text) - held
+    return text[:start].rstrip()

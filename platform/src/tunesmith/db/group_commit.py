@@ -1,0 +1,126 @@
+"""A bounded group-commit writer: many callers, one thread, one transaction for everything that waits.
+
+It commits whenever it is idle, so a lone write waits for nobody, and a burst shares its commits. `write` returns after COMMIT:
+what it returned for is found after kill -9 of this process. When the queue is full, callers wait (backpressure).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Engine, Insert, Table
+from sqlalchemy.exc import SQLAlchemyError
+
+from tunesmith.errors import Unavailable
+
+log = logging.getLogger(__name__)
+
+MAX_GROUP = 256
+"""Most writes of one transaction; keeps a transaction's size, and so everyone's wait, bounded."""
+
+
+@dataclass(frozen=True)
+class _Write:
+    statement: Insert
+    rows: Sequence[Mapping[str, Any]]
+    loop: asyncio.AbstractEventLoop
+    done: asyncio.Future[None]
+
+
+class GroupCommitWriter:
+    """The only writer of a database file. Made open; `close` commits what is queued and ends the thread."""
+
+    def __init__(self, engine: Engine, capacity: int = 4096) -> None:
+        self._engine = engine
+        self._queue: queue.Queue[_Write | None] = queue.Queue(capacity)
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
+        self._thread.start()
+
+    async def write(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert rows and return once they are committed. A cancelled caller's rows are still written.
+
+        Raises Unavailable when the file cannot be written (disk full, a row that breaks a constraint), or after `close`.
+        """
+        if self._closed:
+            raise Unavailable("This process is shutting down and records nothing any more; try again in a moment.")
+        if not rows:
+            return
+        loop = asyncio.get_running_loop()
+        item = _Write(table.insert(), rows, loop, loop.create_future())
+        try:
+            self._queue.put_nowait(item)
+        except queue.Full:
+            await asyncio.to_thread(self._queue.put, item)
+        await asyncio.shield(item.done)
+
+    def close(self) -> None:
+        """Commit everything queued so far, then stop. Blocks until done."""
+        if not self._closed:
+            self._closed = True
+            self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            group, last = self._next_group()
+            if group:
+                self._commit(group)
+            if last:
+                return
+
+    def _next_group(self) -> tuple[list[_Write], bool]:
+        """Wait for one write, then take whatever else is there already."""
+        group: list[_Write] = []
+        item = self._queue.get()
+        while item is not None:
+            group.append(item)
+            if len(group) == MAX_GROUP:
+                return group, False
+            try:
+                item = self._queue.get_nowait()
+            except queue.Empty:
+                return group, False
+        return group, True
+
+    def _commit(self, group: list[_Write]) -> None:
+        try:
+            self._insert(group)
+        except SQLAlchemyError as error:
+            if len(group) == 1:
+                log.error("A write was refused by %s: %s", self._engine.url, error)
+                reason = str(getattr(error, "orig", None) or error)
+                _tell(group[0], Unavailable(f"What was asked could not be recorded ({reason}); nothing of it is kept."))
+                return
+            for item in group:  # one bad row must not take its neighbours with it
+                self._commit([item])
+            return
+        for item in group:
+            _tell(item, None)
+
+    def _insert(self, group: list[_Write]) -> None:
+        with self._engine.begin() as connection:
+            for item in group:
+                connection.execute(item.statement, [dict(row) for row in item.rows])
+
+
+def _tell(item: _Write, error: Unavailable | None) -> None:
+    def settle() -> None:
+        if item.done.cancelled():
+            return
+        if error is None:
+            item.done.set_result(None)
+        else:
+            item.done.set_exception(error)
+            item.done.exception()  # a caller that went away must not turn this into a warning
+
+    try:
+        item.loop.call_soon_threadsafe(settle)
+    except RuntimeError:
+        log.debug("The caller's event loop was closed before its rows were committed.")

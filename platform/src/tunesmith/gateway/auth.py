@@ -1,0 +1,108 @@
+"""Who calls: the bearer key, its account and what it allows."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sqlalchemy.orm import Session, sessionmaker
+from starlette.requests import Request
+
+from tunesmith.db.api_keys import find_key
+from tunesmith.db.session import reading
+from tunesmith.errors import PermissionDenied, Unauthenticated
+from tunesmith.settings import DEFAULT_ACCOUNT
+from tunesmith.storage.keys import Keys
+
+CACHE_SECONDS = 5.0
+"""A revoked key is refused at most this much later."""
+
+
+class KeyKind(StrEnum):
+    """What a key may do (seams, "Keys have a scope")."""
+
+    ACCOUNT = "account"
+    """Everything of its account."""
+    RUN = "run"
+    """Inference and the internal routes of one job: the orchestrator."""
+    ROLLOUT = "rollout"
+    """Inference for one job: evaluators and agents, which are not trusted."""
+    INTERNAL = "internal"
+    """The platform's own processes."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """An authenticated caller."""
+
+    account: str
+    """Resource name."""
+    kind: KeyKind
+    job: str | None = None
+    """Id of the job that the key is bound to."""
+
+    def require_internal(self) -> None:
+        """Raise PermissionDenied unless the key opens internal routes."""
+        if self.kind not in (KeyKind.RUN, KeyKind.INTERNAL):
+            raise PermissionDenied(
+                f"This route needs a job's run key or internal.key; a key of kind {self.kind.value} does not open it."
+            )
+
+    def owns(self, account: str, job: str) -> bool:
+        """Whether something of that account and job is the key's to use."""
+        if self.kind is KeyKind.INTERNAL:
+            return True
+        return account == self.account and self.job in (None, job)
+
+
+def job_id(name: str) -> str:
+    """A job's id: the last part of its resource name, or the id itself."""
+    return name.rsplit("/", 1)[-1]
+
+
+def account_name(account: str) -> str:
+    """`accounts/{a}`, from that or from `{a}`."""
+    return account if account.startswith("accounts/") else f"accounts/{account}"
+
+
+class Authenticator:
+    """Finds keys in the database and remembers them for a few seconds."""
+
+    def __init__(self, sessions: sessionmaker[Session], keys: Keys) -> None:
+        self._sessions = sessions
+        self._keys = keys
+        self._cache: dict[bytes, tuple[Key, float]] = {}
+
+    async def authenticate(self, request: Request) -> Key:
+        """The caller of a request. Raises Unauthenticated without a key that is known here."""
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        token = token.strip()
+        if scheme.lower() != "bearer" or not token:
+            raise Unauthenticated(
+                "No API key: send the header 'Authorization: Bearer KEY'. `tunesmith up` prints where the key is."
+            )
+        if hmac.compare_digest(token.encode(), self._keys.internal.encode()):
+            return Key(account_name(DEFAULT_ACCOUNT), KeyKind.INTERNAL)
+        digest = hashlib.sha256(token.encode()).digest()
+        cached = self._cache.get(digest)
+        if cached is not None and cached[1] > time.monotonic():
+            return cached[0]
+        key = await asyncio.to_thread(self._find, token)
+        if len(self._cache) > 10_000:
+            self._cache.clear()
+        self._cache[digest] = (key, time.monotonic() + CACHE_SECONDS)
+        return key
+
+    def _find(self, token: str) -> Key:
+        with reading(self._sessions) as session:
+            row = find_key(session, token, self._keys.pepper)
+        if row is None:
+            raise Unauthenticated(
+                "This API key is not known here (or it expired). `tunesmith env` prints the key of this platform."
+            )
+        job = row.scope.get("job")
+        return Key(row.account, KeyKind(row.scope.get("kind", "account")), job_id(job) if job else None)

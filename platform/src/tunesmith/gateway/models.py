@@ -1,0 +1,194 @@
+"""From a model's name to what answers: base models of the catalogue, promoted models, live policies."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.orm import Session, sessionmaker
+
+from tunesmith.catalog import BaseModelEntry, available, canonical_name, is_listed, resolve
+from tunesmith.db.policies import get_model, get_policy, has_policy_on, list_models
+from tunesmith.db.session import reading
+from tunesmith.db.tables import Model, Policy
+from tunesmith.errors import Gone, NotFound, PermissionDenied
+from tunesmith.gateway.auth import Key, KeyKind
+from tunesmith.gateway.engines import EngineAddress, Engines
+from tunesmith.gateway.errors import ModelNotFound
+from tunesmith.rendering import Renderer
+
+_CACHE_SECONDS = 2.0
+"""Promoted models are written by another process: a deleted one is served at most this much longer."""
+
+
+@dataclass(frozen=True)
+class LoadedBase:
+    """A base model whose files are here and whose tokenizer is read."""
+
+    entry: BaseModelEntry
+    renderer: Renderer
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """Weights on top of a base, as the engine knows them."""
+
+    name: str
+    path: str
+    sha256: str
+    promoted: bool
+    """A promoted model: unloaded when others are used more. A live policy stays until it is retired."""
+
+
+@dataclass(frozen=True)
+class LivePolicy:
+    """What sampling from a policy of a running job is bound to."""
+
+    job: str
+    version: int
+    seed: int
+    sampling: dict[str, Any]
+    """`temperature`, `max_tokens`, `stop` of the job."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a call is answered by."""
+
+    name: str
+    base: LoadedBase
+    engine: EngineAddress
+    adapter: Adapter | None = None
+    policy: LivePolicy | None = None
+
+    @property
+    def context_length(self) -> int:
+        """Longest sequence, in tokens: the model's, or less where the engine holds less."""
+        return min(self.base.renderer.context_length, self.engine.context_length)
+
+
+class Models:
+    """Looks names up and loads the tokenizers of base models."""
+
+    def __init__(self, sessions: sessionmaker[Session], models_dir: Path, engines: Engines) -> None:
+        self._sessions = sessions
+        self._models_dir = models_dir
+        self._engines = engines
+        self._bases: dict[str, LoadedBase] = {}
+        self._loading: dict[str, asyncio.Lock] = {}
+        self._rows: dict[str, tuple[Policy | Model | None, float]] = {}
+
+    async def target(self, name: str, key: Key) -> Target:
+        """What answers calls to `name` from this caller. May start an engine, and download a model of the catalogue.
+
+        Raises ModelNotFound, PermissionDenied (another job's policy), Gone (a retired version).
+        """
+        name = name.removeprefix("fireworks_ai/")
+        row = await self._row(name)
+        if isinstance(row, Policy):
+            return await self._policy_target(row, key)
+        if isinstance(row, Model) and (row.account == key.account or key.kind is KeyKind.INTERNAL):
+            base = await self.base(row.base_model)
+            adapter = Adapter(row.name, row.adapter_path, row.sha256, promoted=True)
+            return Target(row.name, base, await self._engines.address(base.entry.name), adapter)
+        await self._check_base(name, key)
+        try:
+            base = await self.base(name)
+        except NotFound as error:
+            raise ModelNotFound(error.message) from error
+        return Target(base.entry.name, base, await self._engines.address(base.entry.name))
+
+    async def base(self, name: str) -> LoadedBase:
+        """A base model, ready to be rendered for. The supervisor fetches and checks it first, so only one process downloads."""
+        name = canonical_name(name)
+        loaded = self._bases.get(name)
+        if loaded is not None:
+            return loaded
+        async with self._loading.setdefault(name, asyncio.Lock()):
+            if name not in self._bases:
+                await self._engines.address(name)
+                self._bases[name] = await asyncio.to_thread(self._load_base, name)
+            return self._bases[name]
+
+    def forget(self, name: str) -> None:
+        """Look a name up again on the next call."""
+        self._rows.pop(name, None)
+
+    async def listing(self, key: Key) -> list[dict[str, Any]]:
+        """OpenAI's list of models: what a call can name now."""
+        return await asyncio.to_thread(self._listing, key)
+
+    async def promoted_names(self) -> set[str]:
+        """Names of all promoted models."""
+
+        def read() -> set[str]:
+            with reading(self._sessions) as session:
+                return {model.name for model in list_models(session)}
+
+        return await asyncio.to_thread(read)
+
+    async def _policy_target(self, row: Policy, key: Key) -> Target:
+        if not key.owns(row.account, row.job):
+            if row.account != key.account:
+                raise _unknown(row.name)
+            raise PermissionDenied(f"{row.name} belongs to job {row.job}; this key is bound to job {key.job}.")
+        if row.retired is not None:
+            raise Gone(
+                f"{row.name} was retired: its job went on to a later version. Call that one, or the promoted model."
+            )
+        base = await self.base(row.base_model)
+        return Target(
+            row.name,
+            base,
+            await self._engines.address(base.entry.name),
+            Adapter(row.name, row.adapter_path, row.sha256, promoted=False),
+            LivePolicy(row.job, row.version, row.seed, dict(row.sampling)),
+        )
+
+    async def _check_base(self, name: str, key: Key) -> None:
+        """Evaluators are not trusted: their keys reach listed models and their own job's base, no other file or download."""
+        if key.kind in (KeyKind.ACCOUNT, KeyKind.INTERNAL) or is_listed(name):
+            return
+
+        def of_own_job() -> bool:
+            with reading(self._sessions) as session:
+                return has_policy_on(session, key.account, key.job or "", canonical_name(name))
+
+        if not await asyncio.to_thread(of_own_job):
+            raise _unknown(name)
+
+    async def _row(self, name: str) -> Policy | Model | None:
+        cached = self._rows.get(name)
+        if cached is not None and cached[1] > time.monotonic():
+            return cached[0]
+
+        def read() -> Policy | Model | None:
+            with reading(self._sessions) as session:
+                return get_policy(session, name) or get_model(session, name)
+
+        row = await asyncio.to_thread(read)
+        if row is not None:
+            self._rows[name] = (row, time.monotonic() + _CACHE_SECONDS)
+        return row
+
+    def _load_base(self, name: str) -> LoadedBase:
+        entry = resolve(name, models_dir=self._models_dir, download=False)
+        return LoadedBase(entry, Renderer.load(entry.path, entry.name))
+
+    def _listing(self, key: Key) -> list[dict[str, Any]]:
+        found = [
+            {"id": entry.name, "object": "model", "created": 0, "owned_by": entry.name.split("/")[1]}
+            for entry in available(self._models_dir)
+        ]
+        with reading(self._sessions) as session:
+            for model in list_models(session, key.account):
+                owner = model.account.removeprefix("accounts/")
+                found.append({"id": model.name, "object": "model", "created": int(model.created), "owned_by": owner})
+        return found
+
+
+def _unknown(name: str) -> ModelNotFound:
+    return ModelNotFound(f"No model {name!r} is served here. GET /v1/models lists those that this key can call.")

@@ -1,0 +1,140 @@
+"""OpenAI's answer objects, with the extensions of the documented API: token ids, both log-probabilities, raw output."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tunesmith.gateway.calls import Call
+from tunesmith.gateway.generation import Candidate
+from tunesmith.rendering import Renderer
+
+
+class LogprobWriter:
+    """Log-probabilities of one candidate in the client's form; keeps the text offset from piece to piece."""
+
+    def __init__(self, renderer: Renderer, legacy: bool, alternatives: int) -> None:
+        self._renderer = renderer
+        self._legacy = legacy
+        self._alternatives = alternatives
+        self._offset = 0
+
+    def write(
+        self,
+        token_ids: list[int],
+        logprobs: list[float],
+        model_logprobs: list[float],
+        top_logprobs: list[list[tuple[int, float]]],
+    ) -> dict[str, Any]:
+        """One `logprobs` object. `logprobs` are those sampled from, `model_logprobs` those at temperature 1; all of one length."""
+        tops = top_logprobs if len(top_logprobs) == len(token_ids) else [[]] * len(token_ids)
+        content = [
+            self._token(id, sampled, model, top)
+            for id, sampled, model, top in zip(token_ids, logprobs, model_logprobs, tops, strict=True)
+        ]
+        if not self._legacy:
+            return {"content": content}
+        return {
+            "tokens": [item["token"] for item in content],
+            "token_logprobs": [item["logprob"] for item in content],
+            "top_logprobs": [{top["token"]: top["logprob"] for top in item["top_logprobs"]} for item in content],
+            "text_offset": [item["text_offset"] for item in content],
+            "token_ids": [item["token_id"] for item in content],
+        }
+
+    def _token(self, id: int, sampled: float, model: float, top: list[tuple[int, float]]) -> dict[str, Any]:
+        token, bytes_ = self._spell(id)
+        offset = self._offset
+        self._offset += len(token)
+        alternatives = []
+        for other, logprob in top[: self._alternatives]:
+            spelled, other_bytes = self._spell(other)
+            alternatives.append({"token": spelled, "logprob": logprob, "token_id": other, "bytes": other_bytes})
+        return {
+            "token": token,
+            "logprob": model,
+            "sampling_logprob": sampled,
+            "token_id": id,
+            "bytes": bytes_,
+            "text_offset": offset,
+            "top_logprobs": alternatives,
+        }
+
+    def _spell(self, id: int) -> tuple[str, list[int]]:
+        raw = self._renderer.token_bytes(id)
+        return raw.decode(errors="replace"), list(raw)
+
+
+def logprob_writer(call: Call) -> LogprobWriter:
+    """The writer for one candidate of a call."""
+    return LogprobWriter(call.target.base.renderer, call.chat.legacy_logprobs, call.chat.alternatives)
+
+
+def wants_logprobs(call: Call) -> bool:
+    """Whether the client asked for them; `logprobs: 0` does."""
+    return call.chat.legacy_logprobs or bool(call.chat.logprobs)
+
+
+def finish_reason(candidate: Candidate) -> str | None:
+    """OpenAI's word for why a candidate ended."""
+    if candidate.finish_reason == "stop" and candidate.message.get("tool_calls"):
+        return "tool_calls"
+    return candidate.finish_reason
+
+
+def usage(call: Call, candidates: list[Candidate]) -> dict[str, Any]:
+    """Tokens of the call; the prompt counts once however many candidates it has."""
+    completion = sum(candidate.usage.get("completion_tokens", len(candidate.token_ids)) for candidate in candidates)
+    cached = max((candidate.usage.get("cached_tokens", 0) for candidate in candidates), default=0)
+    return {
+        "prompt_tokens": len(call.prompt_ids),
+        "completion_tokens": completion,
+        "total_tokens": len(call.prompt_ids) + completion,
+        "prompt_tokens_details": {"cached_tokens": cached},
+    }
+
+
+def completion_object(call: Call, candidates: list[Candidate]) -> dict[str, Any]:
+    """The answer to a call that is not streamed."""
+    answer = {
+        "id": call.id,
+        "object": "chat.completion",
+        "created": int(call.started),
+        "model": call.chat.model,
+        "choices": [_choice(call, candidate) for candidate in candidates],
+        "usage": usage(call, candidates),
+    }
+    if call.chat.return_token_ids:
+        answer["prompt_token_ids"] = call.prompt_ids
+    return answer
+
+
+def _choice(call: Call, candidate: Candidate) -> dict[str, Any]:
+    choice: dict[str, Any] = {
+        "index": candidate.index,
+        "message": candidate.message,
+        "finish_reason": finish_reason(candidate),
+        "logprobs": None,
+    }
+    if wants_logprobs(call):
+        choice["logprobs"] = logprob_writer(call).write(
+            candidate.token_ids, candidate.logprobs, candidate.model_logprobs, candidate.top_logprobs
+        )
+    if call.chat.return_token_ids:
+        choice["token_ids"] = candidate.token_ids
+    if call.chat.raw_output:
+        choice["raw_output"] = raw_output(call, candidate)
+    return choice
+
+
+def raw_output(call: Call, candidate: Candidate) -> dict[str, Any]:
+    """What went into the model and came out of it, before tool calls are read."""
+    renderer = call.target.base.renderer
+    return {
+        "prompt_fragments": [renderer.decode(call.prompt_ids)],
+        "prompt_token_ids": call.prompt_ids,
+        "completion": candidate.text,
+        "completion_token_ids": candidate.token_ids,
+        "completion_logprobs": LogprobWriter(renderer, False, 0).write(
+            candidate.token_ids, candidate.logprobs, candidate.model_logprobs, []
+        ),
+    }

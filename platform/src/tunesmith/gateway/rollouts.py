@@ -1,0 +1,158 @@
+"""What the gateway knows of each rollout while it runs: how many calls it made, and what was sampled in them.
+
+Turns are counted here, not by the client, because sampling noise depends on them. A second turn continues the recorded ids of the
+first one, so that what the model said is never tokenized again. All of it can be read back from the store after a restart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tunesmith.db.completions import Completion, CompletionStatus, CompletionStore
+from tunesmith.gateway.requests import parse_chat
+from tunesmith.rendering import Renderer
+from tunesmith.rendering.messages import normalize_messages, same_assistant_message
+
+KEPT_ROLLOUTS = 4096
+"""Rollouts in memory. An older one that calls again is read from the store."""
+_ATTEMPT = re.compile(r"-a\d+$")
+
+RolloutKey = tuple[str, str | None, str]
+"""(account, job, rollout id)."""
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """What a prompt is rendered from, in the form that templates read."""
+
+    messages: list[dict[str, Any]]
+    tools: list[dict[str, Any]]
+    variables: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RecordedTurn:
+    """One completed candidate of an earlier call."""
+
+    model: str
+    conversation: Conversation
+    message: dict[str, Any]
+    prompt_ids: list[int]
+    sampled_ids: list[int]
+
+
+@dataclass
+class _Rollout:
+    next_turn: int = 0
+    in_flight: int = 0
+    turns: list[RecordedTurn] = field(default_factory=list)
+
+
+class Turn:
+    """One call of a rollout, from its start to its record."""
+
+    def __init__(self, rollout: _Rollout, number: int) -> None:
+        self._rollout = rollout
+        self.number = number
+
+    def prompt_ids(self, base_model: str, conversation: Conversation, renderer: Renderer) -> list[int]:
+        """The prompt: behind the longest recorded turn that the conversation continues, else rendered anew."""
+        recorded = sorted(self._rollout.turns, key=lambda turn: -len(turn.conversation.messages))
+        for turn in recorded:
+            if turn.model == base_model and _continues(turn, conversation):
+                ids = renderer.continue_turn(
+                    conversation.messages,
+                    len(turn.conversation.messages),
+                    turn.prompt_ids,
+                    turn.sampled_ids,
+                    conversation.tools,
+                    **conversation.variables,
+                )
+                if ids is not None:
+                    return ids
+        return renderer.render(conversation.messages, conversation.tools, **conversation.variables)
+
+    def record(self, turn: RecordedTurn) -> None:
+        """Remember a completed candidate for the turns to come."""
+        self._rollout.turns.append(turn)
+
+    def end(self, used: bool) -> None:
+        """The call is over. Without any record of it its number is free again, unless a later call took the next one."""
+        self._rollout.in_flight -= 1
+        if not used and self._rollout.next_turn == self.number + 1:
+            self._rollout.next_turn = self.number
+
+
+class Rollouts:
+    """Rollouts by (account, job, rollout id), the least recently used ones dropped from memory."""
+
+    def __init__(self, store: CompletionStore) -> None:
+        self._store = store
+        self._rollouts: OrderedDict[RolloutKey, asyncio.Task[_Rollout]] = OrderedDict()
+
+    async def begin(self, key: RolloutKey) -> Turn:
+        """Take the next turn number of a rollout."""
+        task = self._rollouts.get(key)
+        if task is None:
+            task = self._rollouts[key] = asyncio.create_task(self._load(key))
+        self._rollouts.move_to_end(key)
+        try:
+            rollout = await asyncio.shield(task)
+        finally:
+            if task.done() and (task.cancelled() or task.exception() is not None):
+                self._rollouts.pop(key, None)  # the next call reads the store again
+        turn = Turn(rollout, rollout.next_turn)
+        rollout.next_turn += 1
+        rollout.in_flight += 1
+        self._drop_old()
+        return turn
+
+    async def _load(self, key: RolloutKey) -> _Rollout:
+        account, job, rollout_id = key
+        recorded = await asyncio.to_thread(self._store.of_rollout, rollout_id, account, job)
+        recorded = [completion for completion in recorded if completion.job == job]
+        rollout = _Rollout(next_turn=max((completion.turn + 1 for completion in recorded), default=0))
+        for completion in recorded:
+            if completion.status is CompletionStatus.COMPLETE:
+                rollout.turns.append(_recall(completion))
+        return rollout
+
+    def _drop_old(self) -> None:
+        for key in list(self._rollouts)[: max(0, len(self._rollouts) - KEPT_ROLLOUTS)]:
+            task = self._rollouts[key]
+            if task.done() and not task.cancelled() and task.exception() is None and task.result().in_flight == 0:
+                del self._rollouts[key]
+
+
+def noise_seed(policy_seed: int, rollout_id: str, turn: int) -> int:
+    """The seed (uint64) of a call to a live policy. A repeated attempt of a rollout draws the same noise as the first one."""
+    text = f"{policy_seed}/{_ATTEMPT.sub('', rollout_id)}/{turn}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
+
+
+def _recall(completion: Completion) -> RecordedTurn:
+    """A recorded turn from its row."""
+    chat = parse_chat(completion.request).chat
+    conversation = Conversation(
+        normalize_messages(chat.messages), chat.offered_tools, completion.params.get("template_variables") or {}
+    )
+    return RecordedTurn(
+        completion.base_model, conversation, completion.message, completion.prompt_ids, completion.sampled_ids
+    )
+
+
+def _continues(turn: RecordedTurn, conversation: Conversation) -> bool:
+    past: Sequence[dict[str, Any]] = turn.conversation.messages
+    return (
+        len(past) < len(conversation.messages)
+        and turn.conversation.tools == conversation.tools
+        and turn.conversation.variables == conversation.variables
+        and conversation.messages[: len(past)] == past
+        and same_assistant_message(turn.message, conversation.messages[len(past)])
+    )

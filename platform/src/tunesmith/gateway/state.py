@@ -1,0 +1,62 @@
+"""Everything that the gateway's routes share, made from the settings of one platform."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sqlalchemy.orm import Session, sessionmaker
+
+from tunesmith.db.completions import CompletionStore
+from tunesmith.db.session import open_database
+from tunesmith.gateway.adapters import Adapters
+from tunesmith.gateway.auth import Authenticator
+from tunesmith.gateway.calls import Calls
+from tunesmith.gateway.engines import Engines
+from tunesmith.gateway.generation import Background
+from tunesmith.gateway.models import Models
+from tunesmith.gateway.rollouts import Rollouts
+from tunesmith.settings import Settings
+from tunesmith.storage.keys import load_keys
+
+
+class GatewayState:
+    """Database, completion store, engines and what is kept in memory. One per web process.
+
+    `start` must be awaited in the serving event loop before the first call and `close` after the last; `lifespan` does both.
+    """
+
+    def __init__(self, settings: Settings, sessions: sessionmaker[Session] | None = None) -> None:
+        """Open the files of a data folder. `sessions` shares the control plane's database where one process serves both."""
+        keys = load_keys(settings)
+        self.settings = settings
+        self.sessions = sessions or open_database(settings.path("tunesmith.db"))
+        self.store = CompletionStore(settings.path("completions.db"))
+        self.engines = Engines(settings.path("supervisor.sock"), keys.engine)
+        self.models = Models(self.sessions, settings.path("models"), self.engines)
+        self.adapters = Adapters(self.engines, self.models)
+        self.authenticator = Authenticator(self.sessions, keys)
+        self.rollouts = Rollouts(self.store)
+        self.calls = Calls(self.models, self.rollouts)
+        self.background = Background()
+
+    async def start(self) -> None:
+        """Open the connections to engines and supervisor."""
+        await self.engines.start()
+
+    async def close(self) -> None:
+        """Finish what was cut, commit what is queued, close everything."""
+        await self.background.drain()
+        await asyncio.to_thread(self.store.close)
+        await self.engines.close()
+
+    @asynccontextmanager
+    async def lifespan(self, _app: Any = None) -> AsyncIterator[None]:
+        """For Starlette's `lifespan`, alone or inside another one."""
+        await self.start()
+        try:
+            yield
+        finally:
+            await self.close()
