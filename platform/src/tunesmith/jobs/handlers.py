@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from tunesmith.jobs.evaluator_build import EvaluatorBuild
 from tunesmith.jobs.handler import Handler
+from tunesmith.jobs.rft import RftHandler
 from tunesmith.settings import Settings
 
 
 def handlers(settings: Settings) -> list[tuple[Handler, int]]:
     """Each handler and its limit."""
-    return [(EvaluatorBuild(), settings.concurrent_builds)]
+    return [(EvaluatorBuild(), settings.concurrent_builds), (RftHandler(), settings.concurrent_rft_jobs)]

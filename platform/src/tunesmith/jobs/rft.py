@@ -1,0 +1,242 @@
+"""The handler of RFT jobs. Level-triggered: it brings the world to what the run directory says is left to do.
+
+Validate and write the inputs, keep three processes up (`rft_processes`), take their files into the database (`ingest`), and at
+the end promote the best adapter (`promotion`). Running it twice, or again after a crash at any instant, does no harm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from sqlalchemy.orm import Session
+
+from tunesmith.catalog import resolve
+from tunesmith.db import jobs, policies, rollouts
+from tunesmith.db.api_keys import delete_keys_of_job, new_key
+from tunesmith.db.secrets import secret_values
+from tunesmith.db.tables import Dataset, Evaluator, Model
+from tunesmith.errors import FailedPrecondition, NotFound
+from tunesmith.evaluators.client import EvaluatorHost as HostClient
+from tunesmith.evaluators.hosts import EvaluatorHost, environment, start_host
+from tunesmith.jobs import promotion, rft_inputs
+from tunesmith.jobs.handler import ClaimedJob, Handler, JobContext, Outcome
+from tunesmith.jobs.ingest import Ingest
+from tunesmith.jobs.rft_processes import FINAL, RunProcesses
+from tunesmith.rendering.renderer import Renderer
+from tunesmith.runs.config import RunConfig
+from tunesmith.runs.files import adapter_path
+from tunesmith.schemas.rft_spec import RftSpec
+from tunesmith.storage.keys import load_keys
+from tunesmith.storage.objects import ObjectStore
+
+WATCH_SECONDS = 0.25
+"""How often processes and files of a run are looked at."""
+KEY_KINDS = ("run", "rollout")
+
+
+class RftHandler(Handler):
+    """Handler of `rft`."""
+
+    kind = "rft"
+
+    async def run(self, job: ClaimedJob, context: JobContext) -> Outcome:
+        """Carry the job to its end, or to its cancellation."""
+        claim = _Claim(job, context)
+        try:
+            await claim.validate()
+            return await claim.train()
+        finally:
+            await claim.processes.down()
+            await asyncio.to_thread(claim.ingest.catch_up)
+
+    def settle(self, session: Session, job: ClaimedJob, outcome: Outcome) -> None:
+        """With the final state: the model, if any, and the end of the job's keys and live policies."""
+        if "promote" in outcome.data:
+            promotion.promote(session, account=job.account, job=job.name, **outcome.data["promote"])
+        delete_keys_of_job(session, job.name)
+        for policy in policies.live_policies_of(session, job.account, job.id):
+            policies.retire_policy(session, policy.name)
+
+    async def discard(self, job: ClaimedJob, context: JobContext) -> None:
+        """Remove the run directory and its rows in the database. The model that the job made stays."""
+        run_dir = context.settings.path("runs", job.id)
+        await context.transaction(lambda session: rollouts.forget(session, job.name, str(run_dir)))
+        await asyncio.to_thread(shutil.rmtree, run_dir, ignore_errors=True)
+
+
+class _Claim:
+    """One claim of one job."""
+
+    def __init__(self, job: ClaimedJob, context: JobContext) -> None:
+        self.job, self.context = job, context
+        self.settings = context.settings
+        self.spec = RftSpec.model_validate(job.spec)
+        self.run_dir = self.settings.path("runs", job.id, "x").parent
+        self.socket = self.settings.path("hosts", job.id, "host.sock")
+        self.ingest = Ingest(context.sessions, job.name, self.run_dir)
+        self.keys = load_keys(self.settings)
+        self.processes = RunProcesses(self.run_dir, self.start_host, context.start)
+
+    async def validate(self) -> None:
+        """Everything that can be known to be wrong before training starts; then the inputs, unless they are there."""
+        if (self.run_dir / "run.json").exists():
+            return
+        await self.report("JOB_STATE_VALIDATING")
+        base = await asyncio.to_thread(resolve, self.spec.base_model, models_dir=self.settings.path("models"))
+        sources = [await self.source_rows(name) for name in (self.spec.dataset, self.spec.evaluation_dataset) if name]
+        self.processes.host = await self.start_host()
+        train, *others = [await rft_inputs.adapt(source, HostClient(self.socket)) for source in sources]
+        held_out = others[0] if others else []
+        if self.spec.eval_auto_carveout and not held_out:
+            train, held_out = rft_inputs.carve_out(train, self.spec.seed)
+        renderer = await asyncio.to_thread(Renderer.load, base.path)
+        limit = min(self.spec.max_context_length or renderer.context_length, renderer.context_length)
+        for rows, what in ((train, self.spec.dataset), (held_out, self.spec.evaluation_dataset or self.spec.dataset)):
+            await asyncio.to_thread(rft_inputs.check_prompts, rows, renderer, limit, what)
+        rft_inputs.write_run(
+            self.run_dir,
+            self.spec,
+            job=self.job.id,
+            account=self.job.account.rsplit("/", 1)[-1],
+            base=base,
+            warm_start=await self.warm_start(),
+            train=train,
+            held_out=held_out,
+            gateway_url=self.settings.base_url,
+            host_socket=self.socket,
+            threads=self.settings.torch_threads,
+        )
+
+    async def train(self) -> Outcome:
+        """Keep the processes up until the run is final or cancelled."""
+        await self.key("run")
+        while not self.context.cancelled.is_set() and self.processes.status().get("state") not in FINAL:
+            await self.processes.up()
+            await self.report("JOB_STATE_RUNNING")
+            await asyncio.sleep(WATCH_SECONDS)
+        await self.processes.down()
+        await self.report()
+        status = self.processes.status()
+        if status.get("state") not in FINAL:
+            await self.retire_policies()
+            message = "Cancelled on request. Its checkpoints are kept until the job is deleted."
+            return Outcome(jobs.CANCELLED, message, "CANCELLED")
+        if status["state"] == "FAILED":
+            await self.retire_policies()
+            return Outcome(jobs.FAILED, status["message"], "FAILED_PRECONDITION")
+        return await asyncio.to_thread(self.outcome, status)
+
+    def outcome(self, status: dict[str, Any]) -> Outcome:
+        """The end of a run that was trained to its end: its best adapter is kept, if any step was taken."""
+        state = jobs.COMPLETED if status["state"] == "COMPLETED" else jobs.EARLY_STOPPED
+        cause = f"Stopped early: {status['message']}. " if status["message"] else ""
+        best = status.get("best_version")
+        if not best:
+            return Outcome(state, f"{cause}No optimizer step was taken, so there is no model.")
+        adapter = adapter_path(self.run_dir, best)
+        promoted = {
+            "name": self.spec.output_model,
+            "base_model": RunConfig.read(self.run_dir).base_model.name,
+            "adapter": promotion.keep_adapter(self.settings, adapter, self.spec.output_model),
+            "sha256": json.loads((adapter / "canary.json").read_text())["sha256"],
+            "details": {
+                "version": best,
+                "optimizerSteps": status["optimizer_steps"],
+                "heldOutScore": status["best_score"],
+            },
+        }
+        message = f"{cause}{self.spec.output_model} serves policy version {best} of {status['optimizer_steps']}."
+        return Outcome(state, message, data={"promote": promoted})
+
+    async def report(self, state: str | None = None) -> None:
+        """Take in what the run wrote, and write the job's progress."""
+        await asyncio.to_thread(self.ingest.catch_up)
+        status = self.processes.status()
+        progress = {
+            "percent": status.get("percent", 0),
+            "epoch": status.get("epoch", 0),
+            "run": status,
+            "processes": self.processes.report(),
+        }
+        await self.context.progress(progress, state=state)
+
+    async def start_host(self) -> EvaluatorHost:
+        """Start the evaluator host of the version that the job was created with."""
+
+        def read(session: Session) -> tuple[Evaluator | None, dict[str, str]]:
+            return session.get(Evaluator, self.spec.evaluator), secret_values(
+                session, self.job.account, self.keys.master
+            )
+
+        evaluator, secrets = await self.context.query(read)
+        if evaluator is None:
+            raise NotFound(f"The evaluator {self.spec.evaluator} was deleted; create it again and start a new job.")
+        build_dir = Path(self.spec.evaluator_dir)
+        host = await start_host(
+            build_dir=build_dir,
+            entry_point=evaluator.spec["entryPoint"],
+            socket=self.socket,
+            env=environment(
+                build_dir,
+                model_base_url=f"{self.settings.base_url}/litellm-gateway",
+                api_key=await self.key("rollout"),
+                secrets=secrets,
+            ),
+            settings=self.settings,
+            log_path=self.settings.path("logs", f"{self.job.id}-evaluator-host.log"),
+        )
+        self.context.adopt(host.process)
+        return host
+
+    async def source_rows(self, name: str) -> rft_inputs.SourceRows:
+        """Rows of a dataset as they were uploaded."""
+        dataset = await self.context.query(lambda session: session.get(Dataset, name))
+        if dataset is None or dataset.object_key is None:
+            raise FailedPrecondition(f"The dataset {name} has no rows any more; upload it again and start a new job.")
+        content = await asyncio.to_thread(ObjectStore.open(self.settings).read, dataset.object_key)
+        return rft_inputs.parse_rows(content, adapted=dataset.spec.get("evalProtocol") is not None)
+
+    async def warm_start(self) -> Path | None:
+        """Folder of the adapter that the job continues from."""
+        name = self.spec.warm_start_from
+        if name is None:
+            return None
+        model = await self.context.query(lambda session: session.get(Model, name))
+        if model is None:
+            raise NotFound(f"The model {name} to continue from was deleted.")
+        return Path(model.adapter_path)
+
+    async def key(self, kind: str) -> str:
+        """The job's `run` or `rollout` key; made at its first use, kept 0600 in the run directory while the job runs."""
+        file = self.run_dir / f"{kind}.key"
+        if not file.exists():
+            scope = {"kind": kind, "job": self.job.name}
+            _, plaintext = await self.context.transaction(
+                lambda session: new_key(session, self.job.account, scope, f"{kind} key", None, self.keys.pepper)
+            )
+            temporary = file.with_suffix(".tmp")
+            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as private:
+                private.write(plaintext)
+            temporary.rename(file)
+        return file.read_text()
+
+    async def retire_policies(self) -> None:
+        """Have the engine unload what a failed or cancelled run left live; `settle` retires whatever is left."""
+        live = await self.context.query(
+            lambda session: [p.name for p in policies.live_policies_of(session, self.job.account, self.job.id)]
+        )
+        headers = {"Authorization": f"Bearer {self.keys.internal}"}
+        async with aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(total=10)) as client:
+            for name in live:
+                try:
+                    url = f"{self.settings.base_url}/internal/policies"
+                    async with client.delete(url, params={"name": name}) as answer:
+                        answer.raise_for_status()
+                except (aiohttp.ClientError, TimeoutError):
+                    return

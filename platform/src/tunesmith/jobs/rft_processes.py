@@ -1,0 +1,98 @@
+"""The three processes of a running RFT job: evaluator host, learner, orchestrator. They are kept up until the run has ended.
+
+A process that a signal ended (out of memory, kill -9) is started again and goes on from the run directory; one that ended with
+an error of its own ends the job with the cause.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tunesmith.errors import FailedPrecondition, Internal
+from tunesmith.evaluators.hosts import EvaluatorHost
+from tunesmith.launch import Process
+
+MOST_RESTARTS = 5
+"""A process that dies more often than this ends the job."""
+FINAL = {"COMPLETED", "EARLY_STOPPED", "FAILED", "CANCELLED"}
+STOP_GRACE_SECONDS = 5.0
+
+
+@dataclass
+class RunProcesses:
+    """Starts, watches, restarts and stops them. Use in the main thread (children die with the thread that starts them)."""
+
+    run_dir: Path
+    start_host: Callable[[], Awaitable[EvaluatorHost]]
+    start: Callable[..., Process]
+    """`JobContext.start`: argv and name."""
+    host: EvaluatorHost | None = None
+    learner: Process | None = None
+    orchestrator: Process | None = None
+    _restarts: dict[str, int] = field(default_factory=dict)
+    _peak: dict[str, int] = field(default_factory=dict)
+
+    async def up(self) -> None:
+        """Bring up whatever is not running. Raises the cause when one of them cannot go on."""
+        if self.host is None or not self.host.process.running:
+            if self.host is not None:
+                self._died("evaluator host", self.host.process, restart_on_error=True)
+            self.host = await self.start_host()
+        if self.learner is None or (not self.learner.running and self.learner.returncode != 0):
+            self._died("learner", self.learner)
+            self.learner = self._start("learner", "tunesmith.training")
+        if self.orchestrator is None or not self.orchestrator.running:
+            self._died("orchestrator", self.orchestrator)
+            self.orchestrator = self._start("orchestrator", "tunesmith.orchestrator")
+
+    async def down(self) -> None:
+        """Stop them all: the orchestrator first, so that nothing new is asked for."""
+        self.report()
+        running = [self.orchestrator, self.learner, self.host.process if self.host else None]
+        await asyncio.gather(*(p.stop(STOP_GRACE_SECONDS) for p in running if p is not None and p.running))
+
+    def status(self) -> dict[str, Any]:
+        """`status.json` of the run; empty before the orchestrator has written it."""
+        path = self.run_dir / "status.json"
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    def report(self) -> list[dict[str, Any]]:
+        """Name, pid and peak resident memory (MiB) of each process."""
+        processes = {
+            "evaluator host": self.host.process if self.host else None,
+            "learner": self.learner,
+            "orchestrator": self.orchestrator,
+        }
+        rows = []
+        for name, process in processes.items():
+            if process is not None:
+                self._peak[name] = max(self._peak.get(name, 0), process.peak_rss())
+                rows.append({"name": name, "pid": process.pid, "peak_rss_mib": round(self._peak[name] / 2**20, 1)})
+        return rows
+
+    def _start(self, name: str, module: str) -> Process:
+        return self.start([sys.executable, "-m", module, str(self.run_dir)], name=name)
+
+    def _died(self, name: str, process: Process | None, *, restart_on_error: bool = False) -> None:
+        """Decide whether a process that ended may be started again. Raises with the end of its log when not."""
+        if process is None or self.status().get("state") in FINAL:
+            return
+        code = process.returncode or 0
+        if code > 0 and not restart_on_error:
+            raise FailedPrecondition(f"The {name} ended with an error: {_last_words(process)}")
+        self._restarts[name] = self._restarts.get(name, 0) + 1
+        if self._restarts[name] > MOST_RESTARTS:
+            raise Internal(
+                f"The {name} died {self._restarts[name]} times; the last time it said: {_last_words(process)}"
+            )
+
+
+def _last_words(process: Process) -> str:
+    lines = [line for line in process.log_tail(20).splitlines() if line.strip()]
+    return lines[-1] if lines else f"nothing (exit status {process.returncode})"
