@@ -1,0 +1,120 @@
+"""Progress while an experiment runs: bars on a terminal, a few plain lines anywhere else."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Protocol, TextIO
+
+QUARTERS = 4
+"""Lines about rollouts in a log file, per experiment."""
+
+
+class Progress(Protocol):
+    """What the runner tells while it works. Runs are numbered from 0."""
+
+    def begin(self, runs: int, rows: int) -> None:
+        """The experiment starts."""
+
+    def rollout_done(self, run: int) -> None:
+        """A rollout of this run has ended."""
+
+    def evaluation_done(self, run: int) -> None:
+        """A rollout of this run has been scored, or has failed."""
+
+    def end(self) -> None:
+        """The experiment is over; called whatever happened."""
+
+
+class Silent:
+    """Says nothing."""
+
+    def begin(self, runs: int, rows: int) -> None:
+        """Nothing."""
+
+    def rollout_done(self, run: int) -> None:
+        """Nothing."""
+
+    def evaluation_done(self, run: int) -> None:
+        """Nothing."""
+
+    def end(self) -> None:
+        """Nothing."""
+
+
+class Bars:
+    """tqdm bars: one for the runs, and per run one for rollouts and one for evaluations."""
+
+    def __init__(self, stream: TextIO) -> None:
+        from tqdm import tqdm  # noqa: PLC0415 - only where a person watches
+
+        self._tqdm = tqdm
+        self._stream = stream
+        self._left: list[int] = []
+
+    def begin(self, runs: int, rows: int) -> None:
+        """Draw the bars."""
+        self._left = [rows] * runs
+        self._runs = self._tqdm(total=runs, desc="Runs (Parallel)", unit="run", position=0, file=self._stream)
+        self._rollouts = [self._bar(f"Run {run + 1}", "rollout", rows, 1 + 2 * run) for run in range(runs)]
+        self._evaluations = [self._bar(f"Eval {run + 1}", "eval", rows, 2 + 2 * run) for run in range(runs)]
+
+    def _bar(self, label: str, unit: str, total: int, position: int):
+        return self._tqdm(desc=label, unit=unit, total=total, position=position, leave=False, file=self._stream)
+
+    def rollout_done(self, run: int) -> None:
+        """One step of the run's first bar."""
+        self._rollouts[run].update()
+
+    def evaluation_done(self, run: int) -> None:
+        """One step of the run's second bar; the last one completes the run."""
+        self._evaluations[run].update()
+        self._left[run] -= 1
+        if self._left[run] == 0:
+            self._runs.update()
+
+    def end(self) -> None:
+        """Close the bars; that of the runs stays visible."""
+        for bar in [*reversed(self._evaluations), *reversed(self._rollouts), self._runs]:
+            bar.close()
+
+
+class Lines:
+    """One line per quarter, for log files and CI."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def begin(self, runs: int, rows: int) -> None:
+        """Remember the totals."""
+        self._runs, self._total, self._done, self._said = runs, runs * rows, 0, 0
+        self._started = time.monotonic()
+
+    def rollout_done(self, run: int) -> None:
+        """Counted when it is scored."""
+
+    def evaluation_done(self, run: int) -> None:
+        """Say so at each quarter."""
+        self._done += 1
+        quarter = self._done * QUARTERS // self._total
+        if quarter > self._said:
+            self._said = quarter
+            seconds = time.monotonic() - self._started
+            noun = "run" if self._runs == 1 else "runs"
+            print(
+                f"Runs (Parallel): {self._done * 100 // self._total}% of {self._runs} {noun}: "
+                f"{self._done}/{self._total} rollouts scored [{seconds:.1f}s]",
+                file=self._stream,
+                flush=True,
+            )
+
+    def end(self) -> None:
+        """Nothing left to say."""
+
+
+def for_stream(stream: TextIO | None = None) -> Progress:
+    """Bars when the stream (standard error) is a terminal, else lines."""
+    stream = stream or sys.stderr
+    if stream is None:
+        return Silent()
+    return Bars(stream) if stream.isatty() else Lines(stream)
