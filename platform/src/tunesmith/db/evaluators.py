@@ -8,10 +8,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.orm import Session
 
-from tunesmith.db.jobs import enqueue
+from tunesmith.db.jobs import FINAL_STATES, enqueue, request_cancel
 from tunesmith.db.listing import Fields, ListQuery, page
 from tunesmith.db.tables import Evaluator, Job
 from tunesmith.errors import AlreadyExists, FailedPrecondition, NotFound
@@ -76,12 +76,19 @@ def update_evaluator(session: Session, name: str, changes: dict[str, Any], new_s
     return evaluator
 
 
-def set_pending_source(session: Session, name: str, filename: str, key: str, size: int) -> Evaluator:
-    """Remember the archive that a signed URL was given out for; its version is the next to be built. Raises NotFound."""
+def set_pending_source(session: Session, name: str, filename: str, size: int) -> str:
+    """Remember the archive that a signed URL is given out for; returns its object key. Raises NotFound."""
     evaluator = get_evaluator(session, name)
+    _, account, _, identity = name.split("/")
+    key = f"evaluators/{account}/{identity}/{_next_version(session, name)}/source.tar.gz"
     evaluator.spec = {**evaluator.spec, "pendingUpload": {"filename": filename, "key": key, "size": size}}
     evaluator.updated = time.time()
-    return evaluator
+    return key
+
+
+def pending_source(session: Session, name: str) -> dict[str, Any] | None:
+    """The archive that is awaited: {"filename", "key", "size"}. Raises NotFound."""
+    return get_evaluator(session, name).spec.get("pendingUpload")
 
 
 def start_build(session: Session, name: str) -> Job | None:
@@ -113,8 +120,11 @@ def source_overdue(evaluator: Evaluator) -> bool:
 
 
 def delete_evaluator(session: Session, name: str) -> Evaluator:
-    """Remove an evaluator's row. What it built stays as long as jobs pin it. Raises NotFound."""
+    """Remove an evaluator's row and cancel its builds. What it built stays as long as jobs pin it. Raises NotFound."""
     evaluator = get_evaluator(session, name)
+    unfinished = select(Job.name).where(_builds_of(name), Job.state.not_in(FINAL_STATES))
+    for build in session.scalars(unfinished).all():
+        request_cancel(session, build)
     session.delete(evaluator)
     return evaluator
 
@@ -130,9 +140,11 @@ def _await_source(evaluator: Evaluator) -> None:
 
 
 def _next_version(session: Session, name: str) -> int:
-    prefix = f"{name}/builds/"
-    builds = select(func.count()).where(Job.kind == BUILD_KIND, Job.name.startswith(prefix, autoescape=True))
-    return (session.scalar(builds) or 0) + 1  # build jobs are never deleted
+    return (session.scalar(select(func.count()).where(_builds_of(name))) or 0) + 1  # build jobs are never deleted
+
+
+def _builds_of(name: str) -> ColumnElement[bool]:
+    return and_(Job.kind == BUILD_KIND, Job.name.startswith(f"{name}/builds/", autoescape=True))
 
 
 def _pending(spec: dict[str, Any]) -> dict[str, Any]:

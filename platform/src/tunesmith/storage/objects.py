@@ -62,6 +62,13 @@ class ObjectStore:
         except FileNotFoundError as error:
             raise NotFound(f"There is no object {key} in the store.") from error
 
+    def head(self, key: str, length: int) -> bytes:
+        """The first `length` bytes of an object, or all it has. Raises NotFound."""
+        size = self.size(key)
+        if size is None:
+            raise NotFound(f"There is no object {key} in the store.")
+        return bytes(obstore.get_range(self.store, key, start=0, end=min(length, size))) if size else b""
+
     def download(self, key: str, target: Path) -> Path:
         """Copy an object to a local file, in pieces. Raises NotFound."""
         try:

@@ -1,0 +1,56 @@
+"""`python -m tunesmith.server --data-dir D [--host H] [--port P]`: the web process. Port 0 takes a free one and prints it."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import sys
+
+import click
+import uvicorn
+
+from tunesmith.errors import TunesmithError
+from tunesmith.server.app import create_app
+from tunesmith.settings import Settings
+
+SHUTDOWN_SECONDS = 5
+"""What open streams get before they are cut."""
+
+
+@click.command()
+@click.option("--data-dir", help="Folder of everything the platform owns.")
+@click.option("--host", help="Address to listen on; beyond loopback the dashboard asks for a key.")
+@click.option("--port", type=int, help="Port; 0 takes a free one.")
+def main(data_dir: str | None, host: str | None, port: int | None) -> None:
+    """Serve control plane and gateway until SIGINT or SIGTERM."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        settings = Settings.load(data_dir=data_dir, host=host, port=port)
+        listener = _listen(settings.host, settings.port)
+        app = create_app(settings)
+    except (TunesmithError, OSError) as error:
+        sys.exit(f"tunesmith: {error}")
+    print(f"Tunesmith serves {settings.data_dir} at http://{settings.host}:{listener.getsockname()[1]}", flush=True)
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, timeout_graceful_shutdown=SHUTDOWN_SECONDS, server_header=False
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(1024)
+    except OSError as error:
+        listener.close()
+        raise OSError(
+            f"cannot listen on {host}:{port}: {error.strerror}. Stop what uses it, or choose another port with --port."
+        ) from error
+    return listener
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""The web process's app: control plane, dashboard pages and gateway routes over one open data folder."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from tunesmith import __version__
+from tunesmith.gateway import GatewayState, gateway_routes
+from tunesmith.server.control import ControlPlane
+from tunesmith.server.dashboard import pages
+from tunesmith.server.errors import add_error_handlers
+from tunesmith.server.limits import BodyLimit
+from tunesmith.server.paths import ResourceNames
+from tunesmith.server.routes import (
+    accounts,
+    datasets,
+    evaluation_jobs,
+    evaluators,
+    health,
+    models,
+    objects,
+    reinforcement_fine_tuning_jobs,
+    rft_monitoring,
+    secrets,
+)
+from tunesmith.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_ROUTERS = (
+    health.router,
+    accounts.router,
+    secrets.router,
+    datasets.router,
+    evaluators.router,
+    evaluation_jobs.router,
+    reinforcement_fine_tuning_jobs.router,
+    rft_monitoring.router,
+    models.router,
+    objects.router,
+    pages.router,
+)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Open (or make) the data folder and return the app that serves it. `/openapi.json` describes the REST routes."""
+    control = ControlPlane.open(settings)
+    gateway = GatewayState(settings, control.sessions)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with gateway.lifespan(app):
+            yield
+
+    # The interactive pages are off: they would load scripts from other hosts.
+    app = FastAPI(title="Tunesmith", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.state.control = control
+    add_error_handlers(app)
+    for router in _ROUTERS:
+        app.include_router(router)
+    app.router.routes.extend(gateway_routes(gateway))
+    app.add_middleware(ResourceNames)
+    app.add_middleware(BodyLimit, max_upload_bytes=settings.max_upload_bytes)
+    return app

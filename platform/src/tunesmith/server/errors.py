@@ -1,0 +1,100 @@
+"""The one place where errors of the control plane become answers: `{"code": gRPC number, "message", "details": []}`."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, Response
+
+from tunesmith.errors import TunesmithError
+from tunesmith.server.dashboard.render import render
+
+log = logging.getLogger(__name__)
+
+_GRPC = {
+    "INVALID_ARGUMENT": 3,
+    "NOT_FOUND": 5,
+    "ALREADY_EXISTS": 6,
+    "PERMISSION_DENIED": 7,
+    "RESOURCE_EXHAUSTED": 8,
+    "FAILED_PRECONDITION": 9,
+    "UNIMPLEMENTED": 12,
+    "INTERNAL": 13,
+    "UNAVAILABLE": 14,
+    "UNAUTHENTICATED": 16,
+}
+_HTTP = {400: 3, 401: 16, 403: 7, 404: 5, 405: 12, 409: 6, 413: 8, 429: 8, 503: 14}
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Have the app answer every error in our shape."""
+    app.add_exception_handler(TunesmithError, _tunesmith_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(ClientDisconnect, _gone)
+    app.add_exception_handler(Exception, _unexpected_error)
+
+
+def _answer(status: int, code: int, message: str, details: Sequence[Any] = ()) -> JSONResponse:
+    # Clients repeat a 409 by themselves, which cannot help here: the header tells them.
+    headers = {"x-should-retry": "false"} if status == 409 else None
+    return JSONResponse({"code": code, "message": message, "details": list(details)}, status, headers)
+
+
+async def _tunesmith_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, TunesmithError)
+    if error.status >= 500:
+        log.error("%s %s failed: %s", request.method, request.url.path, error.message, exc_info=error)
+    if request.url.path.startswith("/dashboard"):
+        return render("error.html", status=error.status, title="This page cannot be shown", message=error.message)
+    return _answer(error.status, _GRPC[error.code], error.message)
+
+
+async def _validation_error(_request: Request, error: Exception) -> Response:
+    """Name each wrong field; what was sent is not repeated, as it may be a secret."""
+    assert isinstance(error, RequestValidationError)
+    violations = [{"field": _field(item["loc"]), "description": _description(item)} for item in error.errors()]
+    message = "; ".join(f"{item['field']}: {item['description']}" for item in violations[:5])
+    return _answer(400, 3, f"The request is not valid: {message}.", [{"fieldViolations": violations}])
+
+
+def _field(location: Sequence[str | int]) -> str:
+    inner = [str(part) for part in location[1:]]
+    return ".".join(inner) or str(location[0])
+
+
+def _description(item: dict[str, Any]) -> str:
+    if item["type"] == "extra_forbidden":
+        return "this option is not known, so it would have no effect; remove it"
+    if item["type"] == "json_invalid":
+        return "the body is not valid JSON"
+    return str(item["msg"])
+
+
+async def _http_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    response = _answer(error.status_code, _HTTP.get(error.status_code, 2), str(error.detail))
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _gone(request: Request, _error: Exception) -> Response:
+    log.info("The client of %s %s went away before its request was whole", request.method, request.url.path)
+    return Response(status_code=499)
+
+
+async def _unexpected_error(request: Request, error: Exception) -> Response:
+    number = uuid.uuid4().hex[:8]
+    log.error("Unexpected error %s in %s %s", number, request.method, request.url.path, exc_info=error)
+    return _answer(
+        500,
+        13,
+        f"Something failed inside Tunesmith. Its log (logs/ in the data folder) has the details: error {number}.",
+    )

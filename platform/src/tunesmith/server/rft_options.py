@@ -1,0 +1,154 @@
+"""Judges the options of an RFT job that no table is needed for: what cannot take effect, and what contradicts itself.
+
+An option that would be lost silently is refused by its wire name. The exceptions are what published clients always send, and
+flags that only mean something on a hosted cluster: those are noted in the job.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from tunesmith.errors import InvalidArgument
+from tunesmith.schemas.reinforcement_fine_tuning_jobs import (
+    InferenceParameters,
+    LossConfig,
+    RftJobInput,
+    TrainingConfig,
+)
+
+DEFAULT_LOSS = "DEFAULT"
+_METHODS = ("GRPO", "DAPO", "GSPO_TOKEN")
+_ONE_MACHINE = "there is one machine here, nothing to place"
+_NOTED = {
+    "nodeCount": _ONE_MACHINE,
+    "reservationTarget": _ONE_MACHINE,
+    "maxInferenceReplicaCount": "one engine serves each base model here",
+}
+_PER_STEP = "one chunk is one optimizer step here: set chunkSize and responseCandidatesCount"
+
+
+@dataclass(frozen=True)
+class Note:
+    """An option that was accepted without effect."""
+
+    option: str
+    reason: str
+
+
+def check_options(body: RftJobInput) -> list[Note]:
+    """Refuse what cannot take effect. Raises InvalidArgument naming the option; returns what is only noted."""
+    _refuse(body.mcp_server, "mcpServer", "MCP servers belong to the evaluator's project")
+    _refuse(body.aws_s3_config, "awsS3Config", "datasets live in this platform's store; upload the rows")
+    _refuse(
+        body.azure_blob_storage_config,
+        "azureBlobStorageConfig",
+        "datasets live in this platform's store; upload the rows",
+    )
+    _refuse(
+        body.max_concurrent_evaluations,
+        "maxConcurrentEvaluations",
+        "a rollout is scored as soon as it ends; bound both with maxConcurrentRollouts",
+    )
+    _check_wandb(body)
+    _check_training(body.training_config)
+    notes = [Note(name, reason) for name, reason in _NOTED.items() if name in body.given()]
+    if body.training_config.region:
+        notes.append(Note("trainingConfig.region", _ONE_MACHINE))
+    _check_support(body.inference_parameters)
+    return notes
+
+
+def loss_of(loss: LossConfig) -> tuple[str, float | None]:
+    """Loss method and KL coefficient of a job. Raises InvalidArgument with the documented words where there are any."""
+    method = (loss.method or "").upper().replace("-", "_")
+    if method in ("", "METHOD_UNSPECIFIED"):
+        method = DEFAULT_LOSS
+    elif method not in _METHODS:
+        raise InvalidArgument(
+            f"lossConfig.method {loss.method} is not a loss of RFT jobs: use {', '.join(_METHODS)}, or none."
+        )
+    if loss.dpo:
+        raise InvalidArgument("lossConfig.dpo has no effect in an RFT job; remove it.")
+    beta = loss.kl_beta
+    if beta is not None and beta < 0:
+        raise InvalidArgument(f"lossConfig.klBeta {beta:g} outside valid range: it must be at least 0.")
+    if beta and method != "GRPO":
+        if method == DEFAULT_LOSS:
+            raise InvalidArgument(
+                "lossConfig.klBeta takes effect with lossConfig.method GRPO only: the loss used when no method is named "
+                "has no reference model. Name the method, or leave klBeta out."
+            )
+        raise InvalidArgument(f"loss_config.kl_beta must be 0/unset when method is {method}")
+    return method, beta or None
+
+
+def extra_body_of(parameters: InferenceParameters) -> tuple[list[str], int]:
+    """Stop strings and seed from `extraBody`. Raises InvalidArgument naming what else is in it."""
+    if not parameters.extra_body:
+        return [], 0
+    try:
+        extra = json.loads(parameters.extra_body)
+    except ValueError:
+        raise InvalidArgument("inferenceParameters.extraBody must be the text of a JSON object.") from None
+    if not isinstance(extra, dict):
+        raise InvalidArgument("inferenceParameters.extraBody must be the text of a JSON object.")
+    unknown = sorted(set(extra) - {"stop", "seed"})
+    if unknown:
+        raise InvalidArgument(
+            f"inferenceParameters.extraBody: {', '.join(unknown)} cannot take effect in rollouts; stop and seed can."
+        )
+    stop = extra.get("stop") or []
+    stop = [stop] if isinstance(stop, str) else stop
+    if not isinstance(stop, list) or len(stop) > 16 or not all(isinstance(text, str) and text for text in stop):
+        raise InvalidArgument(
+            "inferenceParameters.extraBody.stop must be a non-empty string, or a list of at most 16 of them."
+        )
+    seed = extra.get("seed", 0)
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**31:
+        raise InvalidArgument("inferenceParameters.extraBody.seed must be a whole number from 0 to 2147483647.")
+    return stop, seed
+
+
+def _check_training(training: TrainingConfig) -> None:
+    _refuse(training.batch_size, "trainingConfig.batchSize", _PER_STEP)
+    _refuse(training.batch_size_samples, "trainingConfig.batchSizeSamples", _PER_STEP)
+    if training.gradient_accumulation_steps != 1:
+        _refuse(training.gradient_accumulation_steps, "trainingConfig.gradientAccumulationSteps", _PER_STEP)
+    _refuse(
+        training.sampler_checkpoint_save_interval_steps,
+        "trainingConfig.samplerCheckpointSaveIntervalSteps",
+        "every step is checkpointed, and the best or last one is promoted",
+    )
+    _refuse(training.jinja_template, "trainingConfig.jinjaTemplate", "the base model's own chat template is used")
+    if training.base_model and training.warm_start_from:
+        raise InvalidArgument(
+            "Give exactly one of trainingConfig.baseModel and trainingConfig.warmStartFrom, not both."
+        )
+    if not training.base_model and not training.warm_start_from:
+        raise InvalidArgument(
+            "Give one of trainingConfig.baseModel (--base-model) and trainingConfig.warmStartFrom (--warm-start-from)."
+        )
+
+
+def _check_wandb(body: RftJobInput) -> None:
+    wandb = body.wandb_config
+    if wandb.enabled or wandb.api_key or wandb.project or wandb.entity or wandb.run_id:
+        raise InvalidArgument(
+            "wandbConfig: Weights & Biases is not supported yet. The job's page and its /metrics have all figures."
+        )
+
+
+def _check_support(parameters: InferenceParameters) -> None:
+    """Rollouts sample from the whole distribution, or the recorded log-probabilities would not be those of the policy."""
+    full = "rollouts of an RFT job sample from the whole distribution, so that recorded log-probabilities are exact"
+    if parameters.top_p not in (None, 1.0):
+        raise InvalidArgument(f"inferenceParameters.topP {parameters.top_p:g} is refused: {full}. Leave it out.")
+    if parameters.top_k not in (None, 0):
+        raise InvalidArgument(f"inferenceParameters.topK {parameters.top_k} is refused: {full}. Leave it out.")
+
+
+def _refuse(value: Any, name: str, reason: str) -> None:
+    if value:
+        raise InvalidArgument(f"{name} cannot take effect here: {reason}. Leave it out.")

@@ -1,0 +1,241 @@
+"""From the body of a create to the job that will run: references checked, ranges checked, every default filled in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy.orm import Session
+
+from tunesmith.catalog import Bounds
+from tunesmith.db.datasets import READY, get_dataset
+from tunesmith.db.evaluators import ACTIVE, get_evaluator
+from tunesmith.db.jobs_using import running_jobs_using
+from tunesmith.db.models import get_model
+from tunesmith.db.tables import Dataset, Evaluator, Model
+from tunesmith.errors import AlreadyExists, FailedPrecondition, InvalidArgument
+from tunesmith.schemas.names import account_name, check_id, resource_name, short_id
+from tunesmith.schemas.reinforcement_fine_tuning_jobs import RftJobInput
+from tunesmith.schemas.rft_spec import RftSpec
+from tunesmith.server.base_models import BaseModel
+from tunesmith.server.rft_options import extra_body_of, loss_of
+
+MAX_CONCURRENT_ROLLOUTS = 96
+_CONCURRENCY = Bounds(1, 4096)
+_T = TypeVar("_T")
+_Number = TypeVar("_Number", int, float)
+
+
+def named_base(session: Session, account: str, body: RftJobInput) -> str:
+    """The name of the base model that a job is about: its own, or that of the adapter it continues.
+
+    Raises InvalidArgument when base model and adapter are confused, NotFound.
+    """
+    training = body.training_config
+    if training.warm_start_from is None:
+        name = training.base_model or ""
+        adapter = session.get(Model, resource_name(account, "models", name)) if _ours(account, name) else None
+        if adapter is not None:
+            raise InvalidArgument(
+                f"trainingConfig.baseModel: {adapter.name} is not of kind base_model, but {adapter.kind}. "
+                "To continue from it, give it as warmStartFrom."
+            )
+        return name
+    return get_model(session, resource_name(account, "models", training.warm_start_from)).base_model
+
+
+def plan_job(session: Session, account: str, job_id: str, body: RftJobInput, base: BaseModel) -> RftSpec:
+    """The job, resolved. Raises InvalidArgument, FailedPrecondition, NotFound or AlreadyExists, each naming the field."""
+    training, sampling = body.training_config, body.inference_parameters
+    dataset = _ready_dataset(session, account, body.dataset, "dataset")
+    held_out = (
+        _ready_dataset(session, account, body.evaluation_dataset, "evaluationDataset")
+        if body.evaluation_dataset
+        else None
+    )
+    _check_split(body, dataset, held_out)
+    evaluator = _active_evaluator(session, account, body.evaluator)
+    loss, kl_beta = loss_of(body.loss_config)
+    stop, seed = extra_body_of(sampling)
+    defaults = base.training
+    values = {
+        "learning_rate": _value(training.learning_rate, defaults.learning_rate),
+        "lora_rank": _value(
+            training.lora_rank, _rank(session, account, training.warm_start_from) or defaults.lora_rank
+        ),
+        "epochs": _whole(training.epochs, defaults.epochs),
+        "n": _value(sampling.response_candidates_count, defaults.n),
+        "temperature": _value(sampling.temperature, defaults.temperature),
+        "max_tokens": _value(sampling.max_output_tokens, defaults.max_tokens),
+        "max_concurrent_rollouts": _value(body.max_concurrent_rollouts, MAX_CONCURRENT_ROLLOUTS),
+    }
+    _check_ranges(values, base)
+    _check_warm_start(session, account, body, values["lora_rank"])
+    _check_context(body, values["max_tokens"], base)
+    return RftSpec(
+        base_model=base.name,
+        warm_start_from=_name_of(account, "models", training.warm_start_from),
+        dataset=dataset.name,
+        evaluation_dataset=held_out.name if held_out else None,
+        eval_auto_carveout=bool(body.eval_auto_carveout),
+        example_count=dataset.example_count,
+        evaluator=evaluator.name,
+        evaluator_version=evaluator.version,
+        evaluator_dir=str(evaluator.build_dir),
+        output_model=_output_model(session, account, job_id, training.output_model),
+        chunk_size=_chunk_size(body.chunk_size, dataset.example_count, base),
+        warmup_steps=_at_least_zero(training.learning_rate_warmup_steps or 0, "trainingConfig.learningRateWarmupSteps"),
+        weight_decay=_at_least_zero(training.optimizer_weight_decay or 0.0, "trainingConfig.optimizerWeightDecay"),
+        max_context_length=training.max_context_length,
+        loss=loss,
+        kl_beta=kl_beta,
+        stop=stop,
+        seed=seed,
+        request=body.given(),
+        **values,
+    )
+
+
+def _ready_dataset(session: Session, account: str, name: str, field: str) -> Dataset:
+    dataset = get_dataset(session, resource_name(account, "datasets", name))
+    if dataset.state != READY:
+        reason = dataset.status.get("message") or "its rows were not uploaded"
+        raise FailedPrecondition(f"{field}: {dataset.name} is not READY but {dataset.state}: {reason}")
+    return dataset
+
+
+def _active_evaluator(session: Session, account: str, name: str) -> Evaluator:
+    evaluator = get_evaluator(session, resource_name(account, "evaluators", name))
+    if evaluator.state != ACTIVE or not evaluator.build_dir:
+        reason = evaluator.status.get("message") or "its build has not ended"
+        raise FailedPrecondition(f"evaluator: {evaluator.name} is not ACTIVE but {evaluator.state}: {reason}")
+    return evaluator
+
+
+def _check_split(body: RftJobInput, dataset: Dataset, held_out: Dataset | None) -> None:
+    if held_out is not None and body.eval_auto_carveout:
+        raise InvalidArgument("evalAutoCarveout has no effect with an evaluationDataset; give one of them.")
+    if held_out is not None and held_out.name == dataset.name:
+        raise InvalidArgument(
+            "evaluationDataset is the training dataset: held-out rows must not be trained on. Use evalAutoCarveout."
+        )
+    if body.eval_auto_carveout and dataset.example_count < 2:
+        raise InvalidArgument("evalAutoCarveout needs at least 2 rows in the dataset.")
+
+
+def _check_ranges(values: dict[str, Any], base: BaseModel) -> None:
+    defaults = base.training
+    bounds = {
+        "learning_rate": ("Learning rate", "trainingConfig.learningRate", defaults.learning_rate_bounds),
+        "lora_rank": ("LoRA rank", "trainingConfig.loraRank", defaults.lora_rank_bounds),
+        "epochs": ("Epochs", "trainingConfig.epochs", defaults.epochs_bounds),
+        "n": ("Response candidates", "inferenceParameters.responseCandidatesCount", defaults.n_bounds),
+        "temperature": ("Temperature", "inferenceParameters.temperature", defaults.temperature_bounds),
+        "max_tokens": ("Max output tokens", "inferenceParameters.maxOutputTokens", defaults.max_tokens_bounds),
+        "max_concurrent_rollouts": ("Concurrent rollouts", "maxConcurrentRollouts", _CONCURRENCY),
+    }
+    for name, (label, field, bound) in bounds.items():
+        if values[name] not in bound:
+            raise InvalidArgument(
+                f"{label} {values[name]:g} outside valid range {_shown(bound)} for {base.name} ({field})"
+            )
+
+
+def _check_warm_start(session: Session, account: str, body: RftJobInput, rank: int) -> None:
+    own = _rank(session, account, body.training_config.warm_start_from)
+    if own is not None and rank != own:
+        raise InvalidArgument(
+            f"trainingConfig.loraRank {rank} does not fit {body.training_config.warm_start_from}, whose rank is {own}. Leave it out."
+        )
+
+
+def _check_context(body: RftJobInput, max_tokens: int, base: BaseModel) -> None:
+    wanted, have = body.training_config.max_context_length, base.context_length
+    if wanted is not None and (wanted < 2 or (have is not None and wanted > have)):
+        raise InvalidArgument(
+            f"trainingConfig.maxContextLength {wanted} outside valid range [2, {have or '...'}] for {base.name}: "
+            "the upper end is the base model's context in tokens."
+        )
+    context = min(wanted or have or max_tokens + 1, have or wanted or max_tokens + 1)
+    if max_tokens >= context:
+        raise InvalidArgument(
+            f"inferenceParameters.maxOutputTokens {max_tokens} leaves no room for a prompt in a context of {context} tokens."
+        )
+
+
+def _chunk_size(value: int | None, rows: int, base: BaseModel) -> int | None:
+    if value in (None, 0):
+        return base.training.chunk_for(rows)
+    if value == -1:
+        return None
+    bounds = base.training.chunk_size_bounds
+    if value not in bounds:
+        raise InvalidArgument(
+            f"chunkSize {value} outside valid range {_shown(bounds)}: -1 is off, 0 or absent the default."
+        )
+    return value
+
+
+def _output_model(session: Session, account: str, job_id: str, given: str | None) -> str:
+    name = resource_name(account, "models", given or job_id)
+    check_id(short_id(name), "trainingConfig.outputModel")
+    if session.get(Model, name) is not None:
+        raise AlreadyExists(
+            f"trainingConfig.outputModel: the model {name} exists already. Choose another name, or delete it."
+        )
+    makers = running_jobs_using(session, account_name(account), name, ("output_model",))
+    if makers:
+        raise AlreadyExists(f"trainingConfig.outputModel: {makers[0]} is making a model of the name {name} already.")
+    return name
+
+
+def _rank(session: Session, account: str, warm_start_from: str | None) -> int | None:
+    if warm_start_from is None:
+        return None
+    model = get_model(session, resource_name(account, "models", warm_start_from))
+    return adapter_config(model).get("r")
+
+
+def adapter_config(model: Model) -> dict[str, Any]:
+    """The PEFT configuration of an adapter; empty when it cannot be read."""
+    try:
+        return json.loads(Path(model.adapter_path, "adapter_config.json").read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def _ours(account: str, name: str) -> bool:
+    return name.startswith(f"{account_name(account)}/models/") or "/" not in name
+
+
+def _name_of(account: str, noun: str, identity: str | None) -> str | None:
+    return resource_name(account, noun, identity) if identity else None
+
+
+def _value(given: _T | None, default: _T) -> _T:
+    return default if given is None else given
+
+
+def _whole(value: float | None, default: int) -> int:
+    if value is None:
+        return default
+    if value != int(value):
+        raise InvalidArgument(f"trainingConfig.epochs {value:g} must be a whole number.")
+    return int(value)
+
+
+def _at_least_zero(value: _Number, field: str) -> _Number:
+    if value < 0:
+        raise InvalidArgument(f"{field} {value:g} outside valid range: it must be at least 0.")
+    return value
+
+
+def _shown(bounds: Bounds) -> str:
+    if bounds.choices:
+        return "{" + ", ".join(str(choice) for choice in bounds.choices) + "}"
+    return f"[{_number(bounds.low)}, {_number(bounds.high)}]"
+
+
+def _number(value: float) -> str:
+    return f"{value:g}".replace("e-0", "e-")

@@ -1,0 +1,1 @@
+"""One route module per noun: parse, call, answer. Errors are raised, never caught here."""

@@ -1,0 +1,134 @@
+"""Models: what jobs produced, to list, download and delete; and the catalogue's base models, to look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import FileResponse
+
+from tunesmith.catalog import available
+from tunesmith.db import models as table
+from tunesmith.db.tables import Model as ModelRow
+from tunesmith.errors import NotFound, PermissionDenied
+from tunesmith.schemas.models import Model
+from tunesmith.schemas.names import account_name, resource_name
+from tunesmith.schemas.wire import SignedUrls
+from tunesmith.server.auth import AccountId, Caller
+from tunesmith.server.base_models import context_length
+from tunesmith.server.control import Control, ControlPlane, Listing, Reader, Writer
+from tunesmith.server.rft_plan import adapter_config
+
+router = APIRouter(prefix="/v1/accounts/{account_id}/models", tags=["models"])
+CATALOGUE_ACCOUNTS = ("tunesmith", "fireworks")
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+
+
+@router.get("")
+def list_(account_id: str, caller: Caller, session: Reader, listing: Listing, control: Control) -> dict[str, Any]:
+    """One page of the account's models, newest first; of a catalogue account: the base models that are on this machine."""
+    if account_id in CATALOGUE_ACCOUNTS and account_id != caller:
+        return {"models": _base_models(control, account_id), "nextPageToken": ""}
+    rows, token = table.list_models(session, account_name(_own(account_id, caller)), listing)
+    return {"models": [_wire(row) for row in rows], "nextPageToken": token}
+
+
+@router.get("/{model_id}:getDownloadEndpoint")
+def get_download_endpoint(
+    account: AccountId, model_id: str, request: Request, session: Reader, control: Control
+) -> dict[str, Any]:
+    """Signed URLs of the PEFT adapter's files; plain peft and transformers load them from one folder."""
+    model = table.get_model(session, _name(account, model_id))
+    files = [name for name in ADAPTER_FILES if Path(model.adapter_path, name).is_file()]
+    if not files:
+        raise NotFound(
+            f"The files of {model.name} are not at {model.adapter_path} any more; they were removed from disk."
+        )
+    urls = {name: control.signed_url(request, "GET", _file_path(model.name, name)) for name in files}
+    return SignedUrls(filename_to_signed_urls=urls).dump()
+
+
+@router.get("/{model_id}/files/{filename}", include_in_schema=False)
+def file(account_id: str, model_id: str, filename: str, request: Request, session: Reader, control: Control) -> Any:
+    """One file of an adapter, by signed URL."""
+    name = _name(account_id, model_id)
+    control.signer.check("GET", _file_path(name, filename), request.query_params)
+    path = Path(table.get_model(session, name).adapter_path, filename)
+    if filename not in ADAPTER_FILES or not path.is_file():
+        raise NotFound(f"The model {name} has no file {filename}.")
+    return FileResponse(path, media_type="application/octet-stream", filename=filename)
+
+
+@router.get("/{model_id}")
+def get(account_id: str, model_id: str, caller: Caller, session: Reader, control: Control) -> dict[str, Any]:
+    """One model."""
+    if account_id in CATALOGUE_ACCOUNTS and account_id != caller:
+        name = f"accounts/{account_id}/models/{model_id}"
+        for model in _base_models(control, account_id):
+            if model["name"] == name:
+                return model
+        raise NotFound(
+            f"The base model {name} is not on this machine. A job that names it fetches it, if it is in the catalogue."
+        )
+    return _wire(table.get_model(session, _name(_own(account_id, caller), model_id)))
+
+
+@router.delete("/{model_id}")
+def delete(account: AccountId, model_id: str, session: Writer) -> dict[str, Any]:
+    """Remove a model: the gateway stops serving it. Files in its job's run directory go with the job."""
+    table.delete_model(session, _name(account, model_id))
+    return {}
+
+
+def _own(account: str, caller: str) -> str:
+    if account != caller:
+        raise PermissionDenied(f"This key belongs to accounts/{caller}, not to accounts/{account[:80]}.")
+    return account
+
+
+def _name(account: str, model: str) -> str:
+    return resource_name(account, "models", model)
+
+
+def _file_path(name: str, filename: str) -> str:
+    return f"/v1/{name}/files/{filename}"
+
+
+def _base_models(control: ControlPlane, account: str) -> list[dict[str, Any]]:
+    entries = available(control.settings.path("models"))
+    return [
+        Model(
+            name=entry.name,
+            display_name=entry.display_name,
+            kind="HF_BASE_MODEL",
+            state="READY",
+            context_length=context_length(entry.path),
+            tunable=True,
+            rl_tunable=True,
+        ).dump()
+        for entry in entries
+        if entry.name.startswith(f"accounts/{account}/")
+    ]
+
+
+def _wire(row: ModelRow) -> dict[str, Any]:
+    config = adapter_config(row)
+    details = {
+        "baseModel": row.base_model,
+        "r": config.get("r", 0),
+        "targetModules": config.get("target_modules") or [],
+    }
+    return Model.model_validate(
+        {
+            "name": row.name,
+            "displayName": row.details.get("displayName", row.name.rsplit("/", 1)[-1]),
+            "kind": row.kind,
+            "state": row.state,
+            "baseModel": row.base_model,
+            "peftDetails": details if config else None,
+            "fineTuningJob": row.job,
+            "sha256": row.sha256,
+            "createTime": row.created,
+        }
+    ).dump()

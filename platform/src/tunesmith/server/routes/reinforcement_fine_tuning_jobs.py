@@ -1,0 +1,148 @@
+"""RFT jobs: create, find, cancel, delete."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+
+from tunesmith.db import reinforcement_fine_tuning_jobs as table
+from tunesmith.db.jobs import request_cancel, request_delete
+from tunesmith.db.session import reading
+from tunesmith.db.tables import Job
+from tunesmith.schemas.names import account_name, check_job_id, resource_name, short_id
+from tunesmith.schemas.reinforcement_fine_tuning_jobs import RftJob, RftJobInput
+from tunesmith.schemas.rft_spec import RftSpec
+from tunesmith.server.auth import AccountId
+from tunesmith.server.base_models import find_base_model
+from tunesmith.server.control import Control, Listing, Reader, Writer
+from tunesmith.server.rft_options import DEFAULT_LOSS, check_options
+from tunesmith.server.rft_plan import named_base, plan_job
+
+NOUN = "reinforcementFineTuningJobs"
+router = APIRouter(prefix=f"/v1/accounts/{{account_id}}/{NOUN}", tags=[NOUN])
+
+
+@router.post("")
+def create(
+    account: AccountId,
+    body: RftJobInput,
+    control: Control,
+    job_id: Annotated[str | None, Query(alias="reinforcementFineTuningJobId")] = None,
+) -> dict[str, Any]:
+    """Check everything, fill in the defaults, queue the job. The same create under the same id is answered with that job."""
+    job_id = check_job_id(short_id(job_id), "reinforcementFineTuningJobId") if job_id else f"rft-{secrets.token_hex(5)}"
+    name, request = _name(account, job_id), body.given()
+    with reading(control.sessions) as session:
+        repeated = table.find_repeated(session, name, request)
+        if repeated is not None:
+            return rft_job_wire(repeated)
+        notes = [{"option": note.option, "reason": note.reason} for note in check_options(body)]
+        base_name = named_base(session, account, body)
+    base = find_base_model(base_name, control.settings.path("models"))  # may ask the hub: no transaction waits for it
+    with control.sessions.begin() as session:
+        repeated = table.find_repeated(session, name, request)
+        if repeated is not None:
+            return rft_job_wire(repeated)
+        spec = plan_job(session, account, job_id, body, base)
+        job = table.create_rft_job(session, account_name(account), name, spec.model_dump(mode="json"), notes)
+        session.flush()
+        return rft_job_wire(job)
+
+
+@router.get("")
+def list_(account: AccountId, session: Reader, listing: Listing) -> dict[str, Any]:
+    """One page of jobs, newest first."""
+    rows, token = table.list_rft_jobs(session, account_name(account), listing)
+    return {NOUN: [rft_job_wire(row) for row in rows], "nextPageToken": token}
+
+
+@router.post("/{job_id}:cancel")
+def cancel(account: AccountId, job_id: str, session: Writer) -> dict[str, Any]:
+    """Ask for the job's end; its last checkpoint is kept. A finished job stays as it is."""
+    job = table.get_rft_job(session, _name(account, job_id))
+    request_cancel(session, job.name)
+    return {}
+
+
+@router.get("/{job_id}")
+def get(account: AccountId, job_id: str, session: Reader) -> dict[str, Any]:
+    """One job: state, progress, and the values in force."""
+    return rft_job_wire(table.get_rft_job(session, _name(account, job_id)))
+
+
+@router.delete("/{job_id}")
+def delete(account: AccountId, job_id: str, session: Writer) -> dict[str, Any]:
+    """Cancel the job if it runs, then remove its files and its row. The model it produced stays."""
+    job = table.get_rft_job(session, _name(account, job_id))
+    request_delete(session, job.name)
+    return {}
+
+
+def _name(account: str, job: str) -> str:
+    return resource_name(account, NOUN, job)
+
+
+def rft_job_wire(job: Job) -> dict[str, Any]:
+    """A job as the API shows it."""
+    spec = RftSpec.model_validate(job.spec)
+    progress = {key: value for key, value in job.progress.items() if key != "run"}
+    run = job.progress.get("run")
+    return RftJob.model_validate(
+        {
+            "name": job.name,
+            "displayName": spec.request.get("displayName"),
+            "state": job.state,
+            "status": job.status or {"code": "OK", "message": ""},
+            "createTime": job.created,
+            "completedTime": job.completed,
+            "dataset": spec.dataset,
+            "evaluator": spec.evaluator,
+            "evaluationDataset": spec.evaluation_dataset,
+            "evalAutoCarveout": spec.eval_auto_carveout,
+            "chunkSize": spec.chunk_size,
+            "maxConcurrentRollouts": spec.max_concurrent_rollouts,
+            "trainingConfig": _training_config(spec),
+            "inferenceParameters": _inference_parameters(spec),
+            "lossConfig": _loss_config(spec),
+            "wandbConfig": {"enabled": False},
+            "jobProgress": progress,
+            "outputMetrics": json.dumps(run) if run else None,
+            "run": run,
+            "notes": job.notes,
+        }
+    ).dump()
+
+
+def _training_config(spec: RftSpec) -> dict[str, Any]:
+    source = {"warmStartFrom": spec.warm_start_from} if spec.warm_start_from else {"baseModel": spec.base_model}
+    context = {"maxContextLength": spec.max_context_length} if spec.max_context_length else {}
+    return {
+        **source,
+        "outputModel": spec.output_model,
+        "epochs": spec.epochs,
+        "learningRate": spec.learning_rate,
+        "learningRateWarmupSteps": spec.warmup_steps,
+        "loraRank": spec.lora_rank,
+        "optimizerWeightDecay": spec.weight_decay,
+        **context,
+    }
+
+
+def _inference_parameters(spec: RftSpec) -> dict[str, Any]:
+    extra = spec.request.get("inferenceParameters", {}).get("extraBody")
+    return {
+        "maxOutputTokens": spec.max_tokens,
+        "temperature": spec.temperature,
+        "topP": 1.0,
+        "topK": 0,
+        "responseCandidatesCount": spec.n,
+        **({"extraBody": extra} if extra else {}),
+    }
+
+
+def _loss_config(spec: RftSpec) -> dict[str, Any]:
+    method = "METHOD_UNSPECIFIED" if spec.loss == DEFAULT_LOSS else spec.loss
+    return {"method": method, **({"klBeta": spec.kl_beta} if spec.kl_beta is not None else {})}
