@@ -27,6 +27,7 @@ from tunesmith.runs.config import BaseModelRef, LearnerConfig
 from tunesmith.training import attention
 from tunesmith.training.attention import Layout, Segment
 from tunesmith.training.logprobs import chosen_logprobs
+from tunesmith.training.lora import fuse
 from tunesmith.training.packing import Costs, Pack
 
 CHECK_TOKENS = (9, 7, 4)
@@ -170,6 +171,7 @@ def load_policy(base_model: BaseModelRef, config: LearnerConfig, seed: int) -> P
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
         model = get_peft_model(base, lora, autocast_adapter_dtype=True)
     assert isinstance(model, PeftModel)
+    fuse(model)
     policy = Policy(model.to(device), device)
     policy.check()
     if config.warm_start is not None:
