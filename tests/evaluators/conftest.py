@@ -1,10 +1,7 @@
-"""Evaluator projects packed as clients pack them, and wheels of a stand-in SDK: a host that speaks the wire and needs no package."""
+"""Build requests in a temporary data folder, with the stand-in SDK's wheels."""
 
 from __future__ import annotations
 
-import io
-import tarfile
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,71 +9,12 @@ import pytest
 from tunesmith.evaluators.build import BuildRequest
 from tunesmith.settings import Settings
 
-ENTRY = "evaluation.py::test_it"
-
-# The smallest program that keeps the evaluator host's contract: --check, and `describe` on a socket. The user's function is called
-# once per `probe` message, so that a test can look at the world from inside the sandbox.
-HOST = """
-import argparse, importlib.util, json, os, socket, sys
-
-def load(entry):
-    path, name = entry.split("::")
-    spec = importlib.util.spec_from_file_location("user_module", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return getattr(module, name)
-
-parser = argparse.ArgumentParser()
-parser.add_argument("--entry"); parser.add_argument("--socket"); parser.add_argument("--check", action="store_true")
-options = parser.parse_args()
-try:
-    function = load(options.entry)
-except Exception as error:
-    print(json.dumps({"type": "error", "message": f"{type(error).__name__}: {error}"}))
-    sys.exit(1)
-described = {"type": "described", "name": function.__name__, "mode": "pointwise", "file": "evaluation.py", "line": 1, "timeout": 60}
-if options.check:
-    print(json.dumps(described))
-    sys.exit(0)
-server = socket.socket(socket.AF_UNIX)
-server.bind(options.socket)
-server.listen()
-while True:
-    connection, _ = server.accept()
-    with connection, connection.makefile("rwb") as stream:
-        for line in stream:
-            message = json.loads(line)
-            answer = described if message["type"] == "describe" else {"type": "seen", "result": function(message)}
-            stream.write(json.dumps(answer).encode() + b"\\n")
-            stream.flush()
-"""
-
-
-def make_wheel(folder: Path, name: str, version: str, files: dict[str, str], metadata: str = "") -> Path:
-    path = folder / f"{name}-{version}-py3-none-any.whl"
-    info = f"{name}-{version}.dist-info"
-    files = {
-        **files,
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: {version}\n{metadata}",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    with zipfile.ZipFile(path, "w") as wheel:
-        for file, text in files.items():
-            wheel.writestr(file, text)
-        wheel.writestr(f"{info}/RECORD", "".join(f"{file},,\n" for file in [*files, f"{info}/RECORD"]))
-    return path
+from tests.evaluators.standin import ENTRY, make_wheels, pack
 
 
 @pytest.fixture(scope="session")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheels")
-    extras = 'Provides-Extra: svgbench\nRequires-Dist: tiny-extra; extra == "svgbench"\n'
-    make_wheel(
-        folder, "tunesmith_eval", "0.1.0", {"eval_protocol/__init__.py": "", "eval_protocol/host.py": HOST}, extras
-    )
-    mapped = 'Requires-Dist: tunesmith-eval\nProvides-Extra: svgbench\nRequires-Dist: tunesmith-eval[svgbench]; extra == "svgbench"\n'
-    make_wheel(folder, "eval_protocol", "0.3.33+tunesmith", {}, mapped)
-    return folder
+    return make_wheels(tmp_path_factory.mktemp("wheels"))
 
 
 @pytest.fixture
@@ -86,18 +24,12 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def request_for(tmp_path: Path, settings: Settings, wheels: Path) -> Callable[..., BuildRequest]:
-    """Pack `{path: text}` below one top folder, as the clients do, and ask for its build."""
+    """Pack files and ask for their build."""
 
     def make(files: dict[str, str], entry: str = ENTRY, **changes) -> BuildRequest:
-        archive = tmp_path / "project.tar.gz"
-        with tarfile.open(archive, "w:gz") as tar:
-            for name, text in files.items():
-                info = tarfile.TarInfo(f"project/{name}")
-                info.size = len(text.encode())
-                tar.addfile(info, io.BytesIO(text.encode()))
         account = settings.path("evaluators", "local", ".work").parent
         values = {
-            "archive": archive,
+            "archive": pack(tmp_path / "project.tar.gz", files),
             "entry_point": entry,
             "target": account / "demo" / "1",
             "work": account / ".work",

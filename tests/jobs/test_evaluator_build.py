@@ -1,0 +1,180 @@
+"""Builds as jobs: from an uploaded archive to ACTIVE or BUILD_FAILED, through cancels, crashes of the worker, and newer uploads."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from tunesmith.db import evaluators, jobs
+from tunesmith.db.secrets import create_secret
+from tunesmith.db.session import reading
+from tunesmith.db.tables import Evaluator
+from tunesmith.evaluators.build import MANIFEST
+from tunesmith.jobs.evaluator_build import EvaluatorBuild
+from tunesmith.launch import start
+from tunesmith.storage.keys import load_keys
+from tunesmith.storage.objects import ObjectStore
+
+from tests.evaluators.standin import ENTRY, make_wheels, pack
+from tests.jobs.conftest import ACCOUNT, final, until, working
+
+NAME = f"{ACCOUNT}/evaluators/demo"
+GOOD = {"requirements.txt": "eval-protocol\n", "evaluation.py": "def test_it(row): ...\n"}
+SLOW = "import time\nprint('importing', flush=True)\ntime.sleep({})\ndef test_it(row): ...\n"
+WORKER = """
+import asyncio, sys
+from pathlib import Path
+from tunesmith.jobs import handlers, __main__
+from tunesmith.jobs.evaluator_build import EvaluatorBuild
+from tunesmith.settings import Settings
+__main__.handlers = lambda settings: [(EvaluatorBuild(Path(sys.argv[2])), 2)]
+asyncio.run(__main__.work(Settings.load(data_dir=sys.argv[1], lease_seconds=20)))
+"""
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory) -> Path:
+    return make_wheels(tmp_path_factory.mktemp("wheels"))
+
+
+@pytest.fixture
+def upload(settings, sessions, tmp_path):
+    """Create the evaluator if need be and queue the build of these files; the job's name."""
+
+    def send(files: dict[str, str], entry: str = ENTRY) -> str:
+        archive = pack(tmp_path / "project.tar.gz", files)
+        with sessions.begin() as session:
+            if session.get(Evaluator, NAME) is None:
+                evaluators.create_evaluator(session, ACCOUNT, NAME, {"entryPoint": entry})
+            key = evaluators.set_pending_source(session, NAME, "project.tar.gz", archive.stat().st_size)
+            ObjectStore.open(settings).put_file(key, archive)
+            job = evaluators.start_build(session, NAME)
+            assert job is not None
+            return job.name
+
+    return send
+
+
+def evaluator(sessions) -> Evaluator:
+    with reading(sessions) as session:
+        return evaluators.get_evaluator(session, NAME)
+
+
+def build_dir(sessions) -> Path:
+    folder = evaluator(sessions).build_dir
+    assert folder is not None
+    return Path(folder)
+
+
+async def test_an_upload_becomes_active(settings, sessions, wheels, upload):
+    name = upload(GOOD)
+    async with working(settings, sessions, [(EvaluatorBuild(wheels), 2)]):
+        job = await final(sessions, name)
+    assert job.state == jobs.COMPLETED
+    row = evaluator(sessions)
+    assert (row.state, row.status["code"]) == (evaluators.ACTIVE, "OK")
+    assert build_dir(sessions) == settings.data_dir / "evaluators" / "local" / "demo" / "1"
+    assert (build_dir(sessions) / MANIFEST).exists()
+    assert "installing requirements.txt" in row.build_log
+
+
+async def test_a_failed_build_says_why_and_hides_secrets(settings, sessions, wheels, upload):
+    with sessions.begin() as session:
+        master = load_keys(settings).master
+        create_secret(session, ACCOUNT, f"{ACCOUNT}/secrets/judge", "JUDGE_KEY", "hunter2-hunter2", master)
+    leak = "import os\nprint('key is', os.environ['JUDGE_KEY'])\nraise RuntimeError(os.environ['JUDGE_KEY'])\n"
+    name = upload({**GOOD, "evaluation.py": leak})
+    async with working(settings, sessions, [(EvaluatorBuild(wheels), 2)]):
+        job = await final(sessions, name)
+    row = evaluator(sessions)
+    assert (job.state, row.state, row.build_dir) == (jobs.FAILED, evaluators.BUILD_FAILED, None)
+    assert row.status["code"] == "INVALID_ARGUMENT"
+    assert row.status["message"] == f"The evaluator {ENTRY} cannot be loaded: RuntimeError: [JUDGE_KEY]"
+    assert "key is [JUDGE_KEY]" in row.build_log
+    assert "hunter2" not in row.build_log
+
+
+async def test_the_log_follows_and_a_cancelled_build_fails(settings, sessions, wheels, upload):
+    name = upload({**GOOD, "evaluation.py": SLOW.format(50)})
+    async with working(settings, sessions, [(EvaluatorBuild(wheels), 2)]):
+        await until(sessions, name, lambda job: "importing\n" in evaluator(sessions).build_log)
+        with sessions.begin() as session:
+            jobs.request_cancel(session, name)
+        job = await final(sessions, name)
+    row = evaluator(sessions)
+    assert (job.state, row.state) == (jobs.CANCELLED, evaluators.BUILD_FAILED)
+    assert row.status == {"code": "CANCELLED", "message": "The build was cancelled."}
+
+
+async def test_a_newer_upload_is_never_overwritten_by_an_older_build(settings, sessions, wheels, upload):
+    older = upload({**GOOD, "evaluation.py": SLOW.format(2)})
+    async with working(settings, sessions, [(EvaluatorBuild(wheels), 2)]):
+        await until(sessions, older, lambda job: "importing\n" in evaluator(sessions).build_log)
+        newer = upload({**GOOD, "evaluation.py": "raise RuntimeError('newer')\n"})
+        await final(sessions, older)
+        await final(sessions, newer)
+    row = evaluator(sessions)
+    assert (row.state, row.version, row.build_dir) == (evaluators.BUILD_FAILED, 2, None)
+    assert "newer" in row.status["message"]
+
+
+async def test_a_deleted_evaluator_cancels_its_build(settings, sessions, wheels, upload):
+    name = upload(GOOD)
+    with sessions.begin() as session:
+        session.delete(evaluators.get_evaluator(session, NAME))
+    async with working(settings, sessions, [(EvaluatorBuild(wheels), 2)]):
+        job = await final(sessions, name)
+    assert job.state == jobs.CANCELLED
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+async def test_a_worker_that_ends_in_the_middle_is_followed_by_one_that_finishes(
+    settings, sessions, wheels, upload, number
+):
+    name = upload({**GOOD, "evaluation.py": SLOW.format(2)})
+    command = [sys.executable, "-c", WORKER, settings.data_dir, wheels]
+    first = start(command, name="worker 1", log_path=settings.path("logs", "worker1.log"))
+    await until(sessions, name, lambda job: "importing\n" in evaluator(sessions).build_log)
+    first.signal(number)
+    assert await first.wait() == (-number if number == signal.SIGKILL else 0)
+    with reading(sessions) as session:
+        held = jobs.get(session, name)
+        assert held.state == jobs.RUNNING
+        assert (held.lease_owner is None) == (number == signal.SIGTERM)
+    assert not any("eval_protocol.host" in command for command in commands())
+    second = start(command, name="worker 2", log_path=settings.path("logs", "worker2.log"))
+    try:
+        job = await final(sessions, name)  # well before the lease of 20 s runs out
+    finally:
+        await second.stop()
+    assert job.state == jobs.COMPLETED
+    assert job.attempts == (2 if number == signal.SIGKILL else 1)
+    assert evaluator(sessions).state == evaluators.ACTIVE
+
+
+async def test_a_build_that_was_in_place_before_the_crash_is_taken_over(settings, sessions, wheels, upload):
+    name = upload(GOOD)
+    async with working(settings, sessions, [(EvaluatorBuild(wheels), 2)]):
+        await final(sessions, name)
+    built = (build_dir(sessions) / MANIFEST).stat().st_mtime_ns
+    with sessions.begin() as session:  # as if the worker had died between the rename and the commit
+        job = jobs.get(session, name)
+        job.state, job.lease_owner, job.lease_expires = jobs.RUNNING, None, 0.0
+        evaluators.get_evaluator(session, NAME).state = evaluators.BUILDING
+    async with working(settings, sessions, [(EvaluatorBuild(wheels), 2)]):
+        await final(sessions, name)
+    row = evaluator(sessions)
+    assert row.state == evaluators.ACTIVE
+    assert (build_dir(sessions) / MANIFEST).stat().st_mtime_ns == built
+
+
+def commands() -> list[str]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            found.append(path.read_bytes().decode(errors="replace"))
+        except OSError:
+            continue
+    return found
