@@ -1,0 +1,60 @@
+"""What a host runs: one evaluation with one parametrization."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from eval_protocol.errors import UsageError
+from eval_protocol.evaluation.discovery import load_entry
+from eval_protocol.evaluation.spec import EvaluationSpec
+from eval_protocol.rollouts import NoOpRolloutProcessor
+
+DEFAULT_TIMEOUT_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class HostedEvaluator:
+    """The evaluation behind an entry point."""
+
+    spec: EvaluationSpec
+    kwargs: dict[str, Any]
+    """Further arguments of its function."""
+    file: str
+    timeout: float
+    """Seconds that the evaluator may take for one row."""
+
+    def described(self) -> dict[str, Any]:
+        """The answer to `describe`."""
+        return {
+            "type": "described",
+            "name": self.spec.name,
+            "mode": self.spec.parameters.mode,
+            "file": self.file,
+            "line": self.spec.line,
+            "timeout": self.timeout,
+        }
+
+    @property
+    def keeps_assistant_turns(self) -> bool:
+        """Without a rollout, the assistant turns at a row's end are what is scored; else they are gold answers and are dropped."""
+        return isinstance(self.spec.parameters.processor(), NoOpRolloutProcessor)
+
+
+def load(entry: str, timeout: float = DEFAULT_TIMEOUT_SECONDS) -> HostedEvaluator:
+    """Import the entry point.
+
+    Raises:
+        DiscoveryError: no such file or function, or it does not import.
+        UsageError: several parametrizations; the message lists them.
+    """
+    test = load_entry(entry)
+    found = test.parametrizations()
+    if len(found) > 1:
+        listed = "".join(f"\n  - {label}" for label in found)
+        raise UsageError(
+            f"{test.node_id} has {len(found)} parametrizations, but a training job runs one:{listed}\n"
+            "Leave one entry in completion_params and evaluation_test_kwargs, or make an evaluation of each."
+        )
+    kwargs = next((dict(kwargs) for kwargs in test.spec.parameters.evaluation_test_kwargs if kwargs), {})
+    return HostedEvaluator(test.spec, kwargs, test.file, timeout)

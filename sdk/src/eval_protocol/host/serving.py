@@ -1,0 +1,250 @@
+"""The loop process: the unix socket, the rollouts, and the scorers' answers as events."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from eval_protocol.evaluation import rollout
+from eval_protocol.evaluation.experiments import public_params
+from eval_protocol.evaluation.runner import rollout_config
+from eval_protocol.host.evaluator import HostedEvaluator
+from eval_protocol.host.pool import ScorerLost, ScorerPool
+from eval_protocol.host.wire import (
+    LINE_LIMIT,
+    REQUEST,
+    Adapt,
+    Attempt,
+    Cancel,
+    Describe,
+    Run,
+    dump_row,
+    encode,
+    rollout_event,
+)
+from eval_protocol.models import EvalMetadata, EvaluationRow, ExecutionMetadata, Status
+from eval_protocol.rollouts import RolloutProcessorConfig
+
+ADAPT_TIMEOUT_SECONDS = 600.0
+CLEANUP_SECONDS = 2.0
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class _NoLog:
+    """Rows go to the platform, not to a local store."""
+
+    def log(self, row: EvaluationRow) -> None:
+        """Nothing."""
+
+
+def loop_main(evaluator: HostedEvaluator, socket_path: Path, scorers: int, control: socket.socket) -> int:
+    """Serve until SIGTERM. Returns the exit code."""
+    try:
+        asyncio.run(_serve(evaluator, socket_path, scorers, control))
+    except OSError as error:
+        print(f"The evaluator host cannot listen on {socket_path}: {error}.", file=sys.stderr, flush=True)
+        return 1
+    return 0
+
+
+async def _serve(evaluator: HostedEvaluator, socket_path: Path, scorers: int, control: socket.socket) -> None:
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    pool = ScorerPool(control, scorers)
+    await pool.start()
+    processor = evaluator.spec.parameters.processor()
+    processor.setup()
+    host = Host(evaluator, pool, processor)
+    listener = _listen(socket_path)
+    server = await asyncio.start_unix_server(host.connection, sock=listener, limit=LINE_LIMIT)
+    try:
+        await stop.wait()
+    finally:
+        server.close()
+        socket_path.unlink(missing_ok=True)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(processor.acleanup(), CLEANUP_SECONDS)
+
+
+def _listen(path: Path) -> socket.socket:
+    """A socket that appears under its name only once it listens, for this user alone."""
+    temporary = path.with_name(f".{path.name[:20]}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    mask = os.umask(0o177)
+    try:
+        listener.bind(str(temporary))
+    finally:
+        os.umask(mask)
+    listener.listen(128)
+    listener.setblocking(False)
+    temporary.replace(path)
+    return listener
+
+
+class Host:
+    """Answers the requests of all connections."""
+
+    def __init__(self, evaluator: HostedEvaluator, pool: ScorerPool, processor: Any) -> None:
+        self._evaluator = evaluator
+        self._pool = pool
+        self._processor = processor
+
+    async def connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection; when it closes, its runs are cancelled."""
+        lock = asyncio.Lock()
+        work: dict[str, asyncio.Task[None]] = {}
+
+        async def send(message: dict[str, Any]) -> None:
+            async with lock:
+                writer.write(encode(message))
+                await writer.drain()
+
+        try:
+            while line := await reader.readline():
+                await self._request(line, send, work)
+        except (ConnectionError, ValueError) as error:
+            # ValueError: a line above the limit; what follows it cannot be made sense of.
+            if isinstance(error, ValueError):
+                with suppress(ConnectionError):
+                    await send({"type": "error", "message": f"A line of more than {LINE_LIMIT} bytes: {error}."})
+        finally:
+            for task in work.values():
+                task.cancel()
+            await asyncio.gather(*work.values(), return_exceptions=True)
+            writer.close()
+
+    async def _request(self, line: bytes, send: Send, work: dict[str, asyncio.Task[None]]) -> None:
+        request_id = None
+        try:
+            raw = json.loads(line)
+            request_id = raw.get("request_id") if isinstance(raw, dict) else None
+            request = REQUEST.validate_python(raw)
+        except (ValueError, ValidationError) as error:
+            await send(_error(f"Not a request of the evaluator host: {_short(error)}", request_id))
+            return
+        if isinstance(request, Describe):
+            await send(self._evaluator.described())
+        elif isinstance(request, Adapt):
+            self._start(work, f"adapt {id(request)}", self._adapt(request, send))
+        elif isinstance(request, Cancel):
+            if request.request_id in work:
+                work[request.request_id].cancel()
+            else:
+                await send({"type": "done", "request_id": request.request_id})
+        elif request.request_id in work:
+            await send(_error(f"The request {request.request_id} is running already.", request.request_id))
+        else:
+            self._start(work, request.request_id, self._run(request, send))
+
+    def _start(self, work: dict[str, asyncio.Task[None]], name: str, coroutine: Any) -> None:
+        task = work[name] = asyncio.create_task(coroutine)
+        task.add_done_callback(lambda _: work.pop(name, None))
+
+    async def _adapt(self, request: Adapt, send: Send) -> None:
+        try:
+            answer = await self._pool.ask({"op": "adapt", "rows": request.rows}, ADAPT_TIMEOUT_SECONDS)
+        except ScorerLost as error:
+            answer = {"error": str(error).replace("score this row", "adapt the dataset").replace("for this row", "")}
+        with suppress(ConnectionError):
+            await send(_error(answer["error"]) if "error" in answer else {"type": "adapted", "rows": answer["rows"]})
+
+    async def _run(self, request: Run, send: Send) -> None:
+        """Roll out and score all attempts; `done` comes last, also when cancelled."""
+        config = rollout_config(
+            self._evaluator.spec, request.completion_params, request.max_concurrent_rollouts, _NoLog()
+        )
+        begun: list[tuple[Attempt, EvaluationRow]] = []
+        tasks: list[rollout.RowTask] = []
+        try:
+            for attempt in request.attempts:
+                try:
+                    begun.append((attempt, self._row(request, attempt)))
+                except ValidationError as error:
+                    reason = f"The row is not an evaluation row: {_short(error)}"
+                    await send(rollout_event(request.request_id, attempt, attempt.row, reason, None))
+            tasks = rollout.start(self._processor, [row for _, row in begun], config)
+            async with asyncio.TaskGroup() as group:
+                for (attempt, row), task in zip(begun, tasks, strict=True):
+                    group.create_task(self._attempt(request, attempt, row, task, config, send))
+        except* ConnectionError:
+            pass  # nobody is there to be told
+        finally:
+            for task in tasks:
+                task.cancel()
+            with suppress(ConnectionError):
+                await send({"type": "done", "request_id": request.request_id})
+
+    async def _attempt(
+        self,
+        request: Run,
+        attempt: Attempt,
+        row: EvaluationRow,
+        task: rollout.RowTask,
+        config: RolloutProcessorConfig,
+        send: Send,
+    ) -> None:
+        row = await rollout.settle(self._processor, row, task, lambda: self._row(request, attempt), config)
+        await send(await self._event(request, attempt, row))
+
+    async def _event(self, request: Run, attempt: Attempt, row: EvaluationRow) -> dict[str, Any]:
+        try:
+            dumped = dump_row(row)
+        except (ValueError, TypeError) as error:  # what a processor put on the row is no JSON
+            row = self._row(request, attempt)
+            row.rollout_status = Status.rollout_error(f"The rollout cannot be written as JSON: {_short(error)}")
+            dumped = dump_row(row)
+        if row.rollout_status.is_error():
+            reason = row.rollout_status.message or row.rollout_status.code.name
+            return rollout_event(request.request_id, attempt, dumped, reason, None)
+        try:
+            answer = await self._pool.ask({"op": "score", "row": dumped}, self._evaluator.timeout)
+        except ScorerLost as error:
+            return rollout_event(request.request_id, attempt, _unscored(dumped, str(error)), str(error), None)
+        return rollout_event(request.request_id, attempt, answer["row"], answer["reason"], answer["score"])
+
+    def _row(self, request: Run, attempt: Attempt) -> EvaluationRow:
+        """The row, ready for its rollout: gold answer dropped, ids set."""
+        row = EvaluationRow.model_validate(attempt.row)
+        if not self._evaluator.keeps_assistant_turns:
+            row.drop_trailing_assistant_messages()
+        row.ensure_row_id()
+        row.pid = os.getpid()
+        row.rollout_status = Status.rollout_running()
+        row.evaluation_result = None
+        row.input_metadata.completion_params = public_params(request.completion_params)
+        row.execution_metadata = ExecutionMetadata(
+            invocation_id=request.invocation_id,
+            experiment_id=request.invocation_id,
+            run_id=f"k{attempt.k}",
+            rollout_id=attempt.rollout_id,
+            extra=row.execution_metadata.extra,
+        )
+        row.eval_metadata = EvalMetadata(name=self._evaluator.spec.name, status=Status.eval_running())
+        return row
+
+
+def _unscored(row: dict[str, Any], reason: str) -> dict[str, Any]:
+    result = {"score": 0.0, "is_score_valid": False, "reason": reason, "metrics": {}, "error": reason}
+    return {**row, "evaluation_result": result}
+
+
+def _error(message: str, request_id: str | None = None) -> dict[str, Any]:
+    return {"type": "error", "message": message, **({"request_id": request_id} if request_id else {})}
+
+
+def _short(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"`{'.'.join(str(part) for part in first['loc'])}`: {first['msg']}"
+    return str(error).splitlines()[0]

@@ -1,0 +1,86 @@
+"""The messages of the host's socket, and those between its own processes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, TypeAdapter
+
+from eval_protocol.models import EvaluationRow
+
+LINE_LIMIT = 256 * 1024 * 1024
+"""Longest line taken, in bytes: a whole dataset to adapt, or a row with images."""
+
+
+class Describe(BaseModel):
+    """What are you?"""
+
+    type: Literal["describe"]
+
+
+class Adapt(BaseModel):
+    """Make evaluation rows of these objects."""
+
+    type: Literal["adapt"]
+    rows: list[dict[str, Any]]
+
+
+class Attempt(BaseModel):
+    """One rollout to do."""
+
+    row_index: int
+    k: int
+    attempt: int = 0
+    rollout_id: str
+    row: dict[str, Any]
+
+
+class Run(BaseModel):
+    """Do these rollouts and score them."""
+
+    type: Literal["run"]
+    request_id: str
+    invocation_id: str
+    completion_params: dict[str, Any]
+    attempts: list[Attempt]
+    max_concurrent_rollouts: int = Field(default=96, ge=1)
+
+
+class Cancel(BaseModel):
+    """Stop a run."""
+
+    type: Literal["cancel"]
+    request_id: str
+
+
+Request = Describe | Adapt | Run | Cancel
+REQUEST: TypeAdapter[Request] = TypeAdapter(Request)
+
+
+def encode(message: dict[str, Any]) -> bytes:
+    """One line. NaN and infinity, which JSON lacks, must have been dealt with before."""
+    return json.dumps(message, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+
+
+def dump_row(row: EvaluationRow) -> dict[str, Any]:
+    """A row as it goes over the wire."""
+    return row.model_dump(mode="json", exclude_none=True, by_alias=True)
+
+
+def rollout_event(
+    request_id: str, attempt: Attempt, row: dict[str, Any], reason: str, score: float | None
+) -> dict[str, Any]:
+    """The event of a finished rollout; a score of None is an invalid one."""
+    return {
+        "type": "rollout",
+        "request_id": request_id,
+        "row_index": attempt.row_index,
+        "k": attempt.k,
+        "attempt": attempt.attempt,
+        "rollout_id": attempt.rollout_id,
+        "row": row,
+        "score": score,
+        "is_score_valid": score is not None,
+        "reason": reason,
+    }
