@@ -34,6 +34,8 @@ class FakeEngine:
     unloaded: list[str] = field(default_factory=list)
     aborted: list[str] = field(default_factory=list)
     deaths: int = 0
+    answers: list[str] = field(default_factory=list)
+    """The last of these is the answer to everything, if there is one."""
     slow_seconds: float = 0.05
     url: str = ""
     _runner: web.AppRunner | None = None
@@ -96,6 +98,9 @@ class FakeEngine:
         ids, reason = self._sample(body, prompt, index)
         asked = _asked(prompt)
         shown, text = "", self._visible(ids, body["stop"])
+        if not body.get("stream", True) and not asked.startswith(("slow", "die")):
+            await _send(response, self._event(body, index, ids, text, reason, len(ids)))
+            return
         for position, id in enumerate(ids):
             if asked.startswith("slow"):
                 await asyncio.sleep(self.slow_seconds)
@@ -113,7 +118,9 @@ class FakeEngine:
 
     def _sample(self, body: dict[str, Any], prompt: str, index: int) -> tuple[list[int], str]:
         asked = _asked(prompt)
-        if asked.startswith("say "):
+        if self.answers:
+            answer = self.answers[-1]
+        elif asked.startswith("say "):
             answer = asked.removeprefix("say ")
         elif asked.startswith(("count", "slow")):
             answer = "a" * 1000

@@ -40,7 +40,12 @@ def make_model_folder(folder: Path, context_length: int = 512) -> Path:
         "eos_token_id": EOS,
     }
     (folder / "config.json").write_text(json.dumps(config))
-    settings = {"bos_token": "<s>", "eos_token": {"content": "</s>"}, "chat_template": TEMPLATE}
+    settings = {
+        "bos_token": "<s>",
+        "eos_token": "</s>",
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "chat_template": TEMPLATE,
+    }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     save_file({"w": np.zeros((2, 2), np.float32)}, str(folder / "model.safetensors"))
     return folder

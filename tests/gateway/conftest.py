@@ -20,6 +20,7 @@ from safetensors.numpy import save_file
 from starlette.applications import Starlette
 from tunesmith.db.accounts import ensure_account
 from tunesmith.db.api_keys import new_key
+from tunesmith.db.completions import Completion, CompletionStore
 from tunesmith.db.tables import Model
 from tunesmith.gateway import GatewayState, gateway_routes
 from tunesmith.settings import Settings
@@ -88,6 +89,14 @@ class Gateway:
         assert answer.status == 200, answer.body
         return answer.body["completions"]
 
+    async def completions_of(self, state: GatewayState, rollout_id: str) -> list[Completion]:
+        """What the files of a data folder hold of a rollout, read by a fresh store."""
+        store = CompletionStore(state.settings.path("completions.db"))
+        try:
+            return store.of_rollout(rollout_id)
+        finally:
+            store.close()
+
     def adapter(self, folder: str, fill: float = 1.0) -> tuple[Path, str]:
         """Write an adapter of one number; returns its folder and sha256."""
         path = self.state.settings.data_dir / folder
@@ -153,7 +162,11 @@ def make_keys(settings: Settings, state: GatewayState) -> dict[str, str]:
 
 async def serve(state: GatewayState, port: int = 0) -> tuple[uvicorn.Server, asyncio.Task[None], str]:
     """Run the routes in uvicorn, in this event loop."""
-    app = Starlette(routes=gateway_routes(state), lifespan=state.lifespan)
+    return await serve_app(Starlette(routes=gateway_routes(state), lifespan=state.lifespan), port)
+
+
+async def serve_app(app: Starlette, port: int = 0) -> tuple[uvicorn.Server, asyncio.Task[None], str]:
+    """Run an app in uvicorn, in this event loop; returns once it answers, with its address."""
     server = uvicorn.Server(uvicorn.Config(app, "127.0.0.1", port, log_level="warning", timeout_graceful_shutdown=2))
     task = asyncio.create_task(server.serve())
     while not server.started:

@@ -129,16 +129,12 @@ async def test_raw_output_shows_what_went_in_and_out(gateway: Gateway) -> None:
     assert len(raw["completion_token_ids"]) == len(raw["completion_logprobs"]["content"]) == 3
 
 
+CALL = 'Let me. <tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>'
 TOOLS = [{"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}]
-CALL = 'say Let me. <tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>'
 
 
 async def test_tools_are_rendered_and_their_calls_parsed(gateway: Gateway) -> None:
-    # The fake stops at "<", so the call is spelled by a stop-free prompt part of the template: ask through a system turn.
-    gateway.engine._sample = lambda body, prompt, index: (  # type: ignore[method-assign]
-        [*gateway.engine.tokenizer.encode(CALL.removeprefix("say "), add_special_tokens=False).ids, gateway.engine.eos],
-        "stop",
-    )
+    gateway.engine.answers.append(CALL)
     answer = await gateway.chat("please", tools=TOOLS, tool_choice="auto")
     choice = answer.body["choices"][0]
     assert choice["finish_reason"] == "tool_calls"
@@ -156,7 +152,7 @@ async def test_tools_are_rendered_and_their_calls_parsed(gateway: Gateway) -> No
     assert chunks[-1]["choices"][0]["finish_reason"] == "tool_calls"
 
     plain = await gateway.chat("please", tools=TOOLS, tool_choice="none")
-    assert plain.body["choices"][0]["message"]["content"] == CALL.removeprefix("say ")
+    assert plain.body["choices"][0]["message"]["content"] == CALL
 
 
 async def test_streaming_sends_role_content_finish_and_usage(gateway: Gateway) -> None:

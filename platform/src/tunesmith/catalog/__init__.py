@@ -6,6 +6,6 @@ entry.name, entry.path, entry.training.learning_rate
 
 from tunesmith.catalog.entry import BaseModelEntry, Bounds, TrainingDefaults
 from tunesmith.catalog.known import is_listed
-from tunesmith.catalog.resolve import available, canonical_name, resolve
+from tunesmith.catalog.lookup import available, canonical_name, resolve
 
 __all__ = ["BaseModelEntry", "Bounds", "TrainingDefaults", "available", "canonical_name", "is_listed", "resolve"]

@@ -54,11 +54,18 @@ class GroupCommitWriter:
             return
         loop = asyncio.get_running_loop()
         item = _Write(table.insert(), rows, loop, loop.create_future())
+        if not self._put_now(item):
+            await asyncio.to_thread(self._queue.put, item)
+            if not self._thread.is_alive():  # closed while this one waited for room: nobody reads the queue any more
+                raise Unavailable("This process is shutting down and records nothing any more; try again in a moment.")
+        await asyncio.shield(item.done)
+
+    def _put_now(self, item: _Write) -> bool:
         try:
             self._queue.put_nowait(item)
         except queue.Full:
-            await asyncio.to_thread(self._queue.put, item)
-        await asyncio.shield(item.done)
+            return False
+        return True
 
     def close(self) -> None:
         """Commit everything queued so far, then stop. Blocks until done."""

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
-from tunesmith.errors import AlreadyExists, FailedPrecondition, NotFound, TunesmithError
+from tunesmith.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, TunesmithError
 from tunesmith.gateway.engines import EngineEvent, Engines
 from tunesmith.gateway.errors import AdapterNotLoaded, EngineLost
 from tunesmith.gateway.models import Adapter, Models, Target
@@ -93,7 +93,7 @@ class Adapters:
                 return  # another call was faster
             try:
                 read = await self.load(target.base.entry.name, adapter)
-            except NotFound as error:
+            except (NotFound, InvalidArgument) as error:
                 raise FailedPrecondition(
                     f"The adapter of {target.name} cannot be read any more: {error.message}"
                 ) from error

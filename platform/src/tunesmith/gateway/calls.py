@@ -55,7 +55,8 @@ class Call:
     @property
     def engine_body(self) -> dict[str, Any]:
         """The body of `/generate`; the adapter's name is added where the engine is called."""
-        return {"request_id": self.id, "prompt_ids": self.prompt_ids, **asdict(self.sampling)}
+        sampling = asdict(self.sampling)
+        return {"request_id": self.id, "prompt_ids": self.prompt_ids, "stream": self.chat.stream, **sampling}
 
 
 class Calls:

@@ -73,8 +73,9 @@ class Generation:
     async def __aenter__(self) -> Generation:
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        begun = any(candidate.token_ids for candidate in self.candidates)
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        left = kind is not None and not issubclass(kind, Exception)  # cancelled or closed: the client went away
+        begun = left or any(candidate.token_ids for candidate in self.candidates)
         if not all(candidate.stored for candidate in self.candidates):
             cut = [candidate for candidate in self.candidates if begun and not candidate.stored]
             self._tasks.spawn(self._cut(cut))  # this task may be cancelled: nothing may be awaited here

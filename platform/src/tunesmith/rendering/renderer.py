@@ -187,8 +187,9 @@ def _special_tokens(settings: dict[str, Any]) -> dict[str, str]:
 
 
 def _eos_ids(generation: dict[str, Any], config: dict[str, Any]) -> tuple[int, ...]:
+    ids: list[int] = []
     for source in (generation, config):
         value = source.get("eos_token_id")
         if value is not None:
-            return tuple(value) if isinstance(value, list) else (int(value),)
-    return ()
+            ids += value if isinstance(value, list) else [int(value)]
+    return tuple(dict.fromkeys(ids))

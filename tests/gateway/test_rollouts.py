@@ -1,0 +1,188 @@
+"""Rollouts of several turns: counted, continued on the recorded ids, found again after a restart; calls that are cut."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import aiohttp
+import pytest
+from tunesmith.gateway import GatewayState
+from tunesmith.gateway.rollouts import noise_seed
+
+from tests.gateway.conftest import FIVE, Gateway, serve
+
+
+def ids(rollout: str) -> str:
+    return "/" + FIVE.format(r=rollout)
+
+
+def user(text: str) -> dict[str, Any]:
+    return {"role": "user", "content": text}
+
+
+async def turns(gateway: Gateway, rollout: str, name: str, history: list[dict[str, Any]], count: int) -> None:
+    """Chat `count` turns on, as an agent does: what came back is sent again."""
+    for number in range(count):
+        history.append(user(f"question {number} {len(history)}"))
+        answer = await gateway.chat(path=ids(rollout), key="rollout", model=name, messages=history)
+        assert answer.status == 200, answer.body
+        history.append(answer.body["choices"][0]["message"])
+
+
+async def test_turns_are_counted_per_rollout_and_seed_the_noise(gateway: Gateway) -> None:
+    name = await gateway.publish()
+    for rollout in ("x-a0", "y-a0"):
+        await turns(gateway, rollout, name, [], 2)
+    assert [sent["seed"] for sent in gateway.engine.generated] == [
+        noise_seed(7, rollout, turn) for rollout in ("x-a0", "y-a0") for turn in (0, 1)
+    ]
+    assert [completion["turn"] for completion in await gateway.completions("x-a0")] == [0, 1]
+
+
+async def test_a_later_turn_begins_with_the_recorded_ids(gateway: Gateway) -> None:
+    # "answer" is sampled with a stop string that the user never sees: only the recorded ids still hold it.
+    name = await gateway.publish(sampling={"temperature": 1.0, "max_tokens": 20, "stop": ["er"]})
+    await turns(gateway, "r", name, [], 3)
+    recorded = await gateway.completions("r")
+    for before, after in zip(recorded, recorded[1:], strict=False):
+        so_far = before["prompt_ids"] + before["sampled_ids"]
+        assert after["prompt_ids"][: len(so_far)] == so_far
+    text = gateway.engine.tokenizer.decode(recorded[1]["prompt_ids"], skip_special_tokens=False)
+    assert text == "<s>[user]\nquestion 0 0</s>\n[assistant]\nanswer</s>\n[user]\nquestion 1 2</s>\n[assistant]\n"
+
+
+async def test_the_models_own_end_of_turn_is_not_doubled(gateway: Gateway) -> None:
+    name = await gateway.publish()
+    await turns(gateway, "r", name, [], 2)
+    first, second = await gateway.completions("r")
+    so_far = first["prompt_ids"] + first["sampled_ids"]
+    assert first["sampled_ids"][-1] == gateway.engine.eos
+    assert second["prompt_ids"][: len(so_far)] == so_far
+    assert gateway.engine.eos not in second["prompt_ids"][len(so_far) : len(so_far) + 2]
+
+
+async def test_an_edited_history_forks(gateway: Gateway) -> None:
+    name = await gateway.publish(sampling={"temperature": 1.0, "max_tokens": 20, "stop": ["er"]})
+    history: list[dict[str, Any]] = []
+    await turns(gateway, "r", name, history, 1)
+    history[-1] = {"role": "assistant", "content": "something else"}
+    await turns(gateway, "r", name, history, 1)
+    second = (await gateway.completions("r"))[1]
+    text = gateway.engine.tokenizer.decode(second["prompt_ids"], skip_special_tokens=False)
+    assert "[assistant]\nsomething else</s>" in text
+
+
+async def test_another_account_or_job_does_not_share_a_rollouts_turns(gateway: Gateway) -> None:
+    name = await gateway.publish()
+    await gateway.chat(path=ids("r"), model=gateway.base)
+    await gateway.chat(path=ids("r"), key="rollout", model=name)
+    stored = gateway.state.store.of_rollout("r")
+    assert sorted((completion.job or "", completion.turn) for completion in stored) == [("", 0), ("job1", 0)]
+    read = await gateway.call("GET", "/internal/rollouts/r/completions", "run")
+    assert [completion["model"] for completion in read.body["completions"]] == [name]
+
+
+async def test_a_restarted_gateway_goes_on_where_the_rollout_was(gateway: Gateway) -> None:
+    name = await gateway.publish(sampling={"temperature": 1.0, "max_tokens": 20, "stop": ["er"]})
+    history: list[dict[str, Any]] = []
+    await turns(gateway, "r-a0", name, history, 2)
+    state = GatewayState(gateway.state.settings)
+    server, task, gateway.url = await serve(state)
+    try:
+        await turns(gateway, "r-a0", name, history, 1)
+    finally:
+        server.should_exit = True
+        await task
+    recorded = await gateway.completions_of(state, "r-a0")
+    assert [completion.turn for completion in recorded] == [0, 1, 2]
+    so_far = recorded[1].prompt_ids + recorded[1].sampled_ids
+    assert recorded[2].prompt_ids[: len(so_far)] == so_far
+    assert gateway.engine.generated[-1]["seed"] == noise_seed(7, "r-a0", 2)
+
+
+async def test_a_call_that_failed_before_anything_was_sampled_takes_no_turn(gateway: Gateway) -> None:
+    name = await gateway.publish()
+    too_long = await gateway.chat("x" * 600, ids("r"), "rollout", model=name)
+    assert too_long.status == 400
+    gateway.engine.context_length = 8  # the engine itself refuses
+    assert (await gateway.chat("say hi", ids("r"), "rollout", model=name)).status == 400
+    gateway.engine.context_length = 512
+    assert (await gateway.chat("say hi", ids("r"), "rollout", model=name)).status == 200
+    assert [completion["turn"] for completion in await gateway.completions("r")] == [0]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_client_that_leaves_stops_the_engine_and_leaves_an_aborted_record(
+    gateway: Gateway, stream: bool
+) -> None:
+    body = {"model": gateway.base, "messages": [user("slow")], "stream": stream, "max_tokens": 400}
+    headers = {"Authorization": f"Bearer {gateway.keys['account']}"}
+    async with aiohttp.ClientSession(headers=headers) as session:
+        if stream:
+            async with session.post(f"{gateway.url}{ids('cut')}/chat/completions", json=body) as response:
+                for _ in range(6):
+                    await response.content.readline()
+                response.close()
+        else:
+            timeout = aiohttp.ClientTimeout(total=0.4)
+            with pytest.raises(TimeoutError):
+                await session.post(f"{gateway.url}{ids('cut')}/chat/completions", json=body, timeout=timeout)
+    stored: list[dict[str, Any]] = []
+    async with asyncio.timeout(5):
+        while not stored:
+            await asyncio.sleep(0.05)
+            stored = await gateway.completions("cut")
+    assert [(completion["status"], completion["finish_reason"]) for completion in stored] == [("aborted", "abort")]
+    assert 1 <= len(stored[0]["sampled_ids"]) < 100
+    assert len(stored[0]["sampled_ids"]) == len(stored[0]["logprobs"])
+    assert gateway.engine.aborted == [stored[0]["id"].removesuffix("-0")]
+    again = await gateway.chat("say hi", ids("cut"))
+    assert again.status == 200
+    assert [completion["turn"] for completion in await gateway.completions("cut")] == [0, 1]
+
+
+async def test_an_engine_that_dies_in_the_middle_is_asked_again(gateway: Gateway) -> None:
+    answer = await gateway.chat("die please", ids("r"))
+    assert answer.status == 200
+    assert gateway.engine.deaths == 1
+    (stored,) = await gateway.completions("r")
+    assert stored["status"] == "complete"
+    assert len(gateway.supervisor.asked) == 2
+
+
+async def test_a_stream_whose_engine_dies_ends_with_an_error_and_an_aborted_record(gateway: Gateway) -> None:
+    answer = await gateway.chat("die please", ids("r"), stream=True)
+    assert answer.status == 200
+    last = answer.body.strip().split("\n\n")[-1]
+    assert '"error"' in last
+    assert "stopped answering" in last
+    assert "[DONE]" not in answer.body
+    async with asyncio.timeout(5):
+        while not (stored := await gateway.completions("r")):
+            await asyncio.sleep(0.02)
+    assert [completion["status"] for completion in stored] == ["aborted"]
+
+
+async def test_a_restarted_engine_is_found_again_and_given_its_adapters(gateway: Gateway) -> None:
+    name = await gateway.publish()
+    await gateway.engine.stop()
+    gateway.engine.adapters.clear()
+    await gateway.engine.start()  # another port, as after a crash
+    assert (await gateway.chat(path=ids("r"), key="rollout", model=name)).status == 200
+    assert gateway.engine.loaded == [name, name]
+
+
+async def test_without_a_supervisor_the_answer_says_what_to_start(gateway: Gateway) -> None:
+    await gateway.supervisor.stop()
+    answer = await gateway.chat()
+    assert answer.status == 503
+    assert "tunesmith up" in answer.body["error"]["message"]
+
+
+async def test_many_calls_at_once_are_all_recorded(gateway: Gateway) -> None:
+    answers = await asyncio.gather(*(gateway.chat(f"say {n}", ids(f"r{n % 10}")) for n in range(100)))
+    assert {answer.status for answer in answers} == {200}
+    for rollout in range(10):
+        stored = await gateway.completions(f"r{rollout}")
+        assert [completion["turn"] for completion in stored] == list(range(10))
