@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tunesmith.errors import TunesmithError
 from tunesmith.server.dashboard.render import render
@@ -30,6 +31,7 @@ _GRPC = {
     "UNAVAILABLE": 14,
     "UNAUTHENTICATED": 16,
 }
+_UNEXPECTED = "Something failed inside Tunesmith. Its log (logs/ in the data folder) has the details: error {}."
 _HTTP = {400: 3, 401: 16, 403: 7, 404: 5, 405: 12, 409: 6, 413: 8, 429: 8, 503: 14}
 
 
@@ -39,7 +41,7 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(ClientDisconnect, _gone)
-    app.add_exception_handler(Exception, _unexpected_error)
+    app.add_middleware(UnexpectedErrors)
 
 
 def _answer(status: int, code: int, message: str, details: Sequence[Any] = ()) -> JSONResponse:
@@ -78,9 +80,13 @@ def _description(item: dict[str, Any]) -> str:
     return str(item["msg"])
 
 
-async def _http_error(_request: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    response = _answer(error.status_code, _HTTP.get(error.status_code, 2), str(error.detail))
+    message = {
+        404: f"There is nothing at {request.url.path}.",
+        405: f"{request.method} is not possible on {request.url.path}.",
+    }.get(error.status_code, str(error.detail))
+    response = _answer(error.status_code, _HTTP.get(error.status_code, 2), message)
     response.headers.update(error.headers or {})
     return response
 
@@ -90,11 +96,28 @@ async def _gone(request: Request, _error: Exception) -> Response:
     return Response(status_code=499)
 
 
-async def _unexpected_error(request: Request, error: Exception) -> Response:
-    number = uuid.uuid4().hex[:8]
-    log.error("Unexpected error %s in %s %s", number, request.method, request.url.path, exc_info=error)
-    return _answer(
-        500,
-        13,
-        f"Something failed inside Tunesmith. Its log (logs/ in the data folder) has the details: error {number}.",
-    )
+class UnexpectedErrors:
+    """ASGI middleware: what nobody foresaw goes to the log with a number, and only the number to the client.
+
+    A middleware and not a handler, because Starlette raises again after such a handler, which logs twice and cuts the connection.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except Exception as error:
+            number = uuid.uuid4().hex[:8]
+            log.error("Unexpected error %s in %s %s", number, scope.get("method"), scope.get("path"), exc_info=error)
+            if started or scope["type"] != "http":
+                raise
+            await _answer(500, 13, _UNEXPECTED.format(number))(scope, receive, send)

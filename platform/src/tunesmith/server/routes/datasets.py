@@ -29,7 +29,8 @@ MAX_FILES = 64
 @router.post("")
 def create(account: AccountId, body: DatasetCreate, session: Writer) -> dict[str, Any]:
     """Announce a dataset; its rows come next."""
-    name = _name(account, check_id(short_id(body.dataset_id), "datasetId"))
+    name = _name(account, body.dataset_id)
+    check_id(short_id(name), "datasetId")
     if body.source_dataset_id is not None:
         raise InvalidArgument("sourceDatasetId: copying a dataset is not supported here; upload its rows.")
     _refuse_external(body.dataset)

@@ -20,8 +20,8 @@ router = APIRouter(prefix="/v1/accounts/{account_id}/evaluationJobs", tags=["eva
 @router.post("")
 def create(account: AccountId, body: EvaluationJobCreate, session: Writer) -> dict[str, Any]:
     """Record an evaluation. Its references are kept as they are, `…/dummy` included."""
-    identity = short_id(body.evaluation_job_id or f"evaluation-{secrets.token_hex(5)}")
-    name = _name(account, check_id(identity, "evaluationJobId"))
+    name = _name(account, body.evaluation_job_id or f"evaluation-{secrets.token_hex(5)}")
+    check_id(short_id(name), "evaluationJobId")
     return _wire(table.create_evaluation_job(session, account_name(account), name, body.evaluation_job.given()))
 
 

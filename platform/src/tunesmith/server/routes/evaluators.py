@@ -27,7 +27,8 @@ _ARCHIVE = re.compile(r"[^/\x00-\x1f]{1,200}\.(tar\.gz|tgz)")
 @router.post("/evaluatorsV2")
 def create(account: AccountId, body: EvaluatorCreate, session: Writer) -> dict[str, Any]:
     """Make an evaluator that waits for its source. Repeating the call is fine."""
-    name = _name(account, check_id(short_id(body.evaluator_id), "evaluatorId"))
+    name = _name(account, body.evaluator_id)
+    check_id(short_id(name), "evaluatorId")
     _refuse_snippets(body.evaluator)
     return _wire(table.create_evaluator(session, account_name(account), name, body.evaluator.given()))
 

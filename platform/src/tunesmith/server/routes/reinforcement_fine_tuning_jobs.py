@@ -33,8 +33,8 @@ def create(
     job_id: Annotated[str | None, Query(alias="reinforcementFineTuningJobId")] = None,
 ) -> dict[str, Any]:
     """Check everything, fill in the defaults, queue the job. The same create under the same id is answered with that job."""
-    job_id = check_job_id(short_id(job_id), "reinforcementFineTuningJobId") if job_id else f"rft-{secrets.token_hex(5)}"
-    name, request = _name(account, job_id), body.given()
+    name, request = _name(account, job_id or f"rft-{secrets.token_hex(5)}"), body.given()
+    job_id = check_job_id(short_id(name), "reinforcementFineTuningJobId")
     with reading(control.sessions) as session:
         repeated = table.find_repeated(session, name, request)
         if repeated is not None:

@@ -1,0 +1,107 @@
+"""Evaluators: uploads that must arrive whole, builds that are queued once, logs and sources by signed URL."""
+
+from __future__ import annotations
+
+import time
+
+import httpx2
+import pytest
+from tunesmith.db.jobs import claim
+from tunesmith.db.session import reading
+from tunesmith.db.tables import Evaluator, Job
+
+from tests.server.conftest import Platform
+
+
+def _create(platform: Platform) -> None:
+    platform.ok("POST", "/evaluatorsV2", json={"evaluator": {"entryPoint": "e.py::f"}, "evaluatorId": "e"})
+
+
+def _upload(platform: Platform, content: bytes) -> None:
+    body = {"filenameToSize": {"p.tar.gz": str(len(content))}}
+    urls = platform.ok("POST", "/evaluators/e:getUploadEndpoint", json=body)["filenameToSignedUrls"]
+    assert httpx2.put(urls["p.tar.gz"], content=content).status_code == 200
+
+
+def test_nothing_is_built_before_the_whole_archive_is_here(platform: Platform):
+    _create(platform)
+    assert "getUploadEndpoint" in platform.fails(400, "POST", "/evaluators/e:validateUpload", json={})
+    platform.ok("POST", "/evaluators/e:getUploadEndpoint", json={"filenameToSize": {"p.tar.gz": "10"}})
+    assert "has not arrived" in platform.fails(400, "POST", "/evaluators/e:validateUpload", json={})
+    with reading(platform.control.sessions) as session:
+        assert session.query(Job).count() == 0
+    _upload(platform, b"0123456789")
+    platform.ok("POST", "/evaluators/e:validateUpload", json={})
+    with reading(platform.control.sessions) as session:
+        assert session.query(Job).one().name == "accounts/local/evaluators/e/builds/1"
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {},
+        {"a.zip": "1"},
+        {"../a.tar.gz": "1"},
+        {"a.tar.gz": "0"},
+        {"a.tar.gz": "999999999"},
+        {"a.tar.gz": "1", "b.tar.gz": "1"},
+    ],
+)
+def test_only_one_archive_of_a_fair_size_is_taken(platform: Platform, sizes: dict[str, str]):
+    _create(platform)
+    message = platform.fails(400, "POST", "/evaluators/e:getUploadEndpoint", json={"filenameToSize": sizes})
+    assert "filenameToSize" in message
+
+
+def test_source_and_log_are_behind_signed_urls(platform: Platform):
+    _create(platform)
+    assert "no source" in platform.fails(400, "GET", "/evaluators/e:getSourceCodeSignedUrl")
+    _upload(platform, b"archive")
+    platform.ok("POST", "/evaluators/e:validateUpload", json={})
+    url = platform.ok("GET", "/evaluators/e:getBuildLogEndpoint")["buildLogSignedUri"]
+    assert "nothing was built" in httpx2.get(url).text
+    with platform.control.sessions.begin() as session:
+        evaluator = session.get_one(Evaluator, "accounts/local/evaluators/e")
+        evaluator.build_log, evaluator.state = "pip: no such package", "BUILD_FAILED"
+        evaluator.status = {"code": "FAILED_PRECONDITION", "message": "pip failed"}
+    assert httpx2.get(url).text == "pip: no such package"
+    assert httpx2.get(url.replace("expires=1", "expires=2")).status_code == 403
+    sources = platform.ok("GET", "/evaluators/e:getSourceCodeSignedUrl")["filenameToSignedUrls"]
+    assert [httpx2.get(source).content for source in sources.values()] == [b"archive"]
+    shown = platform.ok("GET", "/evaluators/e")
+    assert (shown["state"], shown["status"]["message"]) == ("BUILD_FAILED", "pip failed")
+
+
+def test_an_evaluator_whose_source_never_came_shows_as_failed(platform: Platform):
+    _create(platform)
+    assert platform.ok("GET", "/evaluators/e")["state"] == "BUILDING"
+    with platform.control.sessions.begin() as session:
+        session.get_one(Evaluator, "accounts/local/evaluators/e").updated = time.time() - 1000
+    shown = platform.ok("GET", "/evaluators/e")
+    assert (shown["state"], "--force" in shown["status"]["message"]) == ("BUILD_FAILED", True)
+    _create(platform)
+    _upload(platform, b"late")
+    platform.ok("POST", "/evaluators/e:validateUpload", json={})
+    assert platform.ok("GET", "/evaluators/e")["state"] == "BUILDING"
+
+
+def test_a_new_version_by_update(platform: Platform):
+    _create(platform)
+    _upload(platform, b"one")
+    platform.ok("POST", "/evaluators/e:validateUpload", json={})
+    assert "prepareCodeUpload" in platform.fails(400, "PATCH", "/evaluators/e", json={"entryPoint": "g.py::g"})
+    changed = platform.ok("PATCH", "/evaluators/e?prepareCodeUpload=true", json={"entryPoint": "g.py::g"})
+    assert (changed["version"], changed["state"], changed["entryPoint"]) == (2, "BUILDING", "g.py::g")
+    _upload(platform, b"two")
+    platform.ok("POST", "/evaluators/e:validateUpload", json={})
+    with platform.control.sessions.begin() as session:
+        builds = [claim(session, "w", ["evaluator_build"], 30) for _ in range(2)]
+        assert [build and build.spec["version"] for build in builds] == [1, 2]
+        archives = [platform.control.objects.read(build.spec["archive_key"]) for build in builds if build]
+    assert archives == [b"one", b"two"]
+
+
+def test_snippets_are_refused(platform: Platform):
+    body = {"evaluator": {"criteria": [{"type": "CODE_SNIPPETS"}]}, "evaluatorId": "e"}
+    assert "criteria" in platform.fails(400, "POST", "/evaluatorsV2", json=body)
+    assert platform.ok("GET", "/evaluators")["evaluators"] == []
