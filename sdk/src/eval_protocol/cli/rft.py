@@ -1,0 +1,408 @@
+"""What `ep create rft` does, in order.
+
+Here: find the evaluator, read and check the dataset, run the evaluator on a few rows. Then on the platform: secrets, the
+evaluator and its build, the dataset, the job. Nothing is sent before everything here is in order; `--dry-run` stops there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eval_protocol.cli.evaluators import LocalEvaluator, decide, ensure_evaluator, wait_until_active
+from eval_protocol.cli.follow import closing_lines, follow, output_model, snippet, state_of
+from eval_protocol.cli.local_test import TestRun, run_environment, run_evaluator
+from eval_protocol.cli.rows import Rows, adapt, dataset_paths, read_jsonl, rows_of_test
+from eval_protocol.cli.secrets import Secrets, choose, describe, find_secrets, upload_secrets
+from eval_protocol.cli.selection import LocalTest, dataset_id, evaluator_id, select_test
+from eval_protocol.cli.session import Invocation, Printer, dashboard, find_profile, mask
+from eval_protocol.client.errors import Taken
+from eval_protocol.client.packing import pack
+from eval_protocol.client.platform import Platform
+from eval_protocol.errors import DatasetError, EvalProtocolError
+
+if TYPE_CHECKING:
+    from eval_protocol.client.wire import Job
+    from eval_protocol.settings import Profile
+
+REQUIREMENTS = "requirements.txt"
+VALIDATION_ROWS = 3
+"""Rows on which the evaluator is tried here before anything is uploaded."""
+INTERRUPTED = 130
+UNKNOWN_ACCOUNT = "<account>"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the author asked for: the flags, with the job's own fields already in `body`."""
+
+    body: dict[str, Any]
+    yes: bool = False
+    dry_run: bool = False
+    force: bool = False
+    skip_validation: bool = False
+    wait: bool = False
+    as_json: bool = False
+    dataset: str | None = None
+    evaluator: str | None = None
+    job_id: str | None = None
+    env_file: str | None = None
+    ignore_docker: bool = False
+    docker_build_extra: str = ""
+    docker_run_extra: str = ""
+
+    @property
+    def asks(self) -> bool:
+        """Whether questions may be asked."""
+        return not self.yes and not self.dry_run and sys.stdin.isatty()
+
+
+@dataclass(frozen=True)
+class DatasetPlan:
+    """A dataset to use: one that is there (`rows` None), or rows to upload under an id."""
+
+    id: str
+    rows: Rows | None = None
+    filename: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that was prepared here."""
+
+    evaluator_id: str
+    local: LocalEvaluator | None
+    """None: the evaluator is only on the platform."""
+    dataset: DatasetPlan
+    evaluation: DatasetPlan | None
+    secrets: Secrets
+    body: dict[str, Any]
+    """The job's own fields; names of evaluator and datasets are filled in when they are known."""
+
+
+def create_rft(invocation: Invocation, request: Request) -> int:
+    """Run the whole command; returns its exit status."""
+    say = Printer(request.as_json, invocation.verbose)
+    profile = find_profile(invocation)
+    account = asyncio.run(_account(profile, request.dry_run, say))
+    root = Path.cwd()
+    plan = prepare(root, request, profile, say)
+    if plan is None:
+        return 1
+    if request.dry_run:
+        return asyncio.run(_show(plan, request, profile, account, say))
+    plan = replace(plan, secrets=choose(plan.secrets, request.asks))
+    try:
+        return asyncio.run(_send(plan, request, profile, say))
+    except KeyboardInterrupt:
+        say("Interrupted. What was uploaded so far stays on the platform; run the command again to go on.", err=True)
+        return INTERRUPTED
+
+
+def prepare(root: Path, request: Request, profile: Profile, say: Printer) -> Plan | None:
+    """Steps on this machine. None when nothing was selected or the evaluator failed here (said so).
+
+    Raises EvalProtocolError's branches for a project or a dataset that is not in order.
+    """
+    test = select_test(root, say, evaluator=request.evaluator, assume_yes=request.yes or request.dry_run)
+    if test is None and not request.evaluator:
+        return None
+    name = request.evaluator or (evaluator_id(test) if test else "")
+    local = pack_evaluator(root, test, name.rsplit("/", 1)[-1]) if test else None
+    body = json.loads(json.dumps(request.body))
+    dataset = _training_rows(root, request, test, name, say)
+    evaluation = _evaluation_rows(root, body.pop("evaluationDataset", None), test, name)
+    if request.skip_validation or test is None:
+        if test is None:
+            say(f"Evaluator '{name}' is not in this project: it is used as it is on the platform, and not tried here.")
+    elif request.dry_run:
+        say(f"--dry-run: {test.entry_point} is not run here; without it, {VALIDATION_ROWS} rows would be.")
+    elif not _validate(root, request, test, profile, say):
+        return None
+    secrets = find_secrets(root, request.env_file, profile.api_key)
+    return Plan(name, local, dataset, evaluation, secrets, body)
+
+
+def pack_evaluator(root: Path, test: LocalTest, name: str) -> LocalEvaluator:
+    """Pack the project of an evaluator. Raises EvalProtocolError when it has no requirements.txt or cannot be packed."""
+    if not (root / REQUIREMENTS).exists():
+        raise EvalProtocolError(
+            f"Upload requires {REQUIREMENTS} in the project root ({root}), because the platform builds the evaluator's "
+            f"environment from it. Write one (it may be empty but for `eval-protocol`), or run the command where it lies."
+        )
+    if len(shapes := test.found.parametrizations()) > 1:
+        raise EvalProtocolError(
+            f"{test.entry_point} has {len(shapes)} parametrizations ({', '.join(shapes)}), and a job trains against one. "
+            "Leave one in completion_params and evaluation_test_kwargs."
+        )
+    archive = pack(root, required=(REQUIREMENTS, test.file))
+    return LocalEvaluator(name, test.function, test.entry_point, archive)
+
+
+def _training_rows(root: Path, request: Request, test: LocalTest | None, name: str, say: Printer) -> DatasetPlan:
+    """Which dataset to train on: `--dataset` (a file or an id), else the test's own rows."""
+    new_id = dataset_id(name, datetime.now())
+    if request.dataset:
+        file = _as_file(root, request.dataset)
+        if file is None:
+            return DatasetPlan(request.dataset)
+        rows = adapt(read_jsonl(file), test.found.spec if test else None)
+        say(f"✓ Using JSONL from --dataset: {request.dataset} ({rows.count} rows)")
+        return DatasetPlan(new_id, rows, file.name)
+    if test is None:
+        raise DatasetError(
+            f"Evaluator '{name}' is not in this project, so its dataset is not known here. Give it with --dataset (id or JSONL file)."
+        )
+    paths = dataset_paths(test.found.spec)
+    rows = rows_of_test(test.found.spec)
+    if not paths:
+        say(f"✓ Using the rows given in {test.entry_point} ({rows.count} rows)")
+        return DatasetPlan(new_id, rows, f"{new_id}.jsonl")
+    say(f"✓ Using JSONL from input_dataset: {', '.join(_relative(path, root) for path in paths)}")
+    say(f"✓ Transformed dataset via dataset_adapter into EvaluationRow JSONL ({rows.count} rows)")
+    return DatasetPlan(new_id, rows, Path(paths[0]).name)
+
+
+def _evaluation_rows(root: Path, given: str | None, test: LocalTest | None, name: str) -> DatasetPlan | None:
+    if not given:
+        return None
+    file = _as_file(root, given)
+    if file is None:
+        return DatasetPlan(given)
+    rows = adapt(read_jsonl(file), test.found.spec if test else None)
+    return DatasetPlan(dataset_id(name, datetime.now(), kind="evaluation"), rows, file.name)
+
+
+def _as_file(root: Path, given: str) -> Path | None:
+    """The file that `--dataset` names, or None when it is an id."""
+    path = root / Path(given).expanduser()
+    if path.is_file():
+        return path
+    if given.endswith((".jsonl", ".json")) or given.startswith((".", "/", "~")):
+        raise DatasetError(
+            f"The dataset {given} does not exist (looked for {path}). Give a JSONL file or a dataset id."
+        )
+    return None
+
+
+def _validate(root: Path, request: Request, test: LocalTest, profile: Profile, say: Printer) -> bool:
+    """Run the evaluator on a few rows here. A score of 0 is fine: the model is yet to learn."""
+    run = TestRun(
+        root, test.entry_point, threshold="0", max_rows=VALIDATION_ROWS, ignore_docker=request.ignore_docker,
+        docker_build_extra=request.docker_build_extra, docker_run_extra=request.docker_run_extra,
+    )  # fmt: skip
+    say(
+        f"Validating the evaluator on {VALIDATION_ROWS} rows before anything is uploaded (--skip-validation leaves this out)..."
+    )
+    status = run_evaluator(run, run_environment(root, request.env_file, profile), say)
+    if status:
+        say(f"❌ The evaluator failed here (exit status {status}); nothing was uploaded.", err=True)
+        say(
+            "   Correct it and try it alone with 'ep local-test', or go on regardless with --skip-validation.", err=True
+        )
+    else:
+        say("✓ The evaluator runs here.")
+        say()
+    return status == 0
+
+
+async def _account(profile: Profile, dry_run: bool, say: Printer) -> str:
+    """Check the key before anything else. A dry run goes on without the platform."""
+    async with Platform(profile.api_base, profile.api_key) as platform:
+        try:
+            return await platform.verify_api_key()
+        except EvalProtocolError as error:
+            if not dry_run:
+                raise
+            say(f"--dry-run goes on without the platform: {error}")
+            return profile.account_id or UNKNOWN_ACCOUNT
+
+
+async def _send(plan: Plan, request: Request, profile: Profile, say: Printer) -> int:
+    """Steps on the platform."""
+    links = dashboard(profile.api_base)
+    async with Platform(profile.api_base, profile.api_key) as platform:
+        account = await platform.verify_api_key()
+        describe(plan.secrets, account, say)
+        await upload_secrets(platform, plan.secrets, say)
+        say()
+        short_id = plan.evaluator_id.rsplit("/", 1)[-1]
+        if plan.local:
+            await ensure_evaluator(platform, plan.local, request.force, links, say)
+            say(f"✓ Uploaded/ensured evaluator: {short_id}")
+        elif await platform.get_evaluator(plan.evaluator_id) is None:
+            raise EvalProtocolError(
+                f"Evaluator '{plan.evaluator_id}' not found in account {account}, and this folder has no test of that name. "
+                "Run the command in the evaluator's project, or give the id of one that was uploaded."
+            )
+        if not await wait_until_active(platform, plan.evaluator_id, links, say):
+            say.result({"error": f"Evaluator '{short_id}' is not ACTIVE.", "evaluator": short_id})
+            return 1
+        dataset = await _create_dataset(platform, plan.dataset, say)
+        body = {
+            **plan.body,
+            "dataset": platform.resource("datasets", dataset),
+            "evaluator": platform.resource("evaluators", plan.evaluator_id),
+        }
+        if plan.evaluation:
+            held_out = await _create_dataset(platform, plan.evaluation, say)
+            body["evaluationDataset"] = platform.resource("datasets", held_out)
+        say(f"Prepared RFT job for evaluator '{short_id}' using dataset '{dataset.rsplit('/', 1)[-1]}'")
+        say.detail(json.dumps(body, indent=2))
+        job = await platform.create_job(body, request.job_id)
+        found = _links(links, short_id, dataset, job.name)
+        say()
+        say("✅ Created Reinforcement Fine-tuning Job")
+        say(f"   name: {job.name}")
+        say()
+        say("📊 Dashboard Links:")
+        say(f"   Evaluator: {found['evaluator']}")
+        say(f"   Dataset:   {found['dataset']}")
+        say(f"   RFT Job:   {found['job']}")
+        result = {
+            "job": job.name,
+            "state": state_of(job),
+            "evaluator": body["evaluator"],
+            "dataset": body["dataset"],
+            "links": found,
+        }
+        if not request.wait:
+            say.result(result)
+            return 0
+        say()
+        return await _wait(platform, job, plan, profile, result, say)
+
+
+async def _create_dataset(platform: Platform, plan: DatasetPlan, say: Printer) -> str:
+    """Upload rows, unless they are there. Returns the id (or the full name that was given)."""
+    if plan.rows is None:
+        say(f"✓ Using dataset: {plan.id}")
+        return plan.id
+    name = plan.id
+    for number in range(2, 7):
+        try:
+            await platform.create_dataset(name, plan.rows.count)
+            break
+        except Taken:  # somebody started a job in the same second
+            name = f"{plan.id[:60]}-{number}"
+    else:
+        raise DatasetError(f"Dataset '{plan.id}' and its next five names are taken. Run the command again.")
+    await platform.upload_dataset(name, plan.filename, plan.rows.content)
+    say(f"✓ Created and uploaded dataset: {name}")
+    return name
+
+
+async def _wait(
+    platform: Platform, job: Job, plan: Plan, profile: Profile, result: dict[str, Any], say: Printer
+) -> int:
+    """Follow the job, say how it ended and how to call what came out."""
+    try:
+        view = await follow(platform, job, say)
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        say()
+        say(f"Stopped watching. The job goes on: {job.name}")
+        say(f"   {result['links']['job']}")
+        say.result({**result, "interrupted": True})
+        return INTERRUPTED
+    for line in closing_lines(view):
+        say(line)
+    model = output_model(view.job, platform.account_id)
+    if model:
+        say(f"   Output model: {model}")
+        say()
+        messages = plan.dataset.rows.first_messages if plan.dataset.rows else [{"role": "user", "content": "Hello"}]
+        for line in snippet(platform.api_base, model, messages, _key_file(profile)):
+            say(line)
+    say.result(
+        {
+            **result,
+            "state": state_of(view.job),
+            "message": view.job.status.message if view.job.status else "",
+            "output_model": model,
+            "run": view.job.run.model_dump() if view.job.run else None,
+            "rewards": [event.mean_score for event in view.metrics.chunks],
+            "evaluations": [event.model_dump(exclude_none=True) for event in view.metrics.evaluations],
+        }
+    )
+    return 0 if view.job.is_good else 1
+
+
+async def _show(plan: Plan, request: Request, profile: Profile, account: str, say: Printer) -> int:
+    """`--dry-run`: the five steps as they would be sent, with the decision about the evaluator if the platform answers."""
+    platform = Platform(profile.api_base, profile.api_key, account)
+    body = {
+        **plan.body,
+        "dataset": platform.resource("datasets", plan.dataset.id),
+        "evaluator": platform.resource("evaluators", plan.evaluator_id),
+    }
+    if plan.evaluation:
+        body["evaluationDataset"] = platform.resource("datasets", plan.evaluation.id)
+    say()
+    say(f"--dry-run: nothing was sent to {profile.api_base} and nothing was written. Without it:")
+    masked = {name: mask(value) for name, value in plan.secrets.values.items()}
+    say(f"1. Secrets: {', '.join(f'{name} ({value})' for name, value in masked.items()) or 'none'}")
+    for name, reason in plan.secrets.kept.items():
+        say(f"   {name} stays here: {reason}.")
+    action = await _evaluator_action(plan, request, profile, account)
+    say(f"2. Evaluator '{plan.evaluator_id}': {action}")
+    if plan.local:
+        archive = plan.local.archive
+        say(f"   {archive.filename} ({archive.size:,} bytes): {', '.join(archive.files)}")
+        say(f"   {json.dumps(plan.local.request)}")
+    say("3. Wait for its build")
+    for label, dataset in (("4. Dataset", plan.dataset), ("   Held-out dataset", plan.evaluation)):
+        if dataset:
+            size = (
+                f"{dataset.rows.count} rows, {len(dataset.rows.content):,} bytes"
+                if dataset.rows
+                else "is on the platform"
+            )
+            say(f"{label} '{dataset.id}': {size}")
+    say("5. RFT job:")
+    say(json.dumps(body, indent=2, ensure_ascii=False))
+    say.result(
+        {
+            "dry_run": True,
+            "secrets": masked,
+            "evaluator": plan.local.request if plan.local else None,
+            "evaluator_action": action,
+            "files": list(plan.local.archive.files) if plan.local else [],
+            "rows": plan.dataset.rows.count if plan.dataset.rows else None,
+            "job": body,
+        }
+    )
+    return 0
+
+
+async def _evaluator_action(plan: Plan, request: Request, profile: Profile, account: str) -> str:
+    if plan.local is None:
+        return "used as it is on the platform"
+    try:
+        async with Platform(profile.api_base, profile.api_key, account) as platform:
+            decision = decide(plan.local, await platform.get_evaluator(plan.local.id), request.force)
+    except EvalProtocolError:
+        return "uploaded unless the same source is there"
+    verb = ("replaced" if decision.replace else "uploaded") if decision.upload else "left"
+    return f"{verb}: {decision.reason}"
+
+
+def _links(base: str, evaluator: str, dataset: str, job: str) -> dict[str, str]:
+    return {
+        "evaluator": f"{base}/dashboard/evaluators/{evaluator}",
+        "dataset": f"{base}/dashboard/datasets/{dataset.rsplit('/', 1)[-1]}",
+        "job": f"{base}/dashboard/fine-tuning/reinforcement/{job.rsplit('/', 1)[-1]}",
+    }
+
+
+def _key_file(profile: Profile) -> str | None:
+    return profile.source if profile.source.endswith(".json") else None
+
+
+def _relative(source: str, root: Path) -> str:
+    path = Path(source)
+    return str(path.relative_to(root)) if path.is_absolute() and path.is_relative_to(root) else source
