@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import logging
 import os
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -77,6 +78,9 @@ async def _serve(options: argparse.Namespace) -> None:
             create_app(engine, key), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2
         )
     )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn ends on these, restores this handler and raises the signal again: an orderly end is exit code 0.
+        signal.signal(number, lambda *_: None)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         while not server.started and not serving.done():

@@ -7,6 +7,7 @@ with row-independent matrix products this keeps log-probabilities bitwise equal 
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,14 +23,14 @@ MIN_ROWS = 4
 
 
 def capacity_for(length: int) -> int:
-    """Positions of the slot that holds `length` keys: 128, 256, 384, 512, then 1.5 and 2 times a power of two."""
-    if length <= 512:
-        return max(128, -(-length // 128) * 128)
+    """Positions of the slot that holds `length` keys: 64, 128, 192, 256, then 1.5 and 2 times a power of two."""
+    if length <= 256:
+        return max(64, -(-length // 64) * 64)
     power = 1 << (length - 1).bit_length()
     return power * 3 // 4 if length <= power * 3 // 4 else power
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prefix:
     """A prefilled prompt: keys and values [layers, P, heads, D], and the logits after its last token [V]."""
 
@@ -66,6 +67,13 @@ class _Bucket:
         slots = max(len(self.rows) + more, slots * 3 // 2, MIN_ROWS)
         self.keys = self._grown(self.keys, like.keys, slots)
         self.values = self._grown(self.values, like.values, slots)
+
+    def append(self, rows: list[Row], prefix: Prefix) -> None:
+        """Fill the next slots; `reserve` made room for them."""
+        new = slice(len(self.rows), len(self.rows) + len(rows))
+        self.keys[:, new, : prefix.length] = prefix.keys[:, None]
+        self.values[:, new, : prefix.length] = prefix.values[:, None]
+        self.rows.extend(rows)
 
     def _grown(self, old: Tensor, like: Tensor, slots: int) -> Tensor:
         layers, _, heads, width = like.shape
@@ -108,16 +116,16 @@ class RowCache:
             self._order = [row for _, bucket in sorted(self._buckets.items()) for row in bucket.rows]
         return self._order
 
-    def insert(self, rows: Sequence[Row], prefix: Prefix) -> None:
-        """Give each row a slot that begins with the prefix's keys and values."""
-        if not rows:
-            return
-        bucket = self._bucket(prefix.length + 1)
-        bucket.reserve(len(rows), prefix)
-        new = slice(len(bucket.rows), len(bucket.rows) + len(rows))
-        bucket.keys[:, new, : prefix.length] = prefix.keys[:, None]
-        bucket.values[:, new, : prefix.length] = prefix.values[:, None]
-        bucket.rows.extend(rows)
+    def insert(self, rows: Sequence[tuple[Row, Prefix]]) -> None:
+        """Give each row a slot that begins with its prefix's keys and values. Neighbours in the list may share a prefix."""
+        by_bucket: dict[int, list[tuple[Row, Prefix]]] = {}
+        for row, prefix in rows:
+            by_bucket.setdefault(capacity_for(prefix.length + 1), []).append((row, prefix))
+        for capacity, entries in by_bucket.items():
+            bucket = self._buckets.setdefault(capacity, _Bucket(capacity))
+            bucket.reserve(len(entries), entries[0][1])
+            for prefix, group in itertools.groupby(entries, key=lambda entry: entry[1]):
+                bucket.append([row for row, _ in group], prefix)
         self._order = None
 
     def remove(self, gone: Iterable[Row], scrub: bool = False) -> None:
@@ -145,11 +153,7 @@ class RowCache:
         prefix = Prefix(bucket.keys[:, slot].clone(), bucket.values[:, slot].clone(), torch.empty(0))
         bucket.remove(slot)
         self._drop_if_empty(bucket)
-        self.insert([row], prefix)
-
-    def _bucket(self, length: int) -> _Bucket:
-        capacity = capacity_for(length)
-        return self._buckets.setdefault(capacity, _Bucket(capacity))
+        self.insert([(row, prefix)])
 
     def _drop_if_empty(self, bucket: _Bucket) -> None:
         if not bucket.rows:

@@ -106,16 +106,20 @@ def load_model(folder: Path) -> Model:
     except Exception as error:
         raise InvalidArgument(f"{folder} cannot be loaded as a causal language model: {error}") from error
     if not module._supports_attention_backend:
-        raise InvalidArgument(
-            f"{folder}: {type(module).__name__} does not take its attention from outside, which this engine needs. "
-            "Serve it with another engine."
-        )
+        raise _own_attention(folder, config.model_type)
     if not isinstance(module.get_output_embeddings(), nn.Linear):
         raise InvalidArgument(
             f"{folder}: {type(module).__name__} has no linear output layer. Serve it with another engine."
         )
     module.requires_grad_(False)
     return Model(None, module.eval())
+
+
+def _own_attention(folder: Path, model_type: str) -> InvalidArgument:
+    return InvalidArgument(
+        f"{folder}: models of type {model_type} do not take their attention from outside, which this engine needs. "
+        "Serve it with another engine."
+    )
 
 
 def private_copy(base: PreTrainedModel, weights: dict[str, Tensor]) -> PreTrainedModel:

@@ -135,33 +135,28 @@ class Scheduler:
             logger.exception("A command to the forward thread failed.")
 
     def _admit(self) -> None:
-        computed = 0
+        """Start what fits, prefilling at most PREFILL_TOKENS (one prompt may exceed them)."""
+        computed, started = 0, list[tuple[Sequence, Prefix]]()
         while self._waiting and computed < PREFILL_TOKENS:
             request = self._waiting[0]
             count = 0 if request.ended else self._admissible(request)
-            if not count and not request.ended:
-                return
             if count:
-                computed += self._admit_candidates(request, count)
+                try:
+                    prefix, new_tokens = self._prefix(request, count)
+                    started += [(sequence, prefix) for sequence in self._start(request, count)]
+                    computed += new_tokens
+                except Exception as error:  # noqa: BLE001 - whatever one request provokes is answered to it; the others go on
+                    self._fail(request, error)
+            elif not request.ended:
+                break
             if request.ended or request.admitted == request.given.n:
                 self._waiting.popleft()
+        if started:
+            self._first_tokens(started)
 
     def _admissible(self, request: Request) -> int:
         left = request.given.n - request.admitted
         return min(left, MAX_ROWS - self._running, (self.kv_tokens - self._reserved) // request.cost)
-
-    def _admit_candidates(self, request: Request, count: int) -> int:
-        """Start `count` candidates; returns the prompt tokens that had to be computed."""
-        try:
-            prefix, computed = self._prefix(request, count)
-            first = request.admitted
-            sequences = [Sequence(request, first + i, self._tokens, self._stop_ids) for i in range(count)]
-            self._start(request, sequences)
-            self._first_tokens(request, prefix, sequences)
-        except Exception as error:  # noqa: BLE001 - whatever one request provokes is answered to it; the others go on
-            self._fail(request, error)
-            return len(request.prompt_ids)
-        return computed
 
     def _prefix(self, request: Request, count: int) -> tuple[Prefix, int]:
         found = self._prefixes.get(request.model.number, request.prompt_ids)
@@ -176,20 +171,28 @@ class Scheduler:
             self._prefixes.put(request.model.number, request.prompt_ids, prefix, free)
         return prefix, prefix.length
 
-    def _start(self, request: Request, sequences: list[Sequence]) -> None:
-        request.admitted += len(sequences)
+    def _start(self, request: Request, count: int) -> list[Sequence]:
+        first = request.admitted
+        sequences = [Sequence(request, first + i, self._tokens, self._stop_ids) for i in range(count)]
+        request.admitted += count
         request.running.update(sequences)
-        self._running += len(sequences)
-        self._reserved += len(sequences) * request.cost
+        self._running += count
+        self._reserved += count * request.cost
+        return sequences
 
-    def _first_tokens(self, request: Request, prefix: Prefix, sequences: list[Sequence]) -> None:
-        logits = prefix.logits.expand(len(sequences), -1)
-        drawn = draw(logits, BatchSettings([sequence.settings for sequence in sequences]), [0] * len(sequences))
-        self._accept(sequences, drawn)
-        alive = [sequence for sequence in sequences if sequence in request.running]
-        if alive:
-            batch = self._batches.setdefault(request.model.number, _Batch(request.model))
-            batch.cache.insert(alive, prefix)
+    def _first_tokens(self, started: list[tuple[Sequence, Prefix]]) -> None:
+        """Sample each started candidate's first token from its prompt's logits; those that go on get a slot."""
+        sequences = [sequence for sequence, _ in started]
+        logits = torch.stack([prefix.logits for _, prefix in started])
+        self._accept(
+            sequences, draw(logits, BatchSettings([sequence.settings for sequence in sequences]), [0] * len(started))
+        )
+        by_model: dict[Model, list[tuple[Sequence, Prefix]]] = {}
+        for sequence, prefix in started:
+            if sequence in sequence.request.running:
+                by_model.setdefault(sequence.request.model, []).append((sequence, prefix))
+        for model, entries in by_model.items():
+            self._batches.setdefault(model.number, _Batch(model)).cache.insert(entries)
 
     def _step(self, batch: _Batch) -> None:
         if not len(batch.cache):

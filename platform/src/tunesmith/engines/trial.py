@@ -60,7 +60,7 @@ def _compare_with_transformers(model: Model, ids: list[int]) -> None:
         prefix = model.prefill(ids[:half])
         ours = [prefix.logits]
         cache, row = RowCache(), _Row(half)
-        cache.insert([row], prefix)
+        cache.insert([(row, prefix)])
         for token_id in ids[half:]:
             ours.append(model.decode(cache.decode_pass(), [token_id])[0])
             row.position += 1
@@ -77,8 +77,7 @@ def _compare_with_transformers(model: Model, ids: list[int]) -> None:
 
 
 def _bits_hold(model: Model, ids: list[int], context: int) -> bool:
-    rope = getattr(model.module.config.get_text_config(), "rope_parameters", None) or {}
-    if rope.get("rope_type", "default") not in _STATELESS_ROPES:
+    if not _positions_stand_alone(model):
         return False
     lengths = [len(ids) // 2, *(1 + i % len(ids) for i in range(max(_NEIGHBOURS) - 1)), 200]
     prefixes = [model.prefill((ids * 200)[: min(length, context - 1)]) for length in lengths]
@@ -90,9 +89,17 @@ def _bits_hold(model: Model, ids: list[int], context: int) -> bool:
     )
 
 
+def _positions_stand_alone(model: Model) -> bool:
+    """Whether a position's rotation does not depend on the longest sequence of the batch."""
+    rope = getattr(model.module.config.get_text_config(), "rope_parameters", None) or {}
+    kinds = [part.get("rope_type", "default") for part in (rope, *rope.values()) if isinstance(part, dict)]
+    return all(kind in _STATELESS_ROPES for kind in kinds)
+
+
 def _decode_first(model: Model, prefixes: list[Prefix], at: int) -> Tensor:
     """Logits of prefix 0's next step, when it stands at row `at` among the others."""
     cache = RowCache()
-    for prefix in [*prefixes[1 : at + 1], prefixes[0], *prefixes[at + 1 :]]:
-        cache.insert([_Row(prefix.length)], prefix)
+    cache.insert(
+        [(_Row(prefix.length), prefix) for prefix in [*prefixes[1 : at + 1], prefixes[0], *prefixes[at + 1 :]]]
+    )
     return model.decode(cache.decode_pass(), [0] * len(prefixes))[at]
