@@ -45,6 +45,14 @@ def test_an_adapter_is_shown_and_downloaded(platform: Platform, tmp_path: Path):
     platform.ok("DELETE", "/models/m")
     platform.fails(404, "GET", "/models/m")
     assert httpx2.get(urls["adapter_config.json"]).status_code == 404
+    assert (tmp_path / "adapter_config.json").exists()  # not ours to remove
+
+
+def test_deleting_a_model_removes_what_promotion_kept(platform: Platform):
+    folder = platform.control.settings.path("objects", "models", "local", "m", "x").parent
+    _add(platform, folder)
+    platform.ok("DELETE", "/models/m")
+    assert not folder.exists()
 
 
 def test_files_that_are_gone_are_said_to_be(platform: Platform, tmp_path: Path):

@@ -49,7 +49,7 @@ def test_defaults_are_those_of_the_base_model(ready: Platform):
     assert (spec.base_model, spec.learning_rate, spec.lora_rank, spec.n) == (BASE_MODEL, 1e-3, 16, 8)
     assert (spec.epochs, spec.chunk_size, spec.temperature, spec.max_tokens) == (1, None, 1.0, 80)
     assert (spec.loss, spec.kl_beta, spec.stop, spec.seed) == ("DEFAULT", None, [], 0)
-    assert (spec.evaluator_version, spec.evaluator_dir) == (3, "/built")
+    assert (spec.evaluator_version, spec.evaluator_dir, spec.entry_point) == (3, "/built", "evaluation.py::f")
     assert spec.output_model == "accounts/local/models/first"
     assert job["trainingConfig"]["outputModel"] == "accounts/local/models/first"
     assert job["trainingConfig"]["baseModel"] == BASE_MODEL
@@ -269,12 +269,16 @@ def test_cancel_delete_and_what_a_job_holds(ready: Platform):
 def test_progress_is_shown_as_the_worker_reports_it(ready: Platform):
     name = ready.ok("POST", JOBS, json=body())["name"]
     run = {"step": 3, "total_steps": 9, "mean_score": 0.5}
+    processes = [{"name": "learner", "pid": 7, "peak_rss_mib": 300}]
     with ready.control.sessions.begin() as session:
         assert claim(session, "w", ["rft"], 30)
-        set_progress(session, name, {"percent": 33, "epoch": 1, "failedRequests": 2, "run": run})
+        set_progress(
+            session, name, {"percent": 33, "epoch": 1, "failedRequests": 2, "run": run, "processes": processes}
+        )
     job = ready.ok("GET", f"{JOBS}/{name.rsplit('/', 1)[1]}")
     assert (job["state"], job["jobProgress"]) == ("JOB_STATE_RUNNING", {"percent": 33, "epoch": 1, "failedRequests": 2})
     assert job["run"] == run == json.loads(job["outputMetrics"])
+    assert job["processes"] == processes
     with ready.control.sessions.begin() as session:
         finish(session, name, "JOB_STATE_FAILED", {"code": "FAILED_PRECONDITION", "message": "more than half invalid"})
     job = ready.ok("GET", JOBS, params={"filter": "state=JOB_STATE_FAILED"})[JOBS[1:]][0]

@@ -147,6 +147,14 @@ def test_the_stream_follows_to_the_end_and_resumes(running: Platform):
     assert [kind for kind, _, _ in _events(running, last="200.120")] == ["job", "end"]
 
 
+def test_a_diverged_run_is_still_json(running: Platform):
+    with running.control.sessions.begin() as session:
+        add_events(session, NAME, "metrics.jsonl", [(300, {"step": 2, "loss": float("nan")})])
+        finish(session, NAME, "JOB_STATE_FAILED", {"code": "INTERNAL", "message": "diverged"})
+    assert running.ok("GET", f"{PATH}/metrics")["metrics"][-1] == {"step": 2, "loss": None}
+    assert ("metrics", "200.300", {"step": 2, "loss": None}) in _events(running, last="200.50")
+
+
 def test_a_stream_of_nothing_is_an_error(running: Platform):
     running.fails(404, "GET", "/reinforcementFineTuningJobs/none/events")
     running.fails(400, "GET", f"{PATH}/events", headers={"Last-Event-ID": "x"})

@@ -123,6 +123,8 @@ class RftJob(Wire):
     """JSON text: the run's latest figures."""
     run: dict[str, Any] | None = None
     """The same, as an object: step, total_steps, mean_score, best_version, ..."""
+    processes: list[dict[str, Any]] = []
+    """The job's processes: {"name", "pid", "peak_rss_mib"}."""
     notes: list[Any] = []
     """Options that were accepted without effect, each with its reason."""
 

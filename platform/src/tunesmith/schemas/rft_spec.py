@@ -28,6 +28,8 @@ class RftSpec(BaseModel):
     evaluator: str
     evaluator_version: int
     """The version that was ACTIVE when the job was created; a later build does not change a job."""
+    entry_point: str = ""
+    """`file.py::function` of that version."""
     evaluator_dir: str
     """Folder with src/ and venv/ of that version."""
     output_model: str

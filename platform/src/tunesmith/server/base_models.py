@@ -37,8 +37,11 @@ def find_base_model(name: str, models_dir: Path) -> BaseModel:
         canonical = canonical_name(name)
         known = KNOWN.get(canonical)
         repo = known.repo if known else canonical
-        if not repo or not _may_be_on_hub(name) or not _on_hub(repo):
-            raise missing from None
+        if not repo or not _may_be_on_hub(name):
+            raise
+        if not _on_hub(repo):
+            asked = f"{constants.ENDPOINT} was asked for {repo}, and did not answer or does not have it."
+            raise NotFound(f"{missing.message} {asked}") from None
         return BaseModel(canonical, known.training if known else TrainingDefaults(), None)
     return BaseModel(entry.name, entry.training, context_length(entry.path))
 

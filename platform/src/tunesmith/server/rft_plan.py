@@ -82,6 +82,7 @@ def plan_job(session: Session, account: str, job_id: str, body: RftJobInput, bas
         example_count=dataset.example_count,
         evaluator=evaluator.name,
         evaluator_version=evaluator.version,
+        entry_point=str(evaluator.spec.get("entryPoint", "")),
         evaluator_dir=str(evaluator.build_dir),
         output_model=_output_model(session, account, job_id, training.output_model),
         chunk_size=_chunk_size(body.chunk_size, dataset.example_count, base),

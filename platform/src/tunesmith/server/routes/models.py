@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from tunesmith.schemas.names import account_name, resource_name
 from tunesmith.schemas.wire import SignedUrls
 from tunesmith.server.auth import AccountId, Caller
 from tunesmith.server.base_models import context_length
-from tunesmith.server.control import Control, ControlPlane, Listing, Reader, Writer
+from tunesmith.server.control import Control, ControlPlane, Listing, Reader
 from tunesmith.server.rft_plan import adapter_config
 
 router = APIRouter(prefix="/v1/accounts/{account_id}/models", tags=["models"])
@@ -75,9 +76,13 @@ def get(account_id: str, model_id: str, caller: Caller, session: Reader, control
 
 
 @router.delete("/{model_id}")
-def delete(account: AccountId, model_id: str, session: Writer) -> dict[str, Any]:
-    """Remove a model: the gateway stops serving it. Files in its job's run directory go with the job."""
-    table.delete_model(session, _name(account, model_id))
+def delete(account: AccountId, model_id: str, control: Control) -> dict[str, Any]:
+    """Remove a model and its files: the gateway stops serving it."""
+    with control.sessions.begin() as session:
+        model = table.delete_model(session, _name(account, model_id))
+    folder = Path(model.adapter_path)
+    if folder.is_relative_to(control.settings.path("objects", "models")):  # elsewhere they are somebody else's
+        shutil.rmtree(folder, ignore_errors=True)
     return {}
 
 

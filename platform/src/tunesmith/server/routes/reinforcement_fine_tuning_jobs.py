@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
+from pydantic_core import to_json
 
 from tunesmith.db import reinforcement_fine_tuning_jobs as table
 from tunesmith.db.jobs import request_cancel, request_delete
@@ -88,7 +88,6 @@ def _name(account: str, job: str) -> str:
 def rft_job_wire(job: Job) -> dict[str, Any]:
     """A job as the API shows it."""
     spec = RftSpec.model_validate(job.spec)
-    progress = {key: value for key, value in job.progress.items() if key != "run"}
     run = job.progress.get("run")
     return RftJob.model_validate(
         {
@@ -108,9 +107,10 @@ def rft_job_wire(job: Job) -> dict[str, Any]:
             "inferenceParameters": _inference_parameters(spec),
             "lossConfig": _loss_config(spec),
             "wandbConfig": {"enabled": False},
-            "jobProgress": progress,
-            "outputMetrics": json.dumps(run) if run else None,
+            "jobProgress": job.progress,
+            "outputMetrics": to_json(run, inf_nan_mode="null").decode() if run else None,
             "run": run,
+            "processes": job.progress.get("processes", []),
             "notes": job.notes,
         }
     ).dump()

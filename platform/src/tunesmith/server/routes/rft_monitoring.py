@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import time
 from collections.abc import AsyncIterator
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
+from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
@@ -138,7 +138,8 @@ def _record(event: JobEvent) -> dict[str, Any]:
 
 
 def _event(kind: str, data: Any, position: str) -> str:
-    return f"id: {position}\nevent: {kind}\ndata: {json.dumps(data)}\n\n"
+    text = to_json(data, inf_nan_mode="null").decode()  # a diverged run has NaN in its metrics, which is not JSON
+    return f"id: {position}\nevent: {kind}\ndata: {text}\n\n"
 
 
 def _positions(last_event_id: str) -> dict[str, int]:
