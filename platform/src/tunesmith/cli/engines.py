@@ -1,0 +1,105 @@
+"""Engines on demand: one process per base model, started by the first call that needs it and again after a crash."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+
+from tunesmith.catalog import canonical_name, resolve
+from tunesmith.errors import Unavailable
+from tunesmith.launch import Process, start
+from tunesmith.settings import Settings
+
+_START_SECONDS = 600.0
+"""A large model takes minutes to read from disk."""
+_STOP_GRACE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An engine that answered `/health`."""
+
+    process: Process
+    url: str
+    base_model: str
+
+
+class Engines:
+    """The running engines, by the one name of their base model."""
+
+    def __init__(self, settings: Settings, env: Mapping[str, str], changed: Callable[[], None]) -> None:
+        self._settings = settings
+        self._env = env
+        self._changed = changed
+        self._engines: dict[str, Engine] = {}
+        self._starting: dict[str, Process] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    async def get(self, base_model: str) -> Engine:
+        """The engine of a base model, started if need be. Callers for one model wait for the same start.
+
+        Raises:
+            NotFound: the model cannot be loaded; the catalogue's reason.
+            Unavailable: the engine ended or did not answer; the end of its log.
+        """
+        name = canonical_name(base_model)
+        async with self._locks.setdefault(name, asyncio.Lock()):
+            engine = self._engines.get(name)
+            if engine is None or not engine.process.running:
+                engine = self._engines[name] = await self._start(name)
+                self._changed()
+            return engine
+
+    def processes(self) -> list[Process]:
+        """All that run or are being started."""
+        return [*(engine.process for engine in self._engines.values()), *self._starting.values()]
+
+    async def stop(self) -> None:
+        """Stop them all at once."""
+        await asyncio.gather(*(process.stop(_STOP_GRACE_SECONDS) for process in self.processes()))
+
+    async def _start(self, name: str) -> Engine:
+        entry = await asyncio.to_thread(resolve, name, models_dir=self._settings.path("models"))  # may download
+        slug = re.sub(r"[^A-Za-z0-9.-]+", "-", entry.name).strip("-")
+        port_file = self._settings.path("logs", f"engine-{slug}.port")
+        port_file.unlink(missing_ok=True)
+        argv = [sys.executable, "-m", "tunesmith.engines", "--model", entry.path, "--name", entry.name, "--port", "0"]
+        argv += ["--key-file", self._settings.path("keys", "engine.key"), "--port-file", port_file]
+        argv += ["--threads", str(self._settings.torch_threads)]
+        log_path = self._settings.path("logs", f"engine-{slug}.log")
+        process = start(argv, name=f"engine {entry.name}", log_path=log_path, env=self._env)
+        self._starting[name] = process
+        try:
+            port = await self._answering(process, port_file)
+        except BaseException:
+            await process.stop(grace=1.0)
+            raise
+        finally:
+            del self._starting[name]
+            port_file.unlink(missing_ok=True)
+        return Engine(process, f"http://127.0.0.1:{port}", name)
+
+    async def _answering(self, process: Process, port_file: Path) -> int:
+        deadline = time.monotonic() + _START_SECONDS
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
+            while time.monotonic() < deadline:
+                if not process.running:
+                    reason = process.log_tail(8) or f"exit status {process.returncode}"
+                    raise Unavailable(f"The {process.name} ended before it answered: {reason}")
+                with contextlib.suppress(FileNotFoundError, ValueError, aiohttp.ClientError, TimeoutError):
+                    port = int(port_file.read_text())
+                    async with session.get(f"http://127.0.0.1:{port}/health") as answer:
+                        if answer.status == 200:
+                            return port
+                await asyncio.sleep(0.1)
+        raise Unavailable(
+            f"The {process.name} did not answer within {_START_SECONDS:.0f} seconds; see {process.log_path}."
+        )

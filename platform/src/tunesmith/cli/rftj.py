@@ -1,0 +1,151 @@
+"""`tunesmith rftj`: RFT jobs from the terminal, through the same API as everything else."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from tunesmith.cli.client import call
+from tunesmith.cli.errors import told_plainly
+from tunesmith.cli.profile import Profile, read_profile
+
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print the API's JSON.")
+
+
+@click.group("rftj")
+def command() -> None:
+    """RFT jobs of your account.
+
+    \b
+    Examples:
+      tunesmith rftj list
+      tunesmith rftj get my-job --json
+      tunesmith rftj cancel my-job
+      tunesmith rftj delete my-job
+    """
+
+
+@command.command("list")
+@as_json_option
+def list_jobs(as_json: bool) -> None:
+    """List the jobs, newest first."""
+    with told_plainly():
+        jobs = all_jobs(read_profile())
+    if as_json:
+        click.echo(json.dumps(jobs, indent=2))
+        return
+    if not jobs:
+        click.echo("No RFT jobs yet. Start one with `ep create rft`.")
+        return
+    rows = [("JOB", "STATE", "PROGRESS", "MEAN SCORE", "CREATED"), *(_row(job) for job in jobs)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+@command.command("get")
+@click.argument("job")
+@as_json_option
+def get_job(job: str, as_json: bool) -> None:
+    """Show one job: state, progress, model, notes."""
+    with told_plainly():
+        profile = read_profile()
+        found = call(profile, "GET", _path(profile, job))
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    for name, value in _details(found):
+        click.echo(f"{name:<12}{value}")
+
+
+@command.command("cancel")
+@click.argument("job")
+@as_json_option
+def cancel_job(job: str, as_json: bool) -> None:
+    """Ask for a job to be cancelled."""
+    with told_plainly():
+        profile = read_profile()
+        answer = call(profile, "POST", f"{_path(profile, job)}:cancel", {})
+    click.echo(
+        json.dumps(answer, indent=2)
+        if as_json
+        else f"Cancelling {_short(job)}; see `tunesmith rftj get {_short(job)}`."
+    )
+
+
+@command.command("delete")
+@click.argument("job")
+@as_json_option
+def delete_job(job: str, as_json: bool) -> None:
+    """Delete a job and its run directory. A running one is cancelled first; a promoted model stays."""
+    with told_plainly():
+        profile = read_profile()
+        answer = call(profile, "DELETE", _path(profile, job))
+    click.echo(json.dumps(answer, indent=2) if as_json else f"Deleted {_short(job)}.")
+
+
+def all_jobs(profile: Profile) -> list[dict[str, Any]]:
+    """All RFT jobs of the profile's account, every page."""
+    found: list[dict[str, Any]] = []
+    token = ""
+    while True:
+        page = call(profile, "GET", f"{_path(profile)}?pageSize=200&pageToken={token}")
+        found += page.get("reinforcementFineTuningJobs", [])
+        token = page.get("nextPageToken") or ""
+        if not token:
+            return found
+
+
+def state_of(job: dict[str, Any]) -> str:
+    """`RUNNING` rather than `JOB_STATE_RUNNING`."""
+    return job.get("state", "").removeprefix("JOB_STATE_")
+
+
+def _path(profile: Profile, job: str | None = None) -> str:
+    collection = f"/v1/accounts/{profile.account_id}/reinforcementFineTuningJobs"
+    return f"{collection}/{_short(job)}" if job else collection
+
+
+def _short(job: str) -> str:
+    return job.rsplit("/", 1)[-1]
+
+
+def _row(job: dict[str, Any]) -> tuple[str, ...]:
+    progress, run = job.get("jobProgress") or {}, job.get("run") or {}
+    score = run.get("mean_score")
+    percent = f"{progress.get('percent', 0)} %, epoch {progress.get('epoch', 0)}"
+    return (
+        _short(job["name"]),
+        state_of(job),
+        percent,
+        f"{score:.3f}" if score is not None else "",
+        job.get("createTime", "")[:19],
+    )
+
+
+def _details(job: dict[str, Any]) -> list[tuple[str, str]]:
+    progress, run, status = job.get("jobProgress") or {}, job.get("run") or {}, job.get("status") or {}
+    steps = f"step {run.get('step', 0)} of {run['total_steps']}" if run.get("total_steps") else ""
+    rows = [
+        ("Job", job["name"]),
+        ("State", state_of(job)),
+        ("Message", status.get("message", "")),
+        ("Progress", ", ".join(part for part in (f"{progress.get('percent', 0)} %", steps) if part)),
+        ("Mean score", str(run["mean_score"]) if run.get("mean_score") is not None else ""),
+        (
+            "Best",
+            f"version {run['best_version']}, score {run.get('best_score')}"
+            if run.get("best_version") is not None
+            else "",
+        ),
+        ("Base model", (job.get("trainingConfig") or {}).get("baseModel", "")),
+        ("Model", (job.get("trainingConfig") or {}).get("outputModel", "")),
+        ("Dataset", job.get("dataset", "")),
+        ("Evaluator", job.get("evaluator", "")),
+        ("Created", job.get("createTime", "")),
+        ("Completed", job.get("completedTime") or ""),
+        *(("Note", note if isinstance(note, str) else json.dumps(note)) for note in job.get("notes") or []),
+    ]
+    return [(name, value) for name, value in rows if value]

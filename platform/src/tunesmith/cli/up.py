@@ -1,0 +1,109 @@
+"""`tunesmith up`: everything in one command, in the foreground, until Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+from pathlib import Path
+
+import click
+
+from tunesmith.cli.errors import told_plainly
+from tunesmith.errors import FailedPrecondition, InvalidArgument
+from tunesmith.settings import DEFAULT_ACCOUNT, Settings
+
+
+@click.command("up")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), help="Port of API, gateway and dashboard (default 7777; 0 = a free one)."
+)
+@click.option("--data-dir", help="Folder of everything the platform owns (default ~/.tunesmith/data).")
+@click.option("--host", help="Address to listen on (default 127.0.0.1).")
+def command(port: int | None, data_dir: str | None, host: str | None) -> None:
+    """Start the platform: control plane, gateway, jobs; engines as they are needed. Ctrl-C or SIGTERM stops all of it.
+
+    \b
+    Examples:
+      tunesmith up
+      tunesmith up --port 8080 --data-dir /var/lib/tunesmith
+    """
+    from tunesmith.cli.lockfile import hold, sign
+
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
+    with told_plainly():
+        settings = Settings.load(port=port, data_dir=data_dir, host=host)
+        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with hold(settings.path("up.lock")) as lock:
+            settings = settings.model_copy(update={"port": _free_port(settings)})
+            sign(lock, settings.port)
+            asyncio.run(_run(settings))
+
+
+async def _run(settings: Settings) -> None:
+    from tunesmith.cli.account import ensure_profile
+    from tunesmith.cli.control import serve
+    from tunesmith.cli.supervisor import Supervisor, local_url
+    from tunesmith.evaluators import sandbox
+
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    protection = sandbox.describe(settings.sandbox)
+    profile, note = ensure_profile(settings, local_url(settings))
+    supervisor = Supervisor(settings)
+    async with serve(supervisor, settings.path("supervisor.sock")):
+        try:
+            starting = asyncio.create_task(supervisor.start())
+            stopped = asyncio.create_task(stop.wait())
+            await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                starting.result()
+                click.echo(_welcome(settings, local_url(settings), profile, note, protection))
+                await stopped
+            starting.cancel()
+            click.echo("Stopping ...")
+        finally:
+            await supervisor.stop()
+    click.echo("Stopped.")
+
+
+def _free_port(settings: Settings) -> int:
+    """The port, known to be free a moment ago; 0 becomes a free one. Raises FailedPrecondition, InvalidArgument."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+            probe.listen(1)
+        except socket.gaierror as error:
+            raise InvalidArgument(
+                f"--host {settings.host} is no address of this machine ({error.strerror})."
+            ) from error
+        except OSError as error:
+            raise FailedPrecondition(
+                f"Port {settings.port} on {settings.host} cannot be used ({error.strerror}). "
+                "Stop what listens there, or choose another with --port."
+            ) from error
+        return probe.getsockname()[1]
+
+
+def _welcome(settings: Settings, url: str, profile: Path, note: str, protection: str) -> str:
+    return f"""
+Tunesmith is up at {url}
+
+  account     {DEFAULT_ACCOUNT}
+  key         in {profile}{note}
+  data        {settings.data_dir}
+  logs        {settings.path("logs", "web.log").parent}
+  {protection}
+
+Next, in another terminal:
+  python evaluation.py          run an eval against the served model
+  ep create rft                 train against it
+  eval "$(tunesmith env)"       point the published clients here
+  tunesmith status              what runs
+
+Ctrl-C stops everything.
+"""

@@ -1,0 +1,203 @@
+"""`tunesmith up`: one start, the profile it writes, children that come back, a clean stop, and clear refusals."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import stat
+import time
+import urllib.error
+import urllib.request
+
+from tunesmith.cli.status import _UnixConnection
+
+from tests.cli.conftest import alive, start_up, tunesmith, until
+
+TINY = "accounts/tunesmith/models/tiny-math-v1"
+
+
+def get(url: str, key: str = "") -> http.client.HTTPResponse:
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {key}"})
+    return urllib.request.urlopen(request, timeout=10)
+
+
+def healthy(url: str) -> bool:
+    try:
+        with get(f"{url}/health") as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+def post_engines(up, body: dict) -> tuple[int, dict]:
+    connection = _UnixConnection(up.data / "supervisor.sock")
+    connection.timeout = 120
+    connection.request("POST", "/engines", json.dumps(body))
+    answer = connection.getresponse()
+    result = answer.status, json.loads(answer.read())
+    connection.close()
+    return result
+
+
+def test_it_says_where_everything_is_and_the_profile_works(up):
+    text = "".join(up.lines)
+    path = up.home / ".tunesmith" / "profile.json"
+    assert f"Tunesmith is up at {up.url}" in text
+    assert str(path) in text
+    assert "sandbox: " in text
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert set(up.profile) == {"api_base", "api_key", "account_id"}
+    assert up.profile["api_key"] not in text
+    with get(f"{up.url}/verifyApiKey", up.profile["api_key"]) as answer:
+        assert answer.headers["x-fireworks-account-id"] == up.profile["account_id"] == "local"
+    assert stat.S_IMODE(up.data.stat().st_mode) == 0o700
+    assert set(up.pids()) == {"supervisor", "web", "worker"}
+
+
+def test_env_prints_the_exports_of_the_published_clients(up):
+    exports = tunesmith(up.home, "env").stdout.splitlines()
+    values = json.loads(tunesmith(up.home, "env", "--json").stdout)
+    assert exports == [f"export {name}={value}" for name, value in values.items()]
+    assert values == {
+        "FIREWORKS_API_KEY": up.profile["api_key"],
+        "FIREWORKS_API_BASE": up.url,
+        "FIREWORKS_BASE_URL": up.url,
+        "FIREWORKS_ACCOUNT_ID": "local",
+        "EP_MODEL_BASE_URL": f"{up.url}/litellm-gateway",
+        "FW_TRACING_GATEWAY_BASE_URL": f"{up.url}/litellm-gateway",
+        "EP_LLM_API_BASE": f"{up.url}/inference/v1",
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    }
+
+
+def test_status_shows_processes_and_memory(up):
+    shown = json.loads(tunesmith(up.home, "status", "--data-dir", str(up.data), "--json").stdout)
+    assert {process["name"]: process["pid"] for process in shown["processes"]} == up.pids()
+    assert all(process["rss_bytes"] > 10 << 20 for process in shown["processes"])
+    assert shown["health"] == f"{up.url} answers"
+    assert "worker" in tunesmith(up.home, "status", "--data-dir", str(up.data)).stdout
+
+
+def test_rftj_lists_and_refuses_like_the_api(up):
+    assert "No RFT jobs yet" in tunesmith(up.home, "rftj", "list").stdout
+    assert json.loads(tunesmith(up.home, "rftj", "list", "--json").stdout) == []
+    for verb in ("get", "cancel", "delete"):
+        done = tunesmith(up.home, "rftj", verb, "nobody")
+        assert done.returncode == 1
+        assert "nobody" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_a_second_up_says_who_holds_the_folder(up):
+    done = tunesmith(up.home, "up", "--data-dir", str(up.data))
+    assert done.returncode == 1
+    assert f"process {up.process.pid} on port {up.url.rsplit(':', 1)[1]} since 20" in done.stderr
+
+
+def test_a_taken_port_is_named_with_the_option(up, tmp_path):
+    port = up.url.rsplit(":", 1)[1]
+    done = tunesmith(tmp_path, "up", "--data-dir", str(tmp_path / "other"), "--port", port)
+    assert done.returncode == 1
+    assert f"Port {port} on 127.0.0.1 cannot be used" in done.stderr
+    assert "--port" in done.stderr
+
+
+def test_an_engine_starts_on_demand_and_again_after_a_crash(up):
+    status, body = post_engines(up, {"base_model": "accounts/nobody/models/none"})
+    assert (status, body["error"]["code"]) == (404, "NOT_FOUND")
+    assert "accounts/nobody/models/none" in body["error"]["message"]
+    assert post_engines(up, {"model": "x"})[0] == 400
+    status, first = post_engines(up, {"base_model": TINY})
+    assert (status, first["base_model"]) == (200, TINY)
+    assert healthy(first["url"])
+    assert post_engines(up, {"base_model": TINY})[1] == first
+    assert up.pids()[f"engine {TINY}"] == first["pid"]
+    os.kill(first["pid"], signal.SIGKILL)
+    until(lambda: not alive(first["pid"]))
+    status, second = post_engines(up, {"base_model": TINY})
+    assert status == 200
+    assert second["pid"] != first["pid"]
+    assert healthy(second["url"])
+
+
+def test_a_killed_child_comes_back(up):
+    before = up.pids()
+    os.kill(before["web"], signal.SIGKILL)
+    os.kill(before["worker"], signal.SIGKILL)
+    until(lambda: up.pids()["web"] != before["web"] and up.pids()["worker"] != before["worker"])
+    until(lambda: healthy(up.url))
+
+
+def test_sigterm_stops_every_child_within_seconds_and_the_next_start_keeps_the_key(up):
+    """Last in this file: it ends the shared platform."""
+    pids, key = up.pids(), up.profile["api_key"]
+    assert len(pids) == 4
+    started = time.monotonic()
+    assert up.stop() == 0
+    assert time.monotonic() - started < 10
+    assert not [name for name, pid in pids.items() if alive(pid)]
+    assert not (up.data / "supervisor.json").exists()
+    assert not (up.data / "supervisor.sock").exists()
+    assert up.lines[-1] == "Stopped.\n"
+
+    again = start_up(up.home, up.data).wait_until_up()
+    children = again.pids()
+    assert again.profile["api_key"] == key
+    again.process.kill()  # and without a word to anybody, the kernel stops the children
+    again.process.wait()
+    until(lambda: not [name for name, pid in children.items() if alive(pid)])
+    assert again.process.stdout is not None
+    again.process.stdout.close()
+
+
+def test_a_profile_of_another_platform_is_replaced_and_said_so(tmp_path):
+    folder = tmp_path / "home" / ".tunesmith"
+    folder.mkdir(parents=True)
+    old = {"api_base": "http://127.0.0.1:1", "api_key": "ts_0_0", "account_id": "local"}
+    (folder / "profile.json").write_text(json.dumps(old))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = tunesmith(tmp_path / "home", "up", "--data-dir", str(tmp_path / "data"), "--port", port)
+    assert done.returncode == 1
+    assert json.loads((folder / "profile.json").read_text()) == old  # a start that fails takes nothing away
+    running = start_up(tmp_path / "home", tmp_path / "data").wait_until_up()
+    assert running.stop() == 0
+    assert "in place of the profile of http://127.0.0.1:1" in "".join(running.lines)
+    assert running.profile["api_key"] != "ts_0_0"
+    assert running.process.stdout is not None
+    running.process.stdout.close()
+
+
+def test_strict_without_a_sandbox_does_not_start(tmp_path):
+    done = tunesmith(
+        tmp_path, "up", "--data-dir", str(tmp_path / "d"), "--port", "0", TUNESMITH_SANDBOX="strict", PATH=""
+    )
+    assert done.returncode == 1
+    assert "bubblewrap (bwrap) is not installed" in done.stderr
+    assert not (tmp_path / ".tunesmith" / "profile.json").exists()
+
+
+def test_without_a_platform_commands_say_what_to_start(tmp_path):
+    for arguments in (["env"], ["rftj", "list"], ["status", "--data-dir", str(tmp_path / "d")]):
+        done = tunesmith(tmp_path, *arguments)
+        assert done.returncode == 1
+        assert "tunesmith up" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_help_is_quick_and_imports_no_command(tmp_path):
+    done = tunesmith(tmp_path, "--help")
+    assert "tunesmith up" in done.stdout
+    script = "import sys; from tunesmith.cli import main; main(['--help'], standalone_mode=False); print('pydantic' in sys.modules)"
+    import subprocess
+    import sys
+
+    heavy = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert heavy.stdout.splitlines()[-1] == "False"
+    for command in ("up", "env", "rftj", "status"):
+        assert "Examples:" in tunesmith(tmp_path, command, "--help").stdout
