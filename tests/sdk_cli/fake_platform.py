@@ -160,7 +160,16 @@ class FakePlatform:
             return _missing(request.path)
         if verb == "metrics":
             done = self.jobs[identity].get("run", {}).get("step", 0)
-            return 200, {"events": [event for event in self.metrics if event["step"] <= done], "metrics": []}, {}
+            return (
+                200,
+                {
+                    "events": [
+                        event for event in self.metrics if event.get("chunk", -1) < done and event["step"] <= done
+                    ],
+                    "metrics": [],
+                },
+                {},
+            )
         if verb:
             return _missing(request.path)
         if self.job_views:

@@ -476,8 +476,9 @@ def test_a_base_model_that_scores_zero_is_fine_because_it_is_to_learn(
 
 
 CHUNKS = [
-    {"kind": "chunk", "step": step, "epoch": 0, "mean_score": step / 4, "kept_groups": 9, "dropped_groups": 1, "invalid": step % 2}
-    for step in range(1, 4)
+    {"kind": "chunk", "chunk": chunk, "step": chunk, "epoch": 0, "version": chunk, "sealed": 1, "mean_score": (chunk + 1) / 4,
+     "rollouts": 80, "invalid": 1 - chunk % 2, "kept_groups": 8, "constant_groups": 1, "dropped_groups": 1, "seconds": 2.0}
+    for chunk in range(3)
 ]  # fmt: skip
 EVALUATIONS = [
     {"kind": "evaluation", "step": 0, "version": 0, "score": 0.1, "low": 0.05, "high": 0.2, "n": 100},
@@ -497,9 +498,9 @@ def test_wait_follows_the_job_and_shows_how_to_call_the_model(ep, platform: Fake
     result = ep(*FAST, "--wait", "--output-model", "better")
     assert result.status == 0, result.err
     for line in (
-        "   epoch 0  step 1/3  mean reward 0.250  9 of 10 groups used, 1 invalid",
-        "   epoch 0  step 2/3  mean reward 0.500  9 of 10 groups used",
-        "   step 3  held-out 0.700 [0.600, 0.800] (v3)",
+        "   epoch 0  step 1/3  mean reward 0.250  8 of 10 groups used, 1 invalid",
+        "   epoch 0  step 2/3  mean reward 0.500  8 of 10 groups used",
+        "   after 3 steps  held-out 0.700 [0.600, 0.800] (v3)",
         "Mean reward by step (3 steps):",
         "✅ Job COMPLETED",
         "   First: held-out 0.100 [0.050, 0.200] (v0)",
@@ -533,7 +534,7 @@ def test_json_prints_one_object_and_keeps_the_story_on_stderr(ep, platform: Fake
     assert shown["job"] == f"accounts/{ACCOUNT}/reinforcementFineTuningJobs/{JOB_ID}"
     assert (shown["state"], shown["message"]) == ("EARLY_STOPPED", "no variance")
     assert shown["rewards"] == [0.25, 0.5, 0.75]
-    assert shown["evaluations"] == [EVALUATIONS[1] | {"epoch": 0, "kept_groups": 0, "dropped_groups": 0, "invalid": 0}]
+    assert shown["evaluations"] == [EVALUATIONS[1]]
     assert shown["output_model"] == f"accounts/{ACCOUNT}/models/{JOB_ID}"
     assert shown["run"]["optimizer_steps"] == 3
     assert shown["links"]["job"].endswith(f"/dashboard/fine-tuning/reinforcement/{JOB_ID}")

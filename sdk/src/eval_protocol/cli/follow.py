@@ -49,12 +49,11 @@ def facts(view: JobView) -> str:
     """One line about where the job stands."""
     run, chunks = view.job.run, view.metrics.chunks
     parts = [state_of(view.job)]
-    if chunks or (run and run.total_steps):
-        step = max(run.step if run else 0, len(chunks) and chunks[-1].step)
-        total = run.total_steps if run else 0
-        parts.append(f"step {step}/{total}" if total else f"step {step}")
+    total = run.total_steps if run else 0
     if chunks:
-        parts.insert(1, f"epoch {chunks[-1].epoch}")
+        parts.append(f"epoch {chunks[-1].epoch}")
+    if chunks or total:
+        parts.append(_step(chunks[-1].number if chunks else 0, total))
     reward = chunks[-1].mean_score if chunks else run.mean_score if run else None
     if reward is not None:
         parts.append(f"mean reward {reward:.3f}")
@@ -68,6 +67,10 @@ def held_out(event: RunEvent) -> str:
     interval = f" [{event.low:.3f}, {event.high:.3f}]" if event.low is not None and event.high is not None else ""
     version = f" (v{event.version})" if event.version is not None else ""
     return f"held-out {event.score:.3f}{interval}{version}"
+
+
+def _step(number: int, total: int) -> str:
+    return f"step {number}/{total}" if total else f"step {number}"
 
 
 def state_of(job: Job) -> str:
@@ -158,22 +161,22 @@ class LineDisplay:
             )
         chunks = view.metrics.chunks
         for event in chunks[self.shown_steps :]:
-            self.say(self._step(event, total))
+            self.say(self._line(event, total))
         self.shown_steps = len(chunks)
         scores = view.metrics.evaluations
         for event in scores[self.shown_scores :]:
-            self.say(f"   step {event.step}  {held_out(event)}")
+            self.say(f"   after {event.step} steps  {held_out(event)}")
         self.shown_scores = len(scores)
         if view.trouble and view.trouble != self.last:
             self.say(f"Warning: {view.trouble} The job goes on; trying again.", err=True)
         self.last = view.trouble
 
     @staticmethod
-    def _step(event: RunEvent, total: int) -> str:
+    def _line(event: RunEvent, total: int) -> str:
         reward = "no valid score" if event.mean_score is None else f"mean reward {event.mean_score:.3f}"
-        groups = f"{event.kept_groups} of {event.kept_groups + event.dropped_groups} groups used"
+        groups = f"{event.kept_groups} of {event.groups} groups used"
         invalid = f", {event.invalid} invalid" if event.invalid else ""
-        return f"   epoch {event.epoch}  step {event.step}{f'/{total}' if total else ''}  {reward}  {groups}{invalid}"
+        return f"   epoch {event.epoch}  {_step(event.number, total)}  {reward}  {groups}{invalid}"
 
 
 @dataclass
@@ -195,9 +198,8 @@ class LiveDisplay:
         from rich.text import Text
 
         run, progress = view.job.run, view.job.job_progress
-        done, total = (
-            (run.step, run.total_steps) if run and run.total_steps else (progress.percent if progress else 0, 100)
-        )
+        percent = progress.percent if progress else 0
+        done, total = (len(view.metrics.chunks), run.total_steps) if run and run.total_steps else (percent, 100)
         rewards = [event.mean_score for event in view.metrics.chunks if event.mean_score is not None]
         lines: list[RenderableType] = [
             Text(facts(view), style="bold"),
@@ -206,7 +208,7 @@ class LiveDisplay:
         if rewards:
             lines += [Text(line, style="green") for line in curve(rewards, self.width)]
         lines += [
-            Text(f"{held_out(event)} at step {event.step}", style="cyan") for event in view.metrics.evaluations[-3:]
+            Text(f"{held_out(event)} after {event.step} steps", style="cyan") for event in view.metrics.evaluations[-3:]
         ]
         if view.trouble:
             lines.append(Text(f"{view.trouble} The job goes on; trying again.", style="yellow"))

@@ -326,7 +326,7 @@ async def _wait(
             "output_model": model,
             "run": view.job.run.model_dump() if view.job.run else None,
             "rewards": [event.mean_score for event in view.metrics.chunks],
-            "evaluations": [event.model_dump(exclude_none=True) for event in view.metrics.evaluations],
+            "evaluations": [event.model_dump(exclude_unset=True) for event in view.metrics.evaluations],
         }
     )
     return 0 if view.job.is_good else 1

@@ -19,7 +19,7 @@ from eval_protocol.client.wire import Job, JobMetrics
 POLL_SECONDS = 2.0
 SAFETY_POLL_SECONDS = 10.0
 """How often the job is read although the event stream is open: a missed event costs at most this."""
-SHORTEST_PAUSE_SECONDS = 0.3
+SHORTEST_PAUSE_SECONDS = 0.5
 """Events closer together than this are read in one go."""
 GIVE_UP_AFTER_SECONDS = 600.0
 """A platform that stays away for longer than this is given up on; the job itself goes on."""

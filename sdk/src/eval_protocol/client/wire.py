@@ -126,10 +126,14 @@ class RunEvent(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     kind: str
+    chunk: int | None = None
+    """Place of a chunk in the run, from 0. `RunProgress.total_steps` counts chunks."""
     step: int = 0
+    """Optimizer steps before it: a chunk that nothing can be learned from takes none."""
     epoch: int = 0
     mean_score: float | None = None
     kept_groups: int = 0
+    constant_groups: int = 0
     dropped_groups: int = 0
     invalid: int = 0
     score: float | None = None
@@ -137,6 +141,16 @@ class RunEvent(BaseModel):
     high: float | None = None
     n: int | None = None
     version: int | None = None
+
+    @property
+    def number(self) -> int:
+        """How many chunks are done with this one."""
+        return self.step if self.chunk is None else self.chunk + 1
+
+    @property
+    def groups(self) -> int:
+        """Groups (rows) of the chunk, whether or not anything can be learned from them."""
+        return self.kept_groups + self.constant_groups + self.dropped_groups
 
 
 class JobMetrics(BaseModel):
