@@ -21,6 +21,7 @@ from starlette.applications import Starlette
 from tunesmith.db.accounts import ensure_account
 from tunesmith.db.api_keys import new_key
 from tunesmith.db.completions import Completion, CompletionStore
+from tunesmith.db.session import open_database
 from tunesmith.db.tables import Model
 from tunesmith.gateway import GatewayState, gateway_routes
 from tunesmith.settings import Settings
@@ -32,10 +33,20 @@ from tests.fakes.model_folder import make_model_folder
 FIVE = "rollout_id/{r}/invocation_id/inv/experiment_id/exp/run_id/run/row_id/row"
 
 
+@pytest.fixture(scope="session")
+def fresh_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated, empty control-plane database: migrating once is what makes a gateway per test cheap."""
+    path = tmp_path_factory.mktemp("database") / "tunesmith.db"
+    sessions = open_database(path)
+    sessions.kw["bind"].dispose()
+    return path
+
+
 @pytest.fixture
-def data_dir() -> Iterator[Path]:
+def data_dir(fresh_database: Path) -> Iterator[Path]:
     """A short path: the supervisor's socket lies in it, and a socket's path holds 107 bytes."""
     folder = Path(tempfile.mkdtemp(prefix="ts"))
+    shutil.copy(fresh_database, folder / "tunesmith.db")
     yield folder
     shutil.rmtree(folder)
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Engine, Insert, Table
+from sqlalchemy import Engine, Table
 from sqlalchemy.exc import SQLAlchemyError
 
 from tunesmith.errors import Unavailable
@@ -27,7 +27,7 @@ MAX_GROUP = 256
 
 @dataclass(frozen=True)
 class _Write:
-    statement: Insert
+    table: Table
     rows: Sequence[Mapping[str, Any]]
     loop: asyncio.AbstractEventLoop
     done: asyncio.Future[None]
@@ -53,7 +53,7 @@ class GroupCommitWriter:
         if not rows:
             return
         loop = asyncio.get_running_loop()
-        item = _Write(table.insert(), rows, loop, loop.create_future())
+        item = _Write(table, rows, loop, loop.create_future())
         if not self._put_now(item):
             await asyncio.to_thread(self._queue.put, item)
             if not self._thread.is_alive():  # closed while this one waited for room: nobody reads the queue any more
@@ -112,9 +112,12 @@ class GroupCommitWriter:
             _tell(item, None)
 
     def _insert(self, group: list[_Write]) -> None:
+        rows: dict[Table, list[dict[str, Any]]] = {}
+        for item in group:
+            rows.setdefault(item.table, []).extend(dict(row) for row in item.rows)
         with self._engine.begin() as connection:
-            for item in group:
-                connection.execute(item.statement, [dict(row) for row in item.rows])
+            for table, inserted in rows.items():
+                connection.execute(table.insert(), inserted)
 
 
 def _tell(item: _Write, error: Unavailable | None) -> None:

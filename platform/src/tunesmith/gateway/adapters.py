@@ -70,6 +70,8 @@ class Adapters:
                     await self._reload(target, attempt)
         finally:
             self._running[name] -= 1
+            if not self._running[name]:
+                del self._running[name]
 
     async def score(self, target: Target, token_ids: list[int]) -> list[float]:
         """Log-probabilities [len - 1] at temperature 1 of a sequence under the target."""
@@ -87,7 +89,8 @@ class Adapters:
             raise EngineLost(
                 f"The engine of {target.base.entry.name} keeps losing the adapter {target.name}. Try again."
             )
-        async with self._loading.setdefault(adapter.name, asyncio.Lock()):
+        place = target.base.entry.name if adapter.promoted else adapter.name  # promoted models share their places
+        async with self._loading.setdefault(place, asyncio.Lock()):
             held = await self._held(target.base.entry.name)
             if adapter.name in held:
                 return  # another call was faster

@@ -6,7 +6,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from tunesmith.db.completions import CorrelationIds
@@ -55,8 +55,7 @@ class Call:
     @property
     def engine_body(self) -> dict[str, Any]:
         """The body of `/generate`; the adapter's name is added where the engine is called."""
-        sampling = asdict(self.sampling)
-        return {"request_id": self.id, "prompt_ids": self.prompt_ids, "stream": self.chat.stream, **sampling}
+        return {"request_id": self.id, "prompt_ids": self.prompt_ids, "stream": self.chat.stream, **vars(self.sampling)}
 
 
 class Calls:

@@ -41,18 +41,20 @@ async def chat_completions(state: GatewayState, request: Request) -> Response:
     parsed = parse_chat(await read_json(request))
     call = await state.calls.prepare(key, ids, parsed)
     generation = Generation(call, state.adapters, state.engines, state.store, state.background)
-    if call.chat.stream:
-        chunks = await unless_client_leaves(request, ChunkStream(generation).start())
-        return EventStreamResponse(chunks) if chunks is not None else Response(status_code=_LEFT)  # type: ignore[return-value]
+    try:
+        if call.chat.stream:
+            chunks = await unless_client_leaves(request, ChunkStream(generation).start())
+            return EventStreamResponse(chunks) if chunks is not None else Response(status_code=_LEFT)  # type: ignore[return-value]
+        ended = await unless_client_leaves(request, _run_whole(generation))
+        return JSONResponse(completion_object(call, generation.candidates)) if ended else Response(status_code=_LEFT)
+    finally:
+        generation.discard()
 
-    async def run() -> bool:
-        async with generation:
-            await generation.run_whole()
-        return True
 
-    if await unless_client_leaves(request, run()) is None:
-        return Response(status_code=_LEFT)
-    return JSONResponse(completion_object(call, generation.candidates))
+async def _run_whole(generation: Generation) -> bool:
+    async with generation:
+        await generation.run_whole()
+    return True
 
 
 async def list_models(state: GatewayState, request: Request) -> Response:

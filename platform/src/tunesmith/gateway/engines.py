@@ -68,7 +68,7 @@ class Engines:
         self._socket = supervisor_socket
         self._headers = {"Authorization": f"Bearer {engine_key}"}
         self._addresses: dict[str, EngineAddress] = {}
-        self._asking: dict[str, asyncio.Lock] = {}
+        self._asking: dict[str, asyncio.Task[EngineAddress]] = {}
         self._session: aiohttp.ClientSession | None = None
         self._supervisor: aiohttp.ClientSession | None = None
 
@@ -96,12 +96,14 @@ class Engines:
 
         Raises NotFound with the catalogue's reason when the model cannot be loaded, Unavailable without a supervisor.
         """
-        async with self._asking.setdefault(base_model, asyncio.Lock()):
-            known = self._addresses.get(base_model)
-            if known is None:
-                url = await self._ask_supervisor(base_model)
-                known = self._addresses[base_model] = await self._introduce(base_model, url)
+        known = self._addresses.get(base_model)
+        if known is not None:
             return known
+        asking = self._asking.get(base_model)
+        if asking is None:  # everyone who asks meanwhile shares the answer, a failure too
+            asking = self._asking[base_model] = asyncio.create_task(self._find(base_model))
+            asking.add_done_callback(lambda _: self._asking.pop(base_model, None))
+        return await asyncio.shield(asking)
 
     async def call(self, base_model: str, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """One request with one JSON answer (`/load`, `/unload`, `/score`, `/abort`, `/info`); repeated when the engine was lost."""
@@ -159,6 +161,11 @@ class Engines:
                 f"The engine of {base_model} stopped answering ({type(error).__name__}). It is started again on the next "
                 "call; logs/ in the data folder says why it ended."
             ) from error
+
+    async def _find(self, base_model: str) -> EngineAddress:
+        url = await self._ask_supervisor(base_model)
+        self._addresses[base_model] = address = await self._introduce(base_model, url)
+        return address
 
     async def _introduce(self, base_model: str, url: str) -> EngineAddress:
         assert self._session is not None

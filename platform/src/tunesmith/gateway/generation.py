@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import aclosing
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from tunesmith.db.completions import Completion, CompletionStatus, CompletionStore
@@ -65,13 +65,20 @@ class Generation:
     ) -> None:
         self.call = call
         self.candidates = [Candidate(index) for index in range(call.sampling.n)]
+        self._entered = False
         self._adapters = adapters
         self._engines = engines
         self._store = store
         self._tasks = tasks
 
     async def __aenter__(self) -> Generation:
+        self._entered = True
         return self
+
+    def discard(self) -> None:
+        """Give the turn back if the call was dropped before it was entered."""
+        if not self._entered and self.call.turn:
+            self.call.turn.end(used=False)
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         left = kind is not None and not issubclass(kind, Exception)  # cancelled or closed: the client went away
@@ -189,7 +196,7 @@ def to_completion(call: Call, candidate: Candidate) -> Completion:
         request=call.body,
         message=candidate.message,
         text=candidate.text,
-        params={**asdict(call.sampling), "template_variables": call.conversation.variables},
+        params={**vars(call.sampling), "template_variables": call.conversation.variables},
         usage=candidate.usage,
         latency=time.time() - call.started,
     )

@@ -78,6 +78,8 @@ class Models:
         self._models_dir = models_dir
         self._engines = engines
         self._bases: dict[str, LoadedBase] = {}
+        self._names: dict[str, str] = {}
+        """Names by which loaded bases were called, to the canonical ones."""
         self._loading: dict[str, asyncio.Lock] = {}
         self._rows: dict[str, tuple[Policy | Model | None, float]] = {}
 
@@ -87,7 +89,7 @@ class Models:
         Raises ModelNotFound, PermissionDenied (another job's policy), Gone (a retired version).
         """
         name = name.removeprefix("fireworks_ai/")
-        row = await self._row(name)
+        row = None if name in self._names else await self._row(name)
         if isinstance(row, Policy):
             return await self._policy_target(row, key)
         if isinstance(row, Model) and (row.account == key.account or key.kind is KeyKind.INTERNAL):
@@ -103,14 +105,14 @@ class Models:
 
     async def base(self, name: str) -> LoadedBase:
         """A base model, ready to be rendered for. The supervisor fetches and checks it first, so only one process downloads."""
-        name = canonical_name(name)
-        loaded = self._bases.get(name)
-        if loaded is not None:
-            return loaded
+        if name in self._names:
+            return self._bases[self._names[name]]
+        alias, name = name, canonical_name(name)
         async with self._loading.setdefault(name, asyncio.Lock()):
             if name not in self._bases:
                 await self._engines.address(name)
                 self._bases[name] = await asyncio.to_thread(self._load_base, name)
+            self._names[alias] = name
             return self._bases[name]
 
     def forget(self, name: str) -> None:

@@ -110,7 +110,8 @@ class Rollouts:
         turn = Turn(rollout, rollout.next_turn)
         rollout.next_turn += 1
         rollout.in_flight += 1
-        self._drop_old()
+        if len(self._rollouts) > KEPT_ROLLOUTS + KEPT_ROLLOUTS // 8:  # now and then, not on every call
+            self._drop_old()
         return turn
 
     async def _load(self, key: RolloutKey) -> _Rollout:
