@@ -143,7 +143,8 @@ async def test_a_worker_that_ends_in_the_middle_is_followed_by_one_that_finishes
         held = jobs.get(session, name)
         assert held.state == jobs.RUNNING
         assert (held.lease_owner is None) == (number == signal.SIGTERM)
-    assert not any("eval_protocol.host" in command for command in commands())
+    hosts = f"{settings.data_dir}/evaluators/local/.work/demo-1/venv/bin/python"
+    assert not any(hosts in command for command in commands())
     second = start(command, name="worker 2", log_path=settings.path("logs", "worker2.log"))
     try:
         job = await final(sessions, name)  # well before the lease of 20 s runs out

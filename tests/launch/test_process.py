@@ -110,13 +110,17 @@ async def test_run_has_a_time_limit():
     assert await run(["true"], name="quick", timeout=10) == 0
 
 
-async def test_peak_memory_is_of_the_program_itself(tmp_path: Path):
+async def test_peak_memory_is_of_the_program_and_its_descendants(tmp_path: Path):
     script = "x = bytearray(64 << 20); print('up', flush=True); import time; time.sleep(60)"
-    process = start([sys.executable, "-c", script], name="big", log_path=tmp_path / "b.log")
-    await until(lambda: "up" in process.log_tail())
-    assert 64 << 20 < process.peak_rss() < 128 << 20
-    await process.stop()
-    assert process.peak_rss() > 64 << 20
+    alone = start([sys.executable, "-c", script], name="big", log_path=tmp_path / "b.log")
+    wrapped = start(
+        ["sh", "-c", '"$@"; true', "sh", sys.executable, "-c", script], name="w", log_path=tmp_path / "w.log"
+    )
+    await until(lambda: "up" in alone.log_tail() and "up" in wrapped.log_tail())
+    for process in (alone, wrapped):
+        assert 64 << 20 < process.peak_rss() < 128 << 20
+        await process.stop()
+        assert process.peak_rss() > 64 << 20
 
 
 def test_starting_from_another_thread_is_refused():

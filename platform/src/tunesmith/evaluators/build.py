@@ -128,7 +128,6 @@ class _Build:
         self._log(f"{len(files)} files")
         self._require(files)
         await self._make_environment()
-        packages = await self._packages()
         described = await self._import()
         self._log(f"built: {described['name']} ({described['mode']})")
         entry = self.request.entry_point
@@ -136,7 +135,7 @@ class _Build:
             archive_sha256=digest,
             entry_point=entry,
             described=described,
-            packages=packages,
+            packages=installed(self.venv),
             sandbox=protection,
             built=time.time(),
         )
@@ -158,22 +157,17 @@ class _Build:
     async def _make_environment(self) -> None:
         uv, python = self.toolchain.uv, self.toolchain.python
         made = [uv, "venv", "--quiet", "--relocatable", "--python", python, self.venv]
-        await self._step("making the virtual environment", made, network=True)
+        await self._step("making the virtual environment", made)
         override = self.folder / "overrides.txt"
         override.write_text(overrides(self.toolchain, self.source))
         # Both names are asked for, also when requirements.txt leaves them out: the host is part of the SDK.
         install = [uv, "pip", "install", "--python", self.venv / "bin" / "python", "--override", override]
         install += ["-r", self.source / "requirements.txt", "eval-protocol", "tunesmith-eval"]
         try:
-            await self._step("installing requirements.txt", install, network=True)
+            await self._step("installing requirements.txt", install)
         except Unavailable:
             self._log("the package index does not answer; trying with what was downloaded before")
-            await self._step("installing requirements.txt offline", [*install, "--offline"], network=True)
-
-    async def _packages(self) -> list[str]:
-        freeze = [self.toolchain.uv, "pip", "freeze", "--python", self.venv / "bin" / "python"]
-        lines = (await self._step("listing the packages", freeze, network=False)).splitlines()
-        return [line for line in lines if "==" in line or " @ " in line]
+            await self._step("installing requirements.txt offline", [*install, "--offline"])
 
     async def _import(self) -> dict[str, Any]:
         """Import the user's module the way a host does; the virtual environment keeps the byte code that this makes."""
@@ -191,14 +185,14 @@ class _Build:
             raise InvalidArgument(f"The evaluator {self.request.entry_point} cannot be loaded: {reason}")
         return {key: value for key, value in answer.items() if key != "type"}
 
-    async def _step(self, what: str, argv: Sequence[str | Path], *, network: bool) -> str:
+    async def _step(self, what: str, argv: Sequence[str | Path]) -> None:
         log_from = self._log(what)
         env = uv_environment(self.request.work / "cache")
         code = await self._sandboxed(argv, env, max(1.0, self.deadline - time.monotonic()), what.capitalize())
         output = self._output(log_from)
         if code == 0:
-            return output
-        if network and any(sign in output.lower() for sign in _UNREACHABLE):
+            return
+        if any(sign in output.lower() for sign in _UNREACHABLE):
             raise Unavailable(
                 f"{what.capitalize()} failed, because the package index does not answer:\n{_tail(output)}"
             )
@@ -234,6 +228,13 @@ class _Build:
         with open(self.request.log_path, "rb") as file:
             file.seek(offset)
             return file.read().decode(errors="replace")
+
+
+def installed(venv: Path) -> list[str]:
+    """`name==version` of everything in a virtual environment, from the names of its metadata folders (nothing of it is opened)."""
+    found = venv.glob("lib/python*/site-packages/*.dist-info")
+    pairs = (folder.name.removesuffix(".dist-info").partition("-") for folder in found)
+    return sorted(f"{name.replace('_', '-')}=={version}" for name, _, version in pairs)
 
 
 def remove_build(target: Path, work: Path) -> None:
