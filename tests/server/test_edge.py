@@ -17,7 +17,7 @@ from tests.server.conftest import ACCOUNT, Platform
 @pytest.mark.parametrize("header", [None, "", "Bearer", "Basic abc", "Bearer ts_000000000000_" + "0" * 48, "Bearer é"])
 def test_a_wrong_key_opens_nothing(platform: Platform, header: str | None):
     del platform.http.headers["Authorization"]
-    headers = {} if header is None else {"Authorization": header.encode()}
+    headers = [] if header is None else [(b"Authorization", header.encode())]
     for method, path in [
         ("GET", "/verifyApiKey"),
         ("GET", "/v1/accounts"),

@@ -13,11 +13,14 @@ from pathlib import Path
 import httpx2
 from tunesmith.db.accounts import ensure_account
 from tunesmith.db.api_keys import new_key
+from tunesmith.db.jobs import enqueue
 from tunesmith.db.session import open_database
+from tunesmith.server.control import ControlPlane
 from tunesmith.settings import Settings
 from tunesmith.storage.keys import load_keys
 
 from tests.server.conftest import ACCOUNT, jsonl
+from tests.server.test_rft_monitoring import NAME, spec
 
 
 def _start(data_dir: Path) -> tuple[subprocess.Popen[str], httpx2.Client]:
@@ -86,3 +89,29 @@ def test_killed_between_upload_and_validate_nothing_is_lost_or_half_there(tmp_pa
         http.close()
     assert not any("ts_" in path.name for path in tmp_path.rglob("*"))
     assert os.path.exists(tmp_path / "tunesmith.db")
+
+
+def test_a_stream_does_not_hold_up_the_end_of_the_process(tmp_path: Path):
+    process, http = _start(tmp_path)
+    sessions = open_database(tmp_path / "tunesmith.db")
+    with sessions.begin() as session:
+        enqueue(session, NAME, "accounts/local", "rft", spec(), state="JOB_STATE_RUNNING")
+    sessions.kw["bind"].dispose()
+    with http.stream("GET", "/reinforcementFineTuningJobs/j/events", timeout=20) as stream:
+        lines = stream.iter_lines()
+        assert next(lines).startswith("id: ")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) in (0, -signal.SIGTERM)
+    http.close()
+
+
+def test_what_a_killed_upload_left_is_removed_later(tmp_path: Path):
+    control = ControlPlane.open(Settings(data_dir=tmp_path))
+    old, new = control.scratch() / "old.jsonl", control.scratch() / "new.jsonl"
+    for path in (old, new):
+        path.write_text("half")
+    os.utime(old, (0, 0))
+    again = ControlPlane.open(Settings(data_dir=tmp_path))
+    assert [path.name for path in control.scratch().iterdir()] == ["new.jsonl"]
+    for opened in (control, again):
+        opened.sessions.kw["bind"].dispose()

@@ -244,10 +244,13 @@ def test_warm_start_takes_base_and_rank_from_the_adapter(ready: Platform, tmp_pa
     assert (spec.warm_start_from, spec.base_model, spec.lora_rank) == (name, BASE_MODEL, 8)
     assert job["trainingConfig"]["warmStartFrom"] == name
     assert "baseModel" not in job["trainingConfig"]
-    given["trainingConfig"]["loraRank"] = 16
+    given["trainingConfig"] = {"warmStartFrom": "warm", "loraRank": 16}
     assert "whose rank is 8" in ready.fails(400, "POST", JOBS, json=given)
     message = ready.fails(400, "POST", JOBS, json=body(trainingConfig={"baseModel": name}))
     assert "not of kind base_model, but HF_PEFT_ADDON" in message
+    base = body()
+    base["trainingConfig"] = {"warmStartFrom": BASE_MODEL}
+    assert "is a base model" in ready.fails(400, "POST", JOBS, json=base)
     assert "is in use by" in ready.fails(400, "DELETE", "/models/warm")
 
 
@@ -261,6 +264,7 @@ def test_cancel_delete_and_what_a_job_holds(ready: Platform):
     ready.ok("DELETE", "/datasets/d")
     assert ready.ok("DELETE", f"{JOBS}/j") == {}
     assert ready.ok("GET", JOBS)[JOBS[1:]] == []
+    assert "being deleted" in ready.fails(409, "POST", JOBS + "?reinforcementFineTuningJobId=j", json=body())
     ready.fails(404, "POST", f"{JOBS}/none:cancel", json={})
     ready.fails(404, "DELETE", f"{JOBS}/none")
     ready.fails(404, "GET", f"{JOBS}/none")

@@ -28,7 +28,7 @@ def test_values_are_sealed_and_reach_only_those_who_open_them(platform: Platform
 
 
 def test_create_update_delete(platform: Platform):
-    _create(platform, "a", "A", "1")
+    assert _create(platform, "a", "A", "1") == _create(platform, "a", "A", "1")  # a client that lost the answer
     response = platform.call("POST", "/secrets", json={"name": "a", "keyName": "A", "value": "2"})
     assert (response.status_code, response.headers["x-should-retry"]) == (409, "false")
     platform.ok("PATCH", "/secrets/a", json={"keyName": "A", "value": "3"})

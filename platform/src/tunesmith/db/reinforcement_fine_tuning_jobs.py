@@ -34,7 +34,9 @@ def find_repeated(session: Session, name: str, request: dict[str, Any]) -> Job |
     job = session.get(Job, name)
     if job is None:
         return None
-    if job.kind != KIND or job.delete_requested or job.spec.get("request") != request:
+    if job.delete_requested:
+        raise AlreadyExists(f"The job {name} is being deleted. Choose another id, or wait until it is gone.")
+    if job.kind != KIND or job.spec.get("request") != request:
         raise AlreadyExists(
             f"The job {name} exists already, with other options. Choose another id, or leave the id out."
         )

@@ -21,8 +21,11 @@ FIELDS = Fields(
 
 
 def create_secret(session: Session, account: str, name: str, key_name: str, value: str, master: bytes) -> Secret:
-    """Store a secret of `account` under its resource name. Raises AlreadyExists."""
-    if session.get(Secret, name) is not None:
+    """Store a secret of `account` under its resource name; the same create again is fine. Raises AlreadyExists."""
+    existing = session.get(Secret, name)
+    if existing is not None and existing.key_name == key_name and _open(existing, master) == value:
+        return existing
+    if existing is not None:
         raise AlreadyExists(f"The secret {name} exists already. Change it with PATCH, or delete it first.")
     secret = Secret(
         name=name, account=account, key_name=key_name, ciphertext=encrypt(master, value, _owner(account, key_name))

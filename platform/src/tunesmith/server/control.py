@@ -5,6 +5,8 @@ One request is one transaction, committed before the answer leaves: a 2xx means 
 
 from __future__ import annotations
 
+import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,9 @@ from tunesmith.settings import DEFAULT_ACCOUNT, Settings
 from tunesmith.storage.keys import Keys, load_keys
 from tunesmith.storage.objects import ObjectStore
 from tunesmith.storage.signing import UrlSigner
+
+SCRATCH_SECONDS = 86_400.0
+"""What an upload left in the scratch folder because the process was killed is removed at the first start after this long."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,11 @@ class ControlPlane:
         sessions = open_database(settings.path("tunesmith.db"))
         with sessions.begin() as session:
             ensure_account(session, account_name(DEFAULT_ACCOUNT))
-        return cls(settings, sessions, keys, ObjectStore.open(settings), UrlSigner.from_pepper(keys.pepper))
+        control = cls(settings, sessions, keys, ObjectStore.open(settings), UrlSigner.from_pepper(keys.pepper))
+        for leftover in control.scratch().iterdir():
+            if leftover.stat().st_mtime < time.time() - SCRATCH_SECONDS:
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        return control
 
     def scratch(self) -> Path:
         """Folder for files that are being checked and are not objects yet."""

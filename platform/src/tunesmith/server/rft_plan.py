@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy.orm import Session
 
-from tunesmith.catalog import Bounds
+from tunesmith.catalog import Bounds, is_listed
 from tunesmith.db.datasets import READY, get_dataset
 from tunesmith.db.evaluators import ACTIVE, get_evaluator
 from tunesmith.db.jobs_using import running_jobs_using
@@ -42,6 +42,10 @@ def named_base(session: Session, account: str, body: RftJobInput) -> str:
                 "To continue from it, give it as warmStartFrom."
             )
         return name
+    if is_listed(training.warm_start_from):
+        raise InvalidArgument(
+            f"trainingConfig.warmStartFrom: {training.warm_start_from} is a base model, not an adapter. Give it as baseModel."
+        )
     return get_model(session, resource_name(account, "models", training.warm_start_from)).base_model
 
 
