@@ -79,6 +79,7 @@ async def test_options_reach_the_engine_and_nulls_do_not_count(gateway: Gateway)
         response_format={"type": "text"},
     )
     assert answer.status == 200, answer.body
+    assert answer.body["model"] == gateway.base, "the name that answered, without the client library's prefix"
     sent = gateway.engine.generated[0]
     assert {name: sent[name] for name in ("temperature", "top_p", "top_k", "seed", "stop", "n", "max_tokens")} == {
         "temperature": 0.7,

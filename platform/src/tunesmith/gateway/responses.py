@@ -99,7 +99,7 @@ def completion_object(call: Call, candidates: list[Candidate]) -> dict[str, Any]
         "id": call.id,
         "object": "chat.completion",
         "created": int(call.started),
-        "model": call.chat.model,
+        "model": call.target.name,
         "choices": [_choice(call, candidate) for candidate in candidates],
         "usage": usage(call, candidates),
     }

@@ -112,7 +112,7 @@ class ChunkStream:
             "id": self._call.id,
             "object": "chat.completion.chunk",
             "created": int(self._call.started),
-            "model": self._call.chat.model,
+            "model": self._call.target.name,
             "choices": choices,
             **extra,
         }
