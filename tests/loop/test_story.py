@@ -95,6 +95,7 @@ def test_a_job_from_the_command_line_to_a_served_model(platform, short_tmp):
             assert page.status == 200
 
 
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # peft asks transformers
 def test_the_adapter_downloads_and_plain_peft_loads_it(platform, short_tmp):
     import torch
     from peft import PeftModel

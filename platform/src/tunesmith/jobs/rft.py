@@ -20,7 +20,7 @@ from tunesmith.catalog import resolve
 from tunesmith.db import jobs, policies, rollouts
 from tunesmith.db.api_keys import delete_keys_of_job, new_key
 from tunesmith.db.secrets import secret_values
-from tunesmith.db.tables import Dataset, Evaluator, Model
+from tunesmith.db.tables import Dataset, Model
 from tunesmith.errors import FailedPrecondition, NotFound
 from tunesmith.evaluators.client import EvaluatorHost as HostClient
 from tunesmith.evaluators.hosts import EvaluatorHost, environment, start_host
@@ -168,19 +168,11 @@ class _Claim:
 
     async def start_host(self) -> EvaluatorHost:
         """Start the evaluator host of the version that the job was created with."""
-
-        def read(session: Session) -> tuple[Evaluator | None, dict[str, str]]:
-            return session.get(Evaluator, self.spec.evaluator), secret_values(
-                session, self.job.account, self.keys.master
-            )
-
-        evaluator, secrets = await self.context.query(read)
-        if evaluator is None:
-            raise NotFound(f"The evaluator {self.spec.evaluator} was deleted; create it again and start a new job.")
+        secrets = await self.context.query(lambda session: secret_values(session, self.job.account, self.keys.master))
         build_dir = Path(self.spec.evaluator_dir)
         host = await start_host(
             build_dir=build_dir,
-            entry_point=evaluator.spec["entryPoint"],
+            entry_point=self.spec.entry_point,
             socket=self.socket,
             env=environment(
                 build_dir,
