@@ -12,6 +12,7 @@ from tunesmith.db.session import reading
 from tunesmith.db.tables import Account, Job
 from tunesmith.errors import InvalidArgument, Unavailable
 from tunesmith.jobs import Handler, Outcome, worker
+from tunesmith.jobs.handler import MAX_ATTEMPTS
 from tunesmith.jobs.identity import is_dead, own_name
 
 from tests.jobs.conftest import ACCOUNT, final, until, working
@@ -124,10 +125,10 @@ async def test_our_fault_is_tried_again(settings, sessions, handler):
 async def test_our_fault_fails_in_the_end_without_a_stack_trace(settings, sessions, handler, caplog):
     name = enqueue(sessions, "a", "explode")
     with sessions.begin() as session:
-        session.get(Job, name).attempts = 2
+        jobs.get(session, name).attempts = MAX_ATTEMPTS - 1
     async with working(settings, sessions, [(handler, 1)]):
         job = await final(sessions, name)
-    assert (job.state, job.attempts, job.status["code"]) == (jobs.FAILED, 3, "INTERNAL")
+    assert (job.state, job.attempts, job.status["code"]) == (jobs.FAILED, MAX_ATTEMPTS, "INTERNAL")
     assert job.status["message"].startswith("internal error ")
     assert "secret detail" not in job.status["message"]
     number = job.status["message"].split()[2].rstrip(":")

@@ -29,8 +29,8 @@ from tunesmith.db.tables import Job
 from tunesmith.settings import Settings
 
 T = TypeVar("T")
-MAX_ATTEMPTS = 3
-"""How often a job is tried when the fault is ours."""
+MAX_ATTEMPTS = 5
+"""How often a job is tried when the fault is ours. A claim after a crash of the worker counts too."""
 
 
 @dataclass(frozen=True)
