@@ -130,6 +130,7 @@ def seal(run_dir: Path, *batches: Batch, end: bool = True) -> None:
     """Put batches in place, and END behind them."""
     for batch in batches:
         batch.write(batch_path(run_dir, batch.header.step))
+    (run_dir / "batches").mkdir(exist_ok=True)
     if end:
         (run_dir / "batches" / "END").touch()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-
 from tunesmith.training import logprobs
 from tunesmith.training.logprobs import chosen_logprobs
 

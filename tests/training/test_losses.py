@@ -9,7 +9,6 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor
-
 from tunesmith.errors import InvalidArgument
 from tunesmith.runs.config import LossMethod
 from tunesmith.training.losses import LossInput, dapo, grpo, gspo_token, loss_for, two_policies
@@ -134,7 +133,9 @@ def trl_loss(inputs: LossInput, *, low: float, high: float, beta: float, level: 
 def test_value_and_gradient_equal_trl(ours: Callable, theirs: dict, spread: float):
     inputs = fixed(spread)
     torch.testing.assert_close(ours(inputs).loss, trl_loss(inputs, **theirs))
-    torch.testing.assert_close(gradient(lambda i: ours(i).loss, inputs), gradient(lambda i: trl_loss(i, **theirs), inputs))
+    torch.testing.assert_close(
+        gradient(lambda i: ours(i).loss, inputs), gradient(lambda i: trl_loss(i, **theirs), inputs)
+    )
 
 
 @pytest.mark.parametrize("method", list(LossMethod))

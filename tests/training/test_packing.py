@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
-
-from tests.training.makers import logprobs_at, make_batch, policy_of
 from tunesmith.errors import FailedPrecondition
 from tunesmith.runs.batch import Batch, Sample
 from tunesmith.training.model import Policy
 from tunesmith.training.packing import Costs, Sequence, Sharing, build_pack, plan_packs, sequences_of
+
+from tests.training.makers import logprobs_at, make_batch, policy_of
 
 COSTS = Costs(token=1e6, pair=2e3)
 
@@ -56,9 +56,7 @@ def test_packed_unpacked_and_shared_are_equal(request: pytest.FixtureRequest, fa
     # The oracle: one unpadded sample at a time through the architecture's own attention.
     own = {}
     for sequence, sample in zip(found, batch.samples, strict=True):
-        own |= {
-            (id(sequence), t): logprobs_at(policy, sample.token_ids, 0.8)[t - 1] for t in sequence.trained
-        }
+        own |= {(id(sequence), t): logprobs_at(policy, sample.token_ids, 0.8)[t - 1] for t in sequence.trained}
     reference, reference_grads = run(policy, found, budget=1, sharing=Sharing.NEVER)
     assert reference == pytest.approx(own, abs=1e-5)
     assert max(float(grad.abs().max()) for grad in reference_grads.values()) > 1e-2  # what is compared is not nothing
@@ -77,22 +75,35 @@ def test_masked_tokens_get_no_gradient(qwen3: Path):
     batch = make_batch(policy, gaps=True, completion=(6, 9))
     trailing = Batch(
         batch.header,
-        [Sample([*s.token_ids, 3, 4], [*s.sampled, 0, 0], [*s.logprobs, -9.0, -9.0], s.rollout) for s in batch.samples],
+        [
+            Sample(
+                [*s.token_ids, 3, 4],
+                [*s.sampled, 0, 0],
+                [
+                    *(value if sampled else -9.0 for value, sampled in zip(s.logprobs, s.sampled, strict=True)),
+                    -9.0,
+                    -9.0,
+                ],
+                s.rollout,
+            )
+            for s in batch.samples
+        ],
     )
     _, expected = run(policy, sequences(batch, policy), 10_000, Sharing.AUTO)
     _, found = run(policy, sequences(trailing, policy), 10_000, Sharing.AUTO)
     for name, grad in found.items():
         assert torch.equal(grad, expected[name])
-    # And the gradient that flows back to the head's rows comes from trained positions only.
-    for plans in plan_packs(sequences(batch, policy), 10_000, policy.costs):
-        pack = build_pack(plans)
-        sampled = sum(sum(s.sampled) for s in batch.samples)
-        assert len(pack.target_K) == len(pack.row_K) == sampled
+    # And only positions whose next token is trained reach the head.
+    (plans,) = plan_packs(sequences(batch, policy), 10_000, policy.costs)
+    pack = build_pack(plans)
+    assert len(pack.target_K) == len(pack.row_K) == sum(sum(s.sampled) for s in batch.samples)
 
 
 def make(prompt: int, branches: list[int], group: int = 0) -> list[Sequence]:
     return [
-        Sequence([5] * (prompt + b), prompt, list(range(prompt, prompt + b + 1)), [5] * (b + 1), [0.0] * (b + 1), 0.0, group)
+        Sequence(
+            [5] * (prompt + b), prompt, list(range(prompt, prompt + b + 1)), [5] * (b + 1), [0.0] * (b + 1), 0.0, group
+        )
         for b in branches
     ]
 

@@ -40,7 +40,11 @@ class _LoraPass(Function):
         rows = x.reshape(-1, x.shape[-1])
         low = linear(rows.to(a.dtype), a)
         y = linear(rows, weight, bias)
-        y = y.addmm_(low, b.t(), alpha=scale) if y.dtype == b.dtype else addmm(y.to(b.dtype), low, b.t(), alpha=scale).to(y.dtype)
+        y = (
+            y.addmm_(low, b.t(), alpha=scale)
+            if y.dtype == b.dtype
+            else addmm(y.to(b.dtype), low, b.t(), alpha=scale).to(y.dtype)
+        )
         ctx.save_for_backward(rows, low, weight, a, b)
         ctx.scale, ctx.shape = scale, x.shape
         return y.view(*x.shape[:-1], -1)

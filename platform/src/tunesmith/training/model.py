@@ -164,6 +164,7 @@ def load_policy(base_model: BaseModelRef, config: LearnerConfig, seed: int) -> P
         lora_alpha=config.lora_alpha,
         lora_dropout=0.0,
         target_modules=targets,
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in base.modules()),
         base_model_name_or_path=str(base_model.path),
     )
     with warnings.catch_warnings():

@@ -9,6 +9,7 @@ Suffixes: T tokens of a pack, K trained tokens of a pack.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from enum import StrEnum
@@ -104,7 +105,7 @@ def sequences_of(batch: Batch, advantages: Seq[float], vocabulary: int) -> list[
     """The trainable sequences of a sealed batch; `advantages` has one entry per rollout of the header.
 
     Samples without a sampled token are left out. Raises FailedPrecondition when nothing is left, a sample begins with
-    a sampled token (nothing predicts it), or an id lies outside the model's vocabulary.
+    a sampled token (nothing predicts it), an id lies outside the model's vocabulary, or a recorded log-probability is not finite.
     """
     sequences = []
     for number, sample in enumerate(batch.samples):
@@ -116,16 +117,20 @@ def sequences_of(batch: Batch, advantages: Seq[float], vocabulary: int) -> list[
             raise FailedPrecondition(f"{where} begins with a sampled token: it has no prompt, so it cannot be trained.")
         if max(sample.token_ids) >= vocabulary or min(sample.token_ids) < 0:
             raise FailedPrecondition(f"{where} has token ids outside the base model's vocabulary of {vocabulary}.")
-        rollout = batch.header.rollouts[sample.rollout]
+        mu = [sample.logprobs[position] for position in trained]
+        if not all(math.isfinite(value) for value in mu):
+            raise FailedPrecondition(
+                f"{where} has a recorded log-probability that is not finite; it cannot be trained."
+            )
         sequences.append(
             Sequence(
                 token_ids=sample.token_ids[: trained[-1]],
                 prompt=trained[0],
                 trained=trained,
                 targets=[sample.token_ids[position] for position in trained],
-                mu=[sample.logprobs[position] for position in trained],
+                mu=mu,
                 advantage=advantages[sample.rollout],
-                group=rollout.group,
+                group=batch.header.rollouts[sample.rollout].group,
             )
         )
     if not sequences:

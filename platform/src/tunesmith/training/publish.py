@@ -28,27 +28,31 @@ from tunesmith.training.model import Policy
 CANARY_TOKENS = 64
 
 
-def publish(run_dir: Path, version: int, policy: Policy) -> Path:
+def publish(run_dir: Path, version: int, policy: Policy, canary_logprobs: list[float]) -> Path:
     """Write `adapters/v{version}`, complete or not at all, and return it. An existing folder is left as it is.
 
-    The folder's name is its promise: version k is a pure function of base model, seed and batches 0..k-1.
+    `canary_logprobs` is what `canary(policy)` gives: the caller has looked at them before. The folder's name is its promise: version k is a pure function of base model, seed and batches 0..k-1.
     """
     target = adapter_path(run_dir, version)
     if target.exists():
         return target
     temporary = temporary_folder(target)
     weights = save(policy.adapter_tensors(), metadata={"format": "pt"})
-    token_ids = canary_ids(policy.vocabulary)
-    canary = {
-        "token_ids": token_ids,
-        "logprobs": policy.score(token_ids),
+    said = {
+        "token_ids": canary_ids(policy.vocabulary),
+        "logprobs": canary_logprobs,
         "sha256": hashlib.sha256(weights).hexdigest(),
     }
     (temporary / "adapter_model.safetensors").write_bytes(weights)
     (temporary / "adapter_config.json").write_text(json.dumps(_peft_config(policy), indent=2, sort_keys=True) + "\n")
-    (temporary / "canary.json").write_text(json.dumps(canary, allow_nan=False))
+    (temporary / "canary.json").write_text(json.dumps(said, allow_nan=False))
     temporary.rename(target)
     return target
+
+
+def canary(policy: Policy) -> list[float]:
+    """The 63 log-probabilities of the canary under the policy as it is now, at temperature 1."""
+    return policy.score(canary_ids(policy.vocabulary))
 
 
 def canary_ids(vocabulary: int) -> list[int]:

@@ -8,8 +8,9 @@ rests on one order: checkpoint, then metrics line, then adapter; a restart compl
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from tunesmith.training.checkpoints import hash_base, restore, write_checkpoint
 from tunesmith.training.losses import LossInput, loss_for
 from tunesmith.training.model import load_policy
 from tunesmith.training.packing import build_pack, plan_packs, sequences_of
-from tunesmith.training.publish import publish, remove_torn_folders
+from tunesmith.training.publish import canary, publish, remove_torn_folders
 
 ADAM_BETAS = (0.9, 0.95)
 POLL_SECONDS = 0.01
@@ -40,10 +41,15 @@ def train(run_dir: Path, until_step: int | None = None) -> int:
     Raises FailedPrecondition when another learner holds the run, when a batch cannot be trained, or when a step gives a loss or
     gradient that is not finite: such a step leaves nothing behind.
     """
-    held = lock(run_dir / "learner.lock")
-    for folder in ("adapters", "checkpoints"):
-        remove_torn_folders(run_dir / folder)
     config = RunConfig.read(run_dir)
+    with closing(lock(run_dir / "learner.lock")):
+        for folder in ("adapters", "checkpoints"):
+            remove_torn_folders(run_dir / folder)
+        with closing(JsonLines(run_dir / "metrics.jsonl")) as metrics:
+            return _train(run_dir, config, metrics, until_step)
+
+
+def _train(run_dir: Path, config: RunConfig, metrics: JsonLines, until_step: int | None) -> int:
     settings = config.learner
     torch.set_num_threads(settings.threads)
     loss_function = loss_for(settings.loss, settings.kl_beta)
@@ -54,12 +60,12 @@ def train(run_dir: Path, until_step: int | None = None) -> int:
 
     # Where were we? The newest whole checkpoint knows; without one, the run begins with the adapter just made.
     base_sha256 = hash_base(config.base_model.path)
-    metrics = JsonLines(run_dir / "metrics.jsonl")
     restored = restore(run_dir, policy, optimizer, base_sha256)
     step = restored.step if restored else 0
-    if restored and _last_metrics_step(run_dir) < step - 1:
+    recorded = _last_recorded_step(run_dir)
+    if restored and restored.metrics["step"] > recorded:
         metrics.append(restored.metrics)
-    publish(run_dir, step, policy)
+    publish(run_dir, step, policy, canary(policy))
 
     while (until_step is None or step < until_step) and (batch := _next_batch(run_dir, step)) is not None:
         started, cpu_started = time.perf_counter(), time.process_time()
@@ -105,7 +111,8 @@ def train(run_dir: Path, until_step: int | None = None) -> int:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate
         optimizer.step()
-        _refuse_unless_finite(step, {"adapter": sum(float(parameter.detach().sum()) for parameter in parameters)})
+        canary_logprobs = canary(policy)
+        _refuse_unless_finite(step, {"new adapter's canary": sum(canary_logprobs)})
 
         record = {
             "step": step,
@@ -121,11 +128,10 @@ def train(run_dir: Path, until_step: int | None = None) -> int:
         }
         step += 1
         write_checkpoint(run_dir, step, policy, optimizer, base_sha256, record)
-        metrics.append(record)
-        publish(run_dir, step, policy)
+        if record["step"] > recorded:  # else a lost checkpoint made us take the step again
+            metrics.append(record)
+        publish(run_dir, step, policy, canary_logprobs)
 
-    metrics.close()
-    held.close()
     return step
 
 
@@ -189,7 +195,7 @@ def _warmup(step: int, warmup_steps: int) -> float:
 
 
 def _refuse_unless_finite(step: int, values: dict[str, float]) -> None:
-    wrong = [f"the {name} is {value}" for name, value in values.items() if not torch.isfinite(torch.tensor(value))]
+    wrong = [f"the {name} is {value}" for name, value in values.items() if not math.isfinite(value)]
     if wrong:
         raise FailedPrecondition(
             f"Step {step} was refused: {' and '.join(wrong)}. No adapter was published. "
@@ -197,6 +203,5 @@ def _refuse_unless_finite(step: int, values: dict[str, float]) -> None:
         )
 
 
-def _last_metrics_step(run_dir: Path) -> int:
-    last: Sequence[int] = [record["step"] for _, record in read_json_lines(run_dir / "metrics.jsonl")]
-    return last[-1] if last else -1
+def _last_recorded_step(run_dir: Path) -> int:
+    return max((record["step"] for _, record in read_json_lines(run_dir / "metrics.jsonl")), default=-1)

@@ -1,0 +1,96 @@
+"""Kills learners. Run as its own process, which never computes a gradient (autograd and fork do not mix): it forks learners and watches them die.
+
+    python -m tests.training.crash_harness events TEMPLATE WORK     one learner per change that a run makes on disk, killed right before it
+    python -m tests.training.crash_harness times TEMPLATE WORK N    N learners on one run directory, each killed after a random time
+
+TEMPLATE is a run directory with run.json and batches. Every run ends in WORK/{name}; the number of kills is printed.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from tunesmith.runs.config import RunConfig
+from tunesmith.training.model import load_policy
+from tunesmith.training.rft import train
+
+CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir"}
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    mode, template, work = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+    config = RunConfig.read(template)
+    load_policy(config.base_model, config.learner, config.seed)  # what is imported late is imported once, here
+    kills = by_event(template, work) if mode == "events" else by_time(template, work, int(sys.argv[4]))
+    print(kills)
+
+
+def by_event(template: Path, work: Path) -> int:
+    event = 0
+    while True:
+        run_dir = work / f"{event:03d}"
+        shutil.copytree(template, run_dir)
+        killed = fork(lambda run_dir=run_dir, event=event: die_at(run_dir, event))
+        if not killed:
+            shutil.rmtree(run_dir)
+            return event
+        assert not fork(lambda run_dir=run_dir: train(run_dir))
+        event += 1
+
+
+def by_time(template: Path, work: Path, times: int) -> int:
+    rng, kills, run_dir = random.Random(0), 0, work / "run"
+    shutil.copytree(template, run_dir)
+    for _ in range(times):
+        kills += fork(lambda: train(run_dir), after=rng.uniform(0.05, 0.5))
+    assert not fork(lambda: train(run_dir))
+    return kills
+
+
+def die_at(run_dir: Path, event: int) -> None:
+    left = event
+
+    def hook(name: str, arguments: tuple) -> None:
+        nonlocal left
+        writes = name == "open" and any(letter in str(arguments[1]) for letter in "wax+")
+        if (writes or name in CHANGES) and str(run_dir) in str(arguments[0]):
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            left -= 1
+
+    sys.addaudithook(hook)
+    train(run_dir)
+
+
+def fork(work: Callable[[], object], after: float | None = None) -> bool:
+    """Run `work` in a child; True when it was killed, False when it ended well."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    if after is not None:
+        time.sleep(after)
+        os.kill(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    if os.WIFSIGNALED(status):
+        assert os.WTERMSIG(status) == signal.SIGKILL
+        return True
+    assert os.WEXITSTATUS(status) == 0
+    return False
+
+
+if __name__ == "__main__":
+    main()
