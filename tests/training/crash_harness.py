@@ -1,9 +1,11 @@
 """Kills learners. Run as its own process, which never computes a gradient (autograd and fork do not mix): it forks learners and watches them die.
 
-    python -m tests.training.crash_harness events TEMPLATE WORK     one learner per change that a run makes on disk, killed right before it
-    python -m tests.training.crash_harness times TEMPLATE WORK N    N learners on one run directory, each killed after a random time
+    python -m tests.training.crash_harness events=TEMPLATE times=TEMPLATE ...
 
-TEMPLATE is a run directory with run.json and batches. Every run ends in WORK/{name}; the number of kills is printed.
+events: one learner per change that a run makes on disk, killed right before it; runs end in TEMPLATE-killed/{number}
+times: 8 learners on one run directory, each killed after a random time; it ends in TEMPLATE-killed/run
+
+TEMPLATE is a run directory with run.json and batches. The number of kills is printed for each.
 """
 
 from __future__ import annotations
@@ -27,11 +29,13 @@ CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir"}
 
 def main() -> None:
     torch.set_num_threads(1)
-    mode, template, work = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
-    config = RunConfig.read(template)
-    load_policy(config.base_model, config.learner, config.seed)  # what is imported late is imported once, here
-    kills = by_event(template, work) if mode == "events" else by_time(template, work, int(sys.argv[4]))
-    print(kills)
+    for number, argument in enumerate(sys.argv[1:]):
+        mode, _, path = argument.partition("=")
+        template, work = Path(path), Path(f"{path}-killed")
+        if number == 0:
+            config = RunConfig.read(template)
+            load_policy(config.base_model, config.learner, config.seed)  # what is imported late is imported once, here
+        print({"events": by_event, "times": by_time}[mode](template, work))
 
 
 def by_event(template: Path, work: Path) -> int:
@@ -47,11 +51,11 @@ def by_event(template: Path, work: Path) -> int:
         event += 1
 
 
-def by_time(template: Path, work: Path, times: int) -> int:
+def by_time(template: Path, work: Path, times: int = 8) -> int:
     rng, kills, run_dir = random.Random(0), 0, work / "run"
     shutil.copytree(template, run_dir)
     for _ in range(times):
-        kills += fork(lambda: train(run_dir), after=rng.uniform(0.05, 0.5))
+        kills += fork(lambda: train(run_dir), after=rng.uniform(0.05, 0.2))
     assert not fork(lambda: train(run_dir))
     return kills
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from tunesmith.errors import FailedPrecondition
 from tunesmith.runs.files import adapter_path, checkpoint_path
+from tunesmith.training.__main__ import main
 from tunesmith.training.rft import train
 
 from tests.training.makers import make_batch, metrics, policy_of, published, seal, write_base, write_run
@@ -35,11 +36,12 @@ def uninterrupted(source: Path, target: Path) -> Path:
     return target
 
 
-def harness(*arguments: object) -> int:
-    command = [sys.executable, "-m", "tests.training.crash_harness", *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+def kill_learners(*jobs: str) -> list[int]:
+    """Number of kills of each job of the crash harness."""
+    command = [sys.executable, "-m", "tests.training.crash_harness", *jobs]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
     assert result.returncode == 0, result.stderr
-    return int(result.stdout.split()[-1])
+    return [int(line) for line in result.stdout.split()]
 
 
 def assert_same(run_dir: Path, reference: Path) -> None:
@@ -49,23 +51,20 @@ def assert_same(run_dir: Path, reference: Path) -> None:
     assert leftovers == []
 
 
-@pytest.mark.parametrize("trained", [0, 2])
-def test_a_kill_before_any_change_on_disk(tmp_path: Path, qwen3: Path, trained: int):
-    """The first step, and the third, which also drops a checkpoint."""
-    source = template(tmp_path / "template", qwen3, steps=trained + 1)
-    reference = uninterrupted(source, tmp_path / "reference")
-    train(source, until_step=trained)
-    kills = harness("events", source, tmp_path / "killed")
-    assert kills > 10
-    for event in range(kills):
-        assert_same(tmp_path / "killed" / f"{event:03d}", reference)
-
-
-def test_kills_at_random_times(tmp_path: Path, qwen3: Path):
-    source = template(tmp_path / "template", qwen3, steps=30)
-    reference = uninterrupted(source, tmp_path / "reference")
-    assert harness("times", source, tmp_path / "killed", 8) > 3
-    assert_same(tmp_path / "killed" / "run", reference)
+def test_kills_before_every_change_on_disk_and_at_random_times(tmp_path: Path, qwen3: Path):
+    """In the first step, in the third (which also drops a checkpoint), and anywhere in a run of 60 steps."""
+    steps = {"first": 1, "third": 3, "long": 60}
+    sources = {name: template(tmp_path / name, qwen3, count) for name, count in steps.items()}
+    references = {name: uninterrupted(source, tmp_path / f"{name}-whole") for name, source in sources.items()}
+    train(sources["third"], until_step=2)
+    kills = kill_learners(f"events={sources['first']}", f"events={sources['third']}", f"times={sources['long']}")
+    assert kills[0] > 12
+    assert kills[1] > 10
+    assert kills[2] > 1
+    for name, count in zip(("first", "third"), kills, strict=False):
+        for event in range(count):
+            assert_same(tmp_path / f"{name}-killed" / f"{event:03d}", references[name])
+    assert_same(tmp_path / "long-killed" / "run", references["long"])
 
 
 def test_the_real_process_killed_in_the_middle(tmp_path: Path, qwen3: Path):
@@ -139,20 +138,25 @@ class TestDamage:
             train(run_dir)
 
 
-class TestProcess:
-    """The command line: one line on stderr that says what is wrong, and exit code 1."""
+class TestCommandLine:
+    """One line on stderr that says what is wrong, and exit code 1."""
 
-    def fails(self, run_dir: Path) -> str:
-        command = [sys.executable, "-m", "tunesmith.training", str(run_dir)]
-        result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-        assert result.returncode == 1
-        assert "Traceback" not in result.stderr
-        return result.stderr
+    def fails(self, run_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> str:
+        monkeypatch.setattr(sys, "argv", ["training", str(run_dir)])
+        assert main() == 1
+        return capsys.readouterr().err
 
-    def test_no_run_directory(self, tmp_path: Path):
-        assert f"{tmp_path / 'run.json'} is missing" in self.fails(tmp_path)
+    def test_no_run_directory(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+        assert f"{tmp_path / 'run.json'} is missing" in self.fails(tmp_path, monkeypatch, capsys)
 
-    def test_a_refused_step(self, tmp_path: Path, qwen3: Path):
-        batch = make_batch(policy_of(qwen3), learning_rate=1e25)
-        seal(write_run(tmp_path, qwen3), batch)
-        assert "Step 0 was refused: the new adapter's canary is nan" in self.fails(tmp_path)
+    def test_a_wrong_setting(
+        self, tmp_path: Path, qwen3: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    ):
+        write_run(tmp_path, qwen3, lora_ranks=3)
+        assert "lora_ranks" in self.fails(tmp_path, monkeypatch, capsys)
+
+    def test_a_refused_step(
+        self, tmp_path: Path, qwen3: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    ):
+        seal(write_run(tmp_path, qwen3), make_batch(policy_of(qwen3), learning_rate=1e25))
+        assert "Step 0 was refused: the new adapter's canary is nan" in self.fails(tmp_path, monkeypatch, capsys)
