@@ -69,10 +69,17 @@ def write_adapter(folder: Path, model: Path, *, seed: int = 0, size: float = 0.1
     return folder
 
 
+@contextlib.contextmanager
+def peft_may_warn() -> Iterator[None]:
+    """peft reads an attribute that transformers deprecates."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+        yield
+
+
 def with_lora(model: Path, config: LoraConfig) -> PeftModel | PeftMixedModel:
     """The model with fresh LoRA factors."""
-    with warnings.catch_warnings():  # peft reads an attribute that transformers deprecates
-        warnings.simplefilter("ignore", FutureWarning)
+    with peft_may_warn():
         return get_peft_model(AutoModelForCausalLM.from_pretrained(model), config)
 
 

@@ -18,8 +18,10 @@ from torch import Tensor
 
 from tunesmith.engines.attention import Options, additive, masked_attention
 
-MIN_ROWS = 4
-"""Decode batches are padded to this many rows: below, matrix libraries may switch to matrix-vector kernels."""
+PADDING_ROWS = 4
+"""Rows without a meaning at the end of every decode batch. PyTorch computes the last (elements mod 32) elements of an exp,
+sin or SiLU with another, scalar routine, whose last bit may differ: these rows take that fate upon themselves, for any
+layer with at least 8 elements a row. They also keep one row from being computed by matrix-vector kernels."""
 
 
 def capacity_for(length: int) -> int:
@@ -64,7 +66,7 @@ class _Bucket:
         slots = self.keys.shape[1] if self.keys.dim() > 1 else 0
         if len(self.rows) + more <= slots:
             return
-        slots = max(len(self.rows) + more, slots * 3 // 2, MIN_ROWS)
+        slots = max(len(self.rows) + more, slots * 3 // 2)
         self.keys = self._grown(self.keys, like.keys, slots)
         self.values = self._grown(self.values, like.values, slots)
 
@@ -183,13 +185,12 @@ class _Slice:
 
 
 class DecodePass:
-    """One token for each row: B >= MIN_ROWS rows of which the last ones may be padding."""
+    """One token for each row, and PADDING_ROWS rows of nothing behind them."""
 
     def __init__(self, slices: Sequence[_Slice]) -> None:
         self._slices = slices
         self.rows = sum(part.count for part in slices)
-        self.padding = max(0, MIN_ROWS - self.rows)
-        self.positions = torch.cat([*(part.positions for part in slices), torch.zeros(self.padding, dtype=torch.long)])
+        self.positions = torch.cat([*(part.positions for part in slices), torch.zeros(PADDING_ROWS, dtype=torch.long)])
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
         """Write each row's new key and value into its slot, then attend to the slot."""
@@ -208,10 +209,8 @@ class DecodePass:
             )
             outputs.append(output)
             start = end
-        if self.padding:
-            outputs.append(value.new_zeros(self.padding, key.shape[1], groups, value.shape[-1]))
-        joined = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
-        return joined.reshape(batch, heads, 1, -1)
+        outputs.append(value.new_zeros(PADDING_ROWS, key.shape[1], groups, value.shape[-1]))
+        return torch.cat(outputs).reshape(batch, heads, 1, -1)
 
 
 class PrefixCache:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from tunesmith.engines.attention import ATTENTION, PromptPass
-from tunesmith.engines.cache import DecodePass, Prefix
+from tunesmith.engines.cache import PADDING_ROWS, DecodePass, Prefix
 from tunesmith.errors import InvalidArgument
 
 _SCORE_LOGITS = 2**25
@@ -45,7 +45,7 @@ class Model:
 
     def decode(self, rows: DecodePass, last_ids: Sequence[int]) -> Tensor:
         """Logits [rows, V] after each row's last token."""
-        ids = torch.tensor([*last_ids, *[0] * rows.padding])
+        ids = torch.tensor([*last_ids, *[0] * PADDING_ROWS])
         return self._forward(ids[:, None], rows.positions[:, None], rows)[: rows.rows, 0]
 
     def score(self, token_ids: Sequence[int]) -> list[float]:

@@ -74,13 +74,14 @@ class BatchSettings:
 def draw(logits: Tensor, settings: BatchSettings, positions: Sequence[int]) -> Draw:
     """Sample one token per row. `logits` is float32 [B, V]; row i is the `positions[i]`-th sampled token of its candidate."""
     model_logprobs = torch.log_softmax(logits, -1)
-    at_temperature = model_logprobs
+    scaled, at_temperature = logits, model_logprobs
     if settings.temperature is not None:
-        at_temperature = torch.log_softmax(logits / settings.temperature, -1)
+        scaled = logits / settings.temperature
+        at_temperature = torch.log_softmax(scaled, -1)
     if settings.all_greedy:
         ids, valid = logits.argmax(-1), torch.isfinite(model_logprobs.amax(-1))
     else:
-        ids, valid = _sample(at_temperature, settings, positions)
+        ids, valid = _sample(scaled, settings, positions)
         if settings.any_greedy:
             ids = torch.where(settings.greedy, logits.argmax(-1), ids)
     picked = ids[:, None]
@@ -90,8 +91,9 @@ def draw(logits: Tensor, settings: BatchSettings, positions: Sequence[int]) -> D
     return Draw(ids.tolist(), logprobs, model, valid.tolist(), _top(model_logprobs, settings))
 
 
-def _sample(logprobs: Tensor, settings: BatchSettings, positions: Sequence[int]) -> tuple[Tensor, Tensor]:
-    probabilities = logprobs.exp()
+def _sample(logits: Tensor, settings: BatchSettings, positions: Sequence[int]) -> tuple[Tensor, Tensor]:
+    # softmax, not exp of the log-probabilities: it works row by row, while exp treats the batch's last elements differently.
+    probabilities = torch.softmax(logits, -1)
     if settings.filtered:
         probabilities[settings.filtered] = _filter(probabilities[settings.filtered], settings)
     cumulative = probabilities.cumsum(-1, dtype=torch.float64)
@@ -100,7 +102,7 @@ def _sample(logprobs: Tensor, settings: BatchSettings, positions: Sequence[int])
     # Strictly below the total, so that the first id whose cumulative probability exceeds the target always exists.
     target = torch.minimum(settings.uniforms(positions) * total, torch.nextafter(total, torch.zeros_like(total)))
     ids = torch.searchsorted(cumulative, target[:, None], right=True)[:, 0]
-    return ids.clamp_(max=logprobs.shape[1] - 1), valid
+    return ids.clamp_(max=logits.shape[1] - 1), valid
 
 
 def _filter(probabilities: Tensor, settings: BatchSettings) -> Tensor:
