@@ -13,7 +13,10 @@ from tests.loop.platform import Platform
 
 @pytest.fixture(scope="session")
 def platform() -> Iterator[Platform]:
-    with tempfile.TemporaryDirectory(prefix="ts") as home, Platform(Path(home) / "h") as running:
+    with (
+        tempfile.TemporaryDirectory(prefix="ts") as home,
+        Platform(Path(home) / "h", evaluation_timeout_seconds=3) as running,
+    ):
         yield running
 
 

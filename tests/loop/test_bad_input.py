@@ -29,7 +29,7 @@ def refuse(platform, project, *flags, **kwargs) -> str:
         cwd=project,
         **kwargs,
     )
-    assert ended.returncode == 1, ended.stdout
+    assert ended.returncode in (1, 2), ended.stdout
     assert "Traceback" not in ended.stdout
     return ended.stdout
 
@@ -38,7 +38,7 @@ def refuse(platform, project, *flags, **kwargs) -> str:
     ("content", "expected"),
     [
         ('{"messages": [{"role": "user", "content": "a"}]}\n{"messages": [\n', "line 2"),
-        ("", "empty"),
+        ("", "no rows"),
         ('{"prompt": "a"}\n', "messages"),
     ],
     ids=["broken line", "empty", "no messages"],
@@ -73,22 +73,19 @@ def test_the_api_refuses_the_same_uploads(platform, content, expected):
     )
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(request)
-    assert refused.value.code == 400
-    assert expected in refused.value.read().decode()
+    with refused.value as answer:
+        assert answer.code == 400
+        assert expected in answer.read().decode()
     assert platform.get(f"/v1/accounts/local/datasets/{name}")["state"] != "READY"
 
 
 def test_an_evaluator_that_does_not_import_fails_its_build_with_the_reason(platform, short_tmp):
-    good = projects.HEADER + projects.BODIES["dense"] + projects.FOOTER
-    project = projects.write(short_tmp / "no-import", requirements="eval-protocol\n", source=good)
-    first = platform.run("ep", "upload", "--yes", cwd=project)
-    assert first.returncode == 0, first.stdout
-    (project / "evaluation.py").write_text(
-        "import os\nif os.environ.get('EP_MODEL_BASE_URL') is None and not os.path.exists(os.path.expanduser('~/.tunesmith')):\n    import no_such_module_here\n"
-        + good
-    )
+    source = "import torch  # installed here, not in requirements.txt\n" + projects.HEADER + projects.BODIES["dense"]
+    project = projects.write(short_tmp / "no-import", source=source + projects.FOOTER)
     said = refuse(platform, project)
-    assert "no_such_module_here" in said
+    assert "No module named 'torch'" in said
+    evaluator = platform.get("/v1/accounts/local/evaluators/evaluation-scored")
+    assert evaluator["state"] == "BUILD_FAILED"
 
 
 def test_a_project_without_requirements_txt(platform, short_tmp):
@@ -119,12 +116,12 @@ def test_a_hanging_row_costs_one_row_not_the_job(platform, short_tmp):
         "16",
         "--response-candidates-count",
         "4",
-        env={"TUNESMITH_NOTHING": "1"},
     )
     job = platform.wait(name)
     assert job["state"] in ("JOB_STATE_COMPLETED", "JOB_STATE_EARLY_STOPPED"), job
     invalid = [r for r in platform.get(f"/v1/{name}/rollouts?pageSize=100")["rollouts"] if not r["isScoreValid"]]
-    assert all("second" in rollout["reason"] for rollout in invalid)
+    assert invalid
+    assert all("3 s" in rollout["reason"] for rollout in invalid), invalid
 
 
 def test_more_than_half_without_a_score_fails_with_the_reason(platform, short_tmp):
@@ -160,7 +157,7 @@ def test_an_unknown_base_model_says_where_it_was_looked_for(platform, short_tmp)
         (["--temperature", "9"], "emperature"),
         (["--top-p", "0.9"], "top"),
         (["--epochs", "0"], "poch"),
-        (["--loss-config-method", "DAPO", "--kl-beta", "0.1"], "kl_beta must be 0/unset when method is DAPO"),
+        (["--loss-config-method", "DAPO", "--kl-beta", "0.1"], "GRPO only"),
     ],
 )
 def test_a_value_out_of_range_is_named(platform, short_tmp, flags, expected):
@@ -179,8 +176,9 @@ def test_a_prompt_longer_than_the_context_names_the_row_and_both_lengths(platfor
     assert "4096" in job["status"]["message"]
     with pytest.raises(urllib.error.HTTPError) as refused:
         platform.chat(projects.BASE, "apples " * 6000)
-    assert refused.value.code == 400
-    assert "4096" in json.loads(refused.value.read())["error"]["message"]
+    with refused.value as answer:
+        assert answer.code == 400
+        assert "4096" in json.loads(answer.read())["error"]["message"]
 
 
 def test_a_wrong_key_is_refused_everywhere(platform, short_tmp):
@@ -188,7 +186,8 @@ def test_a_wrong_key_is_refused_everywhere(platform, short_tmp):
         request = urllib.request.Request(platform.url + path, headers={"Authorization": "Bearer wrong"})
         with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(request)
-        assert refused.value.code == 401
+        with refused.value as answer:
+            assert answer.code == 401
     project = projects.write(short_tmp / "wrong-key")
     said = refuse(platform, project, env={"FIREWORKS_API_KEY": "wrong", "FIREWORKS_API_BASE": platform.url})
     assert "key" in said.lower()

@@ -37,6 +37,8 @@ class Settings(BaseModel):
     """RFT jobs that one worker runs at a time. TUNESMITH_CONCURRENT_RFT_JOBS."""
     build_timeout_seconds: float = 600.0
     """Longest build of an evaluator. TUNESMITH_BUILD_TIMEOUT_SECONDS."""
+    evaluation_timeout_seconds: float = 60.0
+    """Longest scoring of one rollout in training: a scorer that hangs is killed and costs that rollout. TUNESMITH_EVALUATION_TIMEOUT_SECONDS."""
     max_upload_bytes: int = 150 * 1024 * 1024
     """Largest dataset or evaluator archive accepted, in bytes. TUNESMITH_MAX_UPLOAD_BYTES."""
     sandbox: str = "auto"

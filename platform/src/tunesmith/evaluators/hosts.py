@@ -100,7 +100,13 @@ async def start_host(
     socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     socket.unlink(missing_ok=True)
     command = sandbox.command(
-        [*host_command(build_dir, entry_point), "--socket", socket],
+        [
+            *host_command(build_dir, entry_point),
+            "--socket",
+            str(socket),
+            "--evaluation-timeout",
+            str(settings.evaluation_timeout_seconds),
+        ],
         policy=settings.sandbox,
         read_only=[build_dir],
         writable=[socket.parent],
