@@ -477,7 +477,7 @@ def test_a_base_model_that_scores_zero_is_fine_because_it_is_to_learn(
 
 CHUNKS = [
     {"kind": "chunk", "chunk": chunk, "step": chunk, "epoch": 0, "version": chunk, "sealed": 1, "mean_score": (chunk + 1) / 4,
-     "rollouts": 80, "invalid": 1 - chunk % 2, "kept_groups": 8, "constant_groups": 1, "dropped_groups": 1, "seconds": 2.0}
+     "rollouts": 80, "invalid": 1 - chunk % 2, "kept_groups": 8, "constant_groups": 1, "dropped_groups": 2, "seconds": 2.0}
     for chunk in range(3)
 ]  # fmt: skip
 EVALUATIONS = [

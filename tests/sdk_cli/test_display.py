@@ -8,7 +8,7 @@ from datetime import datetime
 import pytest
 from eval_protocol.cli.curve import curve, sparkline
 from eval_protocol.cli.evaluators import wait_until_active
-from eval_protocol.cli.follow import LineDisplay, LiveDisplay, output_model
+from eval_protocol.cli.follow import LineDisplay, LiveDisplay, closing_lines, output_model
 from eval_protocol.cli.selection import dataset_id, normalize_evaluator_id
 from eval_protocol.cli.session import Printer, dashboard, mask
 from eval_protocol.client.platform import Platform
@@ -64,7 +64,6 @@ def view(step: int, **job: object) -> JobView:
             "epoch": 0,
             "mean_score": (at + 1) / 10,
             "kept_groups": 4,
-            "constant_groups": 1,
         }
         for at in range(step)
     ]
@@ -80,9 +79,11 @@ def test_the_live_picture_has_bar_epoch_step_reward_held_out_and_curve() -> None
     Console(file=stream, width=100).print(shown[0])
     text = stream.getvalue()
     assert "RUNNING  epoch 0  step 4/8  mean reward 0.400  held-out 0.250 [0.200, 0.300] (v4)" in text
-    assert "━" in text
+    lines = [line.rstrip() for line in text.splitlines()]
+    assert set(lines[1]) <= set("━╸╺")
+    assert all("┤" in line or "│" in line for line in lines[2:7])
     assert any(0x2800 < ord(character) <= 0x28FF for character in text)
-    assert "Ctrl-C stops watching; the job goes on." in text
+    assert lines[-1] == "Ctrl-C stops watching; the job goes on."
 
 
 def test_lines_are_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
@@ -91,6 +92,17 @@ def test_lines_are_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
         display.show(view(step))
     lines = [line for line in capsys.readouterr().out.splitlines() if "mean reward" in line]
     assert [line.split()[3] for line in lines] == ["1/8", "2/8", "3/8"]
+
+
+def test_the_best_score_is_that_of_the_version_that_was_kept() -> None:
+    found = view(3)
+    scores = [
+        {"kind": "evaluation", "step": v, "version": v, "score": score} for v, score in ((0, 0.1), (2, 0.9), (4, 0.9))
+    ]
+    metrics = JobMetrics.model_validate({"events": scores})
+    assert "   Best:  held-out 0.900 (v4)" in closing_lines(JobView(found.job, metrics))
+    kept = view(3, run={"best_version": 2, "total_steps": 8})
+    assert "   Best:  held-out 0.900 (v2)" in closing_lines(JobView(kept.job, metrics))
 
 
 def test_a_job_without_a_step_has_no_model() -> None:

@@ -91,11 +91,17 @@ def closing_lines(view: JobView) -> Iterator[str]:
     yield f"{'✅' if job.is_good else '❌'} Job {state_of(job)}{f': {message}' if message else ''}"
     scores = view.metrics.evaluations
     if scores:
-        best = max(scores, key=lambda event: event.score or 0.0)
+        best = _best(scores, job.run.best_version if job.run else None)
         yield f"   First: {held_out(scores[0])}"
         yield f"   Best:  {held_out(best)}"
     for note in job.notes:
         yield f"   Note: {note if isinstance(note, str) else json.dumps(note, ensure_ascii=False)}"
+
+
+def _best(scores: list[RunEvent], version: int | None) -> RunEvent:
+    """The evaluation of the version that the platform calls the best; without one, the last of the highest."""
+    named = [event for event in scores if event.version == version and version is not None]
+    return named[-1] if named else max(reversed(scores), key=lambda event: event.score or 0.0)
 
 
 def output_model(job: Job, account: str) -> str | None:
@@ -194,6 +200,7 @@ class LiveDisplay:
     def picture(self, view: JobView) -> RenderableType:
         """What is on the screen for one view."""
         from rich.console import Group
+        from rich.padding import Padding
         from rich.progress_bar import ProgressBar
         from rich.text import Text
 
@@ -203,7 +210,7 @@ class LiveDisplay:
         rewards = [event.mean_score for event in view.metrics.chunks if event.mean_score is not None]
         lines: list[RenderableType] = [
             Text(facts(view), style="bold"),
-            ProgressBar(total=max(total, 1), completed=done, width=self.width + 7),
+            Padding(ProgressBar(total=max(total, 1), completed=done, width=self.width + 7), 0),  # a bar ends no line
         ]
         if rewards:
             lines += [Text(line, style="green") for line in curve(rewards, self.width)]

@@ -74,7 +74,7 @@ def local_test(
 
     say = Printer(verbose=invocation.verbose)
     root = Path.cwd()
-    test = select_test(root, say, entry=entry, assume_yes=yes)
+    test = select_test(root, say, entry=entry, assume_yes=yes, verb="Run")
     if test is None:
         return 1
     run = TestRun(

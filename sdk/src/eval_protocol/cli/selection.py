@@ -47,7 +47,13 @@ class LocalTest:
 
 
 def select_test(
-    root: Path, say: Printer, *, entry: str | None = None, evaluator: str | None = None, assume_yes: bool = False
+    root: Path,
+    say: Printer,
+    *,
+    entry: str | None = None,
+    evaluator: str | None = None,
+    assume_yes: bool = False,
+    verb: str = "Upload",
 ) -> LocalTest | None:
     """Find the evaluators of the project and pick one.
 
@@ -56,6 +62,7 @@ def select_test(
         entry: `file.py` or `file.py::function`, as given with `--entry`.
         evaluator: id given with `--evaluator`; a test that it does not name is not picked, and None is returned silently.
         assume_yes: ask nothing.
+        verb: what will be done with it, for the question.
 
     Returns None when nothing was picked (said so). Raises DiscoveryError when there is no evaluator, or none can be picked
     without asking.
@@ -74,14 +81,14 @@ def select_test(
     if len(tests) == 1:
         say()
         say(f"Found 1 test: {tests[0].label}")
-        return tests[0] if assume_yes or not _can_ask() or _confirm("Use this test?") else None
+        return tests[0] if assume_yes or not _can_ask() or _confirm(f"{verb} this test?") else None
     listing = "".join(f"\n   {test.entry_point}" for test in tests)
     if assume_yes or not _can_ask():
         raise DiscoveryError(
             f"Multiple evaluation tests found, and nobody can be asked which one:{listing}\n"
             "Name it: --evaluator ID for create rft, --entry FILE::FUNC for the other commands."
         )
-    return _ask(tests)
+    return _ask(tests, verb)
 
 
 def normalize_evaluator_id(text: str) -> str:
@@ -153,8 +160,8 @@ def _confirm(question: str) -> bool:
     return bool(questionary.confirm(question, default=True).unsafe_ask())
 
 
-def _ask(tests: list[LocalTest]) -> LocalTest:
+def _ask(tests: list[LocalTest], verb: str) -> LocalTest:
     import questionary
 
     choices = [questionary.Choice(test.label, value=test) for test in tests]
-    return questionary.select("Which test?", choices=choices).unsafe_ask()
+    return questionary.select(f"{verb} which test?", choices=choices).unsafe_ask()

@@ -80,6 +80,7 @@ class RunProgress(BaseModel):
     total_steps: int = 0
     mean_score: float | None = None
     best_score: float | None = None
+    best_version: int | None = None
     version: int | None = None
     optimizer_steps: int = 0
 
@@ -133,8 +134,8 @@ class RunEvent(BaseModel):
     epoch: int = 0
     mean_score: float | None = None
     kept_groups: int = 0
-    constant_groups: int = 0
     dropped_groups: int = 0
+    """Groups that nothing can be learned from: all scores equal, or fewer than two valid."""
     invalid: int = 0
     score: float | None = None
     low: float | None = None
@@ -150,7 +151,7 @@ class RunEvent(BaseModel):
     @property
     def groups(self) -> int:
         """Groups (rows) of the chunk, whether or not anything can be learned from them."""
-        return self.kept_groups + self.constant_groups + self.dropped_groups
+        return self.kept_groups + self.dropped_groups
 
 
 class JobMetrics(BaseModel):
