@@ -10,7 +10,8 @@ import torch
 from peft.tuners.lora import Linear as LoraLinear
 from transformers import AutoModelForCausalLM, Gemma2Config, GPT2Config, Qwen3Config
 from tunesmith.errors import FailedPrecondition, InvalidArgument, NotFound
-from tunesmith.training.model import Policy
+from tunesmith.runs.config import BaseModelRef, LearnerConfig
+from tunesmith.training.model import Policy, load_policy
 from tunesmith.training.packing import build_pack, plan_packs, sequences_of
 from tunesmith.training.publish import canary, publish
 
@@ -71,6 +72,24 @@ def test_the_fused_pass_equals_pefts(qwen3: Path):
         del layer.forward  # what `fuse` put over the method of the class
     for ours, theirs in zip(fused, run(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_a_bfloat16_base_trains_a_float32_adapter(qwen3: Path):
+    """The layout of a GPU run, on the CPU: same log-probabilities and gradients up to the base's rounding."""
+    exact = policy_of(qwen3, disturb=0.1)
+    coarse = load_policy(BaseModelRef(name="random", path=qwen3), LearnerConfig(lora_rank=4), 0, dtype=torch.bfloat16)
+    coarse.load_adapter_tensors(exact.adapter_tensors(), "here")
+    assert {p.dtype for p in coarse.model.parameters()} == {torch.bfloat16, torch.float32}
+    pack = build_pack(plan_packs(sequences_of(make_batch(exact), [1.0] * 12, VOCABULARY), 10**6, exact.costs)[0])
+    found = []
+    for policy in (exact, coarse):
+        logp_K, _ = policy.logprobs(pack, 1.0)
+        grads = torch.autograd.grad(logp_K.mean(), list(policy.adapter.values()))
+        assert {grad.dtype for grad in grads} == {torch.float32}
+        found.append((logp_K.detach(), torch.cat([grad.flatten() for grad in grads])))
+    (logp, grad), (coarse_logp, coarse_grad) = found
+    assert float((logp - coarse_logp).abs().mean()) < 0.05
+    assert float(torch.nn.functional.cosine_similarity(grad, coarse_grad, 0)) > 0.99
 
 
 def test_a_model_without_safetensors_or_config_is_named(tmp_path: Path, qwen3: Path):

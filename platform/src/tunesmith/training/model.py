@@ -148,14 +148,15 @@ class Policy:
         return output.last_hidden_state[0]
 
 
-def load_policy(base_model: BaseModelRef, config: LearnerConfig, seed: int) -> Policy:
+def load_policy(base_model: BaseModelRef, config: LearnerConfig, seed: int, dtype: torch.dtype | None = None) -> Policy:
     """Load the base model and put an adapter on all its linear layers but the head.
 
+    `dtype` of the base; None = bfloat16 on CUDA, float32 on the CPU. The adapter is float32 in any case.
     The adapter is `config.warm_start` where given, else drawn from `seed` (B = 0: it has no effect).
     Raises NotFound, InvalidArgument or FailedPrecondition with the reason when base model or warm start cannot be used.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    base = _load_base(base_model, torch.bfloat16 if device.type == "cuda" else torch.float32)
+    base = _load_base(base_model, dtype or (torch.bfloat16 if device.type == "cuda" else torch.float32))
     targets = _linear_names(base)
     torch.manual_seed(seed)
     lora = LoraConfig(

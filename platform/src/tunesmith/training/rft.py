@@ -1,7 +1,7 @@
 """Reinforcement fine-tuning, the optimizer's side: wait for sealed batch k, take one step, publish adapter k + 1.
 
 `train` is the whole loop, top to bottom. It is a pure function of run.json, the base model and the sealed batches: killed
-at any instant and started again, it ends with the same adapters, bit for bit (same machine, torch and threads). That
+at any instant and started again, it ends with the same adapters, bit for bit (on the CPU, with the same torch and threads). That
 rests on one order: checkpoint, then metrics line, then adapter; a restart completes what the last checkpoint promises.
 """
 
