@@ -366,7 +366,7 @@ def test_the_dataset_can_be_an_id_or_a_file(ep, platform: FakePlatform, project:
 def test_two_jobs_in_one_second_do_not_share_a_dataset(
     ep, platform: FakePlatform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("eval_protocol.cli.rft.dataset_id", lambda *_, **__: "same-name")
+    monkeypatch.setattr("eval_protocol.cli.plan.dataset_id", lambda *_, **__: "same-name")
     assert ep(*FAST).status == 0
     assert ep(*FAST[:-1], "second").status == 0
     assert set(platform.datasets) == {"same-name", "same-name-2"}

@@ -90,7 +90,8 @@ def rft(invocation: Invocation, **values: Any) -> int:
     Uploads secrets and evaluator, waits until it is built, creates the dataset and launches the job. Run it in the folder that
     holds the evaluator and its requirements.txt.
     """
-    from eval_protocol.cli.rft import Request, create_rft
+    from eval_protocol.cli.plan import Request
+    from eval_protocol.cli.rft import create_rft
 
     for inert in ("source_job", "quiet"):
         del values[inert]

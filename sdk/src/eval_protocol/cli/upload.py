@@ -42,7 +42,7 @@ def upload(
     wait: bool,
 ) -> int:
     """Upload secrets and the evaluator, without starting a job."""
-    from eval_protocol.cli.rft import pack_evaluator
+    from eval_protocol.cli.plan import pack_evaluator
     from eval_protocol.cli.secrets import choose, find_secrets
     from eval_protocol.cli.selection import evaluator_id, select_test
     from eval_protocol.cli.session import find_profile
