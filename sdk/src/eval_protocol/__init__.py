@@ -1,6 +1,8 @@
 """Write an eval as a pytest test, run it, and train against it.
 
 Nothing happens on import: no network, no `.env`, no logging. Names are loaded when they are first used.
+
+PYTEST_DONT_REWRITE (for pytest: there are no test assertions in here, and `python evaluation.py` has imported it before pytest starts).
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class Aggregate:
     reasons: tuple[tuple[str, int], ...] = ()
     """Why rollouts or scores were invalid, commonest first."""
     metrics: dict[str, Estimate] = field(default_factory=dict)
-    scores: tuple[tuple[float, ...], ...] = ()
+    scores: tuple[tuple[float, ...], ...] = field(default=(), repr=False)
     """Valid scores per row."""
 
     @property

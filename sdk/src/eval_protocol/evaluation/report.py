@@ -33,7 +33,9 @@ class ExperimentReport:
     experiment_id: str
     completion_params: CompletionParams
     """Secrets replaced."""
-    runs: tuple[tuple[EvaluationRow, ...], ...]
+    runs: tuple[tuple[EvaluationRow, ...], ...] = field(
+        repr=False
+    )  # asyncio formats a finished main task, rows and all
     result: Aggregate
     threshold: EvaluationThreshold | None
     failure: NoValidScores | ThresholdMissed | None

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import eval_protocol
-from eval_protocol.errors import EvalProtocolError, ResultsError
+from eval_protocol.errors import EvalProtocolError, ResultsError, UsageError
 from eval_protocol.evaluation import progress as progress_display
 from eval_protocol.evaluation import rollout, scoring
 from eval_protocol.evaluation.aggregation import aggregate, verdict
@@ -315,7 +315,7 @@ def settings_with(overrides: dict[str, Any]) -> RunSettings:
     settings = RunSettings.from_environment()
     if unknown := set(overrides) - set(RunSettings.model_fields):
         known = ", ".join(RunSettings.model_fields)
-        raise EvalProtocolError(f"run() does not know {sorted(unknown)[0]!r}; there are {known}.")
+        raise UsageError(f"run() does not know {sorted(unknown)[0]!r}; there are {known}.")
     if "passed_threshold" in overrides:
         threshold = threshold_of(overrides["passed_threshold"])
         overrides = {**overrides, "passed_threshold": threshold.model_dump() if threshold else None}

@@ -86,6 +86,15 @@ def pytest_pycollect_makeitem(
     """Make one item per experiment of a decorated function; not where another file's function is only imported."""
     if not hasattr(obj, "__ep_spec__"):
         return None
+    from eval_protocol.errors import EvalProtocolError  # noqa: PLC0415 - see the module's docstring
+
+    try:
+        return _items(collector, name, obj)
+    except EvalProtocolError as error:
+        raise collector.CollectError(str(error)) from error
+
+
+def _items(collector: pytest.Module | pytest.Class, name: str, obj: object) -> list[pytest.Item]:
     from eval_protocol.evaluation.decorator import spec_of  # noqa: PLC0415 - see the module's docstring
     from eval_protocol.evaluation.experiments import experiments, override  # noqa: PLC0415
 
@@ -172,9 +181,9 @@ class EvaluationItem(pytest.Item):
         self.experiment = experiment
         self.obj = obj
         """The decorated function, as for ordinary test items."""
-        for mark in getattr(obj, "pytestmark", []):
-            if mark.name != "parametrize":
-                self.add_marker(mark)
+        marks = [mark for mark in getattr(obj, "pytestmark", []) if mark.name != "parametrize"]
+        self.own_markers.extend(marks)
+        self.keywords.update((mark.name, mark) for mark in marks)
 
     def runtest(self) -> None:
         """Run the experiment; raise when it did not pass."""

@@ -137,6 +137,8 @@ def _error_message(text: str) -> str:
     for key in ("error", "message", "detail"):
         while isinstance(value, dict) and key in value:
             value = value[key]
+    if not value:
+        return ""
     return (value if isinstance(value, str) else json.dumps(value))[:LONGEST_QUOTE]
 
 
