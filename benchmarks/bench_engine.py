@@ -4,7 +4,7 @@ The workload of one RFT chunk: 10 prompts of about 60 tokens, 8 single calls eac
 thread. The engine is its own process and its CPU time is read from the kernel, HTTP included; the client's is not counted.
 `generate` gets each prompt with num_return_sequences=8, which is its best case (one batch per prompt, equal lengths).
 
-    python benchmarks/bench_engine.py [--model FOLDER] [--sequences 80] [--tokens 50] [--repeat 3]
+    python benchmarks/bench_engine.py [--model FOLDER] [--sequences 80] [--tokens 50] [--repeat 3] [--stream]
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
@@ -103,7 +104,7 @@ def _measure_generate(options: argparse.Namespace, prompts: list[list[int]]) -> 
     from transformers import AutoModelForCausalLM  # noqa: PLC0415 - as above
 
     torch.set_num_threads(1)
-    model = AutoModelForCausalLM.from_pretrained(options.model, dtype=torch.float32).eval()
+    model: Any = AutoModelForCausalLM.from_pretrained(options.model, dtype=torch.float32).eval()
     copies = options.sequences // len(prompts)
     best = (0, float("inf"))
     for _ in range(options.repeat):
@@ -140,6 +141,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--sequences", type=int, default=80)
     parser.add_argument("--prompts", type=int, default=10)
     parser.add_argument("--tokens", type=int, default=50)
+    parser.add_argument("--stream", action="store_true", help="ask the engine for an event per token")
     parser.add_argument("--repeat", type=int, default=3)
     return parser.parse_args()
 

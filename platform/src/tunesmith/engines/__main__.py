@@ -73,9 +73,15 @@ async def _serve(options: argparse.Namespace) -> None:
     transformers.logging.disable_progress_bar()
     torch.set_num_threads(options.threads)
     engine = BuiltinEngine(options.model, options.name, options.kv_tokens)
+    # Kept open for long: a pooled connection that closes just as the gateway writes to it would cost a failed call.
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(engine, key), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2
+            create_app(engine, key),
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_keep_alive=120,
+            timeout_graceful_shutdown=2,
         )
     )
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -101,7 +101,7 @@ def _read_pairs(content: bytes, folder: Path) -> dict[str, _Pair]:
             raise _bad(folder, f"{module} has lora_{''.join(pair)} without its counterpart")
     if not sides:
         raise _bad(folder, "adapter_model.safetensors holds no tensor")
-    return {module: _Pair(pair["A"], pair["B"]) for module, pair in sides.items()}
+    return {module: _Pair(pair["A"], pair["B"]) for module, pair in sorted(sides.items())}
 
 
 def _check_targets(

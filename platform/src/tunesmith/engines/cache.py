@@ -11,7 +11,7 @@ import itertools
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -53,12 +53,15 @@ class Row(Protocol):
     """Where its next key goes = keys it has so far."""
 
 
-class _Bucket:
+RowT = TypeVar("RowT", bound=Row)
+
+
+class _Bucket(Generic[RowT]):
     """Slots of one capacity, filled from the front: rows [0, len(rows)) are in use."""
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        self.rows: list[Row] = []
+        self.rows: list[RowT] = []
         self.keys = self.values = torch.empty(0)
 
     def reserve(self, more: int, like: Prefix) -> None:
@@ -70,7 +73,7 @@ class _Bucket:
         self.keys = self._grown(self.keys, like.keys, slots)
         self.values = self._grown(self.values, like.values, slots)
 
-    def append(self, rows: list[Row], prefix: Prefix) -> None:
+    def append(self, rows: list[RowT], prefix: Prefix) -> None:
         """Fill the next slots; `reserve` made room for them."""
         new = slice(len(self.rows), len(self.rows) + len(rows))
         self.keys[:, new, : prefix.length] = prefix.keys[:, None]
@@ -102,35 +105,35 @@ class _Bucket:
         self.values[:, slot] = 0
 
 
-class RowCache:
+class RowCache(Generic[RowT]):
     """The running rows of one model, in decode order: bucket by bucket, slot by slot."""
 
     def __init__(self) -> None:
-        self._buckets: dict[int, _Bucket] = {}
-        self._order: list[Row] | None = None
+        self._buckets: dict[int, _Bucket[RowT]] = {}
+        self._order: list[RowT] | None = None
 
     def __len__(self) -> int:
         return sum(len(bucket.rows) for bucket in self._buckets.values())
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[RowT]:
         """Rows in decode order. The same list object as long as the order stands."""
         if self._order is None:
             self._order = [row for _, bucket in sorted(self._buckets.items()) for row in bucket.rows]
         return self._order
 
-    def insert(self, rows: Sequence[tuple[Row, Prefix]]) -> None:
+    def insert(self, rows: Sequence[tuple[RowT, Prefix]]) -> None:
         """Give each row a slot that begins with its prefix's keys and values. Neighbours in the list may share a prefix."""
-        by_bucket: dict[int, list[tuple[Row, Prefix]]] = {}
+        by_bucket: dict[int, list[tuple[RowT, Prefix]]] = {}
         for row, prefix in rows:
             by_bucket.setdefault(capacity_for(prefix.length + 1), []).append((row, prefix))
         for capacity, entries in by_bucket.items():
-            bucket = self._buckets.setdefault(capacity, _Bucket(capacity))
+            bucket = self._buckets.setdefault(capacity, _Bucket[RowT](capacity))
             bucket.reserve(len(entries), entries[0][1])
             for prefix, group in itertools.groupby(entries, key=lambda entry: entry[1]):
                 bucket.append([row for row, _ in group], prefix)
         self._order = None
 
-    def remove(self, gone: Iterable[Row], scrub: bool = False) -> None:
+    def remove(self, gone: Iterable[RowT], scrub: bool = False) -> None:
         """Free the slots of these rows; rows without a slot are ignored."""
         ids = {id(row) for row in gone}
         for bucket in list(self._buckets.values()):
@@ -150,14 +153,14 @@ class RowCache:
         buckets = [bucket for _, bucket in sorted(self._buckets.items())]
         return DecodePass([_Slice(bucket.keys, bucket.values, bucket.rows) for bucket in buckets])
 
-    def _move(self, row: Row, bucket: _Bucket) -> None:
+    def _move(self, row: RowT, bucket: _Bucket[RowT]) -> None:
         slot = bucket.rows.index(row)
         prefix = Prefix(bucket.keys[:, slot].clone(), bucket.values[:, slot].clone(), torch.empty(0))
         bucket.remove(slot)
         self._drop_if_empty(bucket)
         self.insert([(row, prefix)])
 
-    def _drop_if_empty(self, bucket: _Bucket) -> None:
+    def _drop_if_empty(self, bucket: _Bucket[RowT]) -> None:
         if not bucket.rows:
             self._buckets.pop(bucket.capacity, None)
 

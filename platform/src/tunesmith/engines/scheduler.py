@@ -40,13 +40,13 @@ class _Batch:
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self.cache = RowCache()
+        self.cache = RowCache[Sequence]()
         self._settings: tuple[object, BatchSettings] | None = None
 
     def step(self) -> tuple[list[Sequence], Draw]:
         """Decode one token for every row."""
         rows = self.cache.decode_pass()
-        sequences: list[Sequence] = self.cache.rows()  # pyright: ignore[reportAssignmentType] - rows are what we inserted
+        sequences = self.cache.rows()
         logits = self.model.decode(rows, [sequence.last_id for sequence in sequences])
         for sequence in sequences:
             sequence.position += 1
@@ -68,6 +68,8 @@ class Scheduler:
         self._deliver = deliver
         self._commands: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
         self._waiting: deque[Request] = deque()
+        self._live: set[Request] = set()
+        """Accepted and not ended."""
         self._batches: dict[int, _Batch] = {}
         self._retired: set[int] = set()
         self._prefixes = PrefixCache()
@@ -93,7 +95,7 @@ class Scheduler:
 
     def submit(self, request: Request) -> None:
         """Queue a request."""
-        self._commands.put(lambda: self._waiting.append(request))
+        self._commands.put(lambda: self._accept_request(request))
 
     def abort(self, request: Request) -> None:
         """End a request: each unfinished candidate gets a final event with reason `abort`."""
@@ -108,10 +110,25 @@ class Scheduler:
     def _loop(self) -> None:
         with torch.inference_mode():
             while self._take_commands():
-                self._admit()
-                for batch in list(self._batches.values()):
-                    self._step(batch)
+                try:
+                    self._admit()
+                    for batch in list(self._batches.values()):
+                        self._step(batch)
+                except Exception as error:  # noqa: BLE001 - a fault of ours ends the requests at hand, never the loop
+                    self._start_over(error)
                 self._flush()
+
+    def _start_over(self, error: Exception) -> None:
+        for request in list(self._live):
+            self._fail(request, error)
+        self._waiting.clear()
+        self._batches = {}
+        self._prefixes = PrefixCache()
+        self._running = self._reserved = 0
+
+    def _accept_request(self, request: Request) -> None:
+        self._waiting.append(request)
+        self._live.add(request)
 
     def _take_commands(self) -> bool:
         idle = not self._running and not self._waiting
@@ -201,7 +218,7 @@ class Scheduler:
         try:
             sequences, drawn = batch.step()
         except Exception as error:  # noqa: BLE001 - a fault in one model's step must not end the other models' requests
-            for request in {sequence.request for sequence in batch.cache.rows()}:  # pyright: ignore[reportAttributeAccessIssue] - as above
+            for request in {sequence.request for sequence in batch.cache.rows()}:
                 self._fail(request, error)
             return
         self._accept(sequences, drawn)
@@ -233,7 +250,8 @@ class Scheduler:
         for sequence in sequences:
             request = sequence.request
             request.running.discard(sequence)
-            request.ended = request.ended or (request.admitted == request.given.n and not request.running)
+            if request.admitted == request.given.n and not request.running:
+                self._end(request)
             self._running -= 1
             self._reserved -= request.cost
             by_model.setdefault(request.model.number, []).append(sequence)
@@ -241,18 +259,22 @@ class Scheduler:
             if batch := self._batches.get(number):
                 batch.cache.remove(gone, scrub)
 
+    def _end(self, request: Request) -> None:
+        request.ended = True
+        self._live.discard(request)
+
     def _fail(self, request: Request, error: Exception) -> None:
         if not isinstance(error, TunesmithError):
             logger.error("A request failed.", exc_info=error)
             error = Internal(f"The engine failed on this request: {type(error).__name__}: {error}. See its log.")
-        request.ended = True
+        self._end(request)
         self._release(list(request.running), scrub=True)
         self._messages.append(Message(request, error))
 
     def _abort(self, request: Request) -> None:
         if request.ended:
             return
-        request.ended = True
+        self._end(request)
         running = sorted(request.running, key=lambda sequence: sequence.index)
         events = [sequence.finish(FinishReason.ABORT) for sequence in running]
         for index in range(request.admitted, request.given.n):

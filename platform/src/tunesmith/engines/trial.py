@@ -59,7 +59,7 @@ def _compare_with_transformers(model: Model, ids: list[int]) -> None:
     try:
         prefix = model.prefill(ids[:half])
         ours = [prefix.logits]
-        cache, row = RowCache(), _Row(half)
+        cache, row = RowCache[_Row](), _Row(half)
         cache.insert([(row, prefix)])
         for token_id in ids[half:]:
             ours.append(model.decode(cache.decode_pass(), [token_id])[0])
@@ -102,7 +102,7 @@ def _positions_stand_alone(model: Model) -> bool:
 
 def _decode_first(model: Model, prefixes: list[Prefix], at: int) -> Tensor:
     """Logits of prefix 0's next step, when it stands at row `at` among the others."""
-    cache = RowCache()
+    cache = RowCache[_Row]()
     cache.insert(
         [(_Row(prefix.length), prefix) for prefix in [*prefixes[1 : at + 1], prefixes[0], *prefixes[at + 1 :]]]
     )
