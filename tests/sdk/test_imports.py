@@ -8,18 +8,7 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = (
-    "aiohttp",
-    "tqdm",
-    "sqlite3",
-    "pytest",
-    "click",
-    "rich",
-    "openai",
-    "urllib.request",
-    "importlib.metadata",
-    "ssl",
-)
+HEAVY = ("aiohttp", "tqdm", "sqlite3", "pytest", "click", "rich", "openai", "urllib.request")
 
 
 def modules_after(code: str) -> set[str]:

@@ -86,7 +86,11 @@ def experiments(spec: EvaluationSpec, settings: RunSettings | None = None) -> li
         parameters.completion_params, parameters.evaluation_test_kwargs, _sources(spec, settings)
     ):
         found.append(Experiment(completion_params=dict(params or {}), kwargs=dict(kwargs or {}), **source))
-    labels = [_label(experiment, len(found)) for experiment in found]
+    varies = {
+        name: any(getattr(experiment, name) != getattr(found[0], name) for experiment in found)
+        for name in ("completion_params", "kwargs", "datasets")
+    }
+    labels = [_label(experiment, varies) for experiment in found]
     return [
         replace(experiment, label=label if labels.count(label) == 1 else f"{label}-{place}".lstrip("-"))
         for place, (experiment, label) in enumerate(zip(found, labels, strict=True))
@@ -110,13 +114,16 @@ def _sources(spec: EvaluationSpec, settings: RunSettings | None) -> list[dict[st
     return [{}]
 
 
-def _label(experiment: Experiment, count: int) -> str:
+def _label(experiment: Experiment, varies: dict[str, bool]) -> str:
+    """The model, and of the rest only what differs between the evaluation's experiments."""
     parts = [str(experiment.completion_params.get("model", ""))]
-    if count > 1:
+    if varies["completion_params"]:
         shown = {key: value for key, value in public_params(experiment.completion_params).items() if key != "model"}
         parts += [f"{key}={value}" for key, value in sorted(shown.items()) if isinstance(value, str | int | float)]
+    if varies["kwargs"]:
         parts += [f"{key}={value}" for key, value in public_params(experiment.kwargs).items()]
-        parts += [path.rsplit("/", 1)[-1] for path in experiment.datasets if not experiment.rows]
+    if varies["datasets"]:
+        parts += [path.rsplit("/", 1)[-1] for path in experiment.datasets]
     return ":".join(part for part in parts if part)
 
 

@@ -57,11 +57,12 @@ class ScorerPool:
         asyncio.get_running_loop().add_reader(self._control.fileno(), self._on_control)
         await asyncio.gather(*(self._add() for _ in range(self._size)))
 
-    async def ask(self, request: dict[str, Any], timeout: float) -> dict[str, Any]:
+    async def ask(self, request: dict[str, Any], timeout: float, what: str = "this row") -> dict[str, Any]:
         """The answer of the next idle scorer.
 
         Args:
             timeout: seconds from the moment that a scorer has the request.
+            what: what it works on, for messages.
 
         Raises:
             ScorerLost: no answer; the scorer has been replaced.
@@ -69,16 +70,16 @@ class ScorerPool:
         scorer = await self._idle.get()
         if isinstance(scorer, str):
             self._later(self._add())
-            raise ScorerLost(f"No process could be started to score the row: {scorer}.")
+            raise ScorerLost(f"No process could be started for {what}: {scorer}.")
         try:
-            answer = await self._exchange(scorer, request, timeout)
+            answer = await self._exchange(scorer, request, timeout, what)
         except BaseException:
             self._later(self._replace(scorer))
             raise
         self._idle.put_nowait(scorer)
         return answer
 
-    async def _exchange(self, scorer: _Scorer, request: dict[str, Any], timeout: float) -> dict[str, Any]:
+    async def _exchange(self, scorer: _Scorer, request: dict[str, Any], timeout: float, what: str) -> dict[str, Any]:
         answering = asyncio.create_task(self._talk(scorer, request))
         try:
             await asyncio.wait({answering, scorer.ended}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
@@ -88,10 +89,10 @@ class ScorerPool:
                     return json.loads(line)
             if not answering.done() and not scorer.ended.done():
                 raise ScorerLost(
-                    f"The evaluator did not return within {timeout:g} s for this row; its process was killed."
+                    f"The evaluator did not return within {timeout:g} s for {what}; its process was killed."
                 )
             how = await self._ending(scorer)
-            raise ScorerLost(f"The evaluator's process ended while it scored this row ({how}).")
+            raise ScorerLost(f"The evaluator's process ended while it worked on {what} ({how}).")
         finally:
             answering.cancel()
 

@@ -153,9 +153,9 @@ class Host:
 
     async def _adapt(self, request: Adapt, send: Send) -> None:
         try:
-            answer = await self._pool.ask({"op": "adapt", "rows": request.rows}, ADAPT_TIMEOUT_SECONDS)
+            answer = await self._pool.ask({"op": "adapt", "rows": request.rows}, ADAPT_TIMEOUT_SECONDS, "the dataset")
         except ScorerLost as error:
-            answer = {"error": str(error).replace("score this row", "adapt the dataset").replace("for this row", "")}
+            answer = {"error": str(error)}
         with suppress(ConnectionError):
             await send(_error(answer["error"]) if "error" in answer else {"type": "adapted", "rows": answer["rows"]})
 

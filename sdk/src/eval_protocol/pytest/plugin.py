@@ -80,6 +80,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--ep-se-threshold", type=float, metavar="X", help="largest standard error that passes")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Check the options, if any were given: a wrong one ends pytest before it collects."""
+    if _overrides(config):
+        _settings(config)
+
+
 def pytest_pycollect_makeitem(
     collector: pytest.Module | pytest.Class, name: str, obj: object
 ) -> list[pytest.Item] | None:
@@ -118,6 +124,7 @@ def _settings(config: pytest.Config) -> RunSettings:
         try:
             config.stash[SETTINGS] = RunSettings.from_environment({**os.environ, **_overrides(config)})
         except UsageError as error:
+            # After pytest_configure only the environment can be wrong, and pytest shows that as a collection error.
             raise pytest.UsageError(str(error)) from error
     return config.stash[SETTINGS]
 
