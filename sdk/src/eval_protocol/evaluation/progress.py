@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from functools import partial
 from typing import Protocol, TextIO
 
+UNKNOWN_WIDTH = 80
+"""Columns of a terminal that does not say (containers, CI): tqdm would draw nothing."""
 QUARTERS = 4
 """Lines about rollouts in a log file, per experiment."""
 
@@ -48,19 +52,18 @@ class Bars:
     def __init__(self, stream: TextIO) -> None:
         from tqdm import tqdm  # noqa: PLC0415 - only where a person watches
 
-        self._tqdm = tqdm
-        self._stream = stream
+        self._tqdm = partial(tqdm, file=stream, ncols=None if _columns(stream) else UNKNOWN_WIDTH)
         self._left: list[int] = []
 
     def begin(self, runs: int, rows: int) -> None:
         """Draw the bars."""
         self._left = [rows] * runs
-        self._runs = self._tqdm(total=runs, desc="Runs (Parallel)", unit="run", position=0, file=self._stream)
+        self._runs = self._tqdm(total=runs, desc="Runs (Parallel)", unit="run", position=0)
         self._rollouts = [self._bar(f"Run {run + 1}", "rollout", rows, 1 + 2 * run) for run in range(runs)]
         self._evaluations = [self._bar(f"Eval {run + 1}", "eval", rows, 2 + 2 * run) for run in range(runs)]
 
     def _bar(self, label: str, unit: str, total: int, position: int):
-        return self._tqdm(desc=label, unit=unit, total=total, position=position, leave=False, file=self._stream)
+        return self._tqdm(desc=label, unit=unit, total=total, position=position, leave=False)
 
     def rollout_done(self, run: int) -> None:
         """One step of the run's first bar."""
@@ -110,6 +113,13 @@ class Lines:
 
     def end(self) -> None:
         """Nothing left to say."""
+
+
+def _columns(stream: TextIO) -> int:
+    try:
+        return os.get_terminal_size(stream.fileno()).columns
+    except OSError:
+        return 0
 
 
 def for_stream(stream: TextIO | None = None) -> Progress:
