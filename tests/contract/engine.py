@@ -14,6 +14,7 @@ import asyncio
 import hashlib
 import json
 import math
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -226,36 +227,32 @@ class EngineContract:
         assert sorted(cached) == [[0, 0], *[[7, 7]] * 5]
 
     async def test_a_stop_string_cuts_the_text_but_not_the_ids(self, client: EngineClient) -> None:
-        seed, whole = await self._long_text(client)
-        stop = whole.text[6:9]
-        at = whole.text.index(stop)
+        seed, whole, stop = await self._text_with_a_plain_stretch(client)
         for stream in (True, False):
             cut = await client.one(seed=seed, max_tokens=60, stop=["never there", stop], stream=stream)
             assert cut.finish_reason == "stop"
-            assert cut.text == whole.text[:at]
+            assert cut.text == whole.text[: whole.text.index(stop)]
             assert cut.ids == whole.ids[: len(cut.ids)]
             assert len(cut.ids) < len(whole.ids)
 
     async def test_no_event_shows_what_may_become_a_stop_string(self, client: EngineClient) -> None:
-        seed, whole = await self._long_text(client)
-        almost = whole.text[4:7] + "\x00"
+        seed, whole, stretch = await self._text_with_a_plain_stretch(client)
+        almost = stretch + "never there"
         held = await client.one(seed=seed, max_tokens=60, stop=[almost])
         assert held.text == whole.text
         shown = ""
         for event in held.events[:-1]:
             shown += event["text"]
-            assert not shown.endswith(whole.text[4:7])
+            assert not shown.endswith(stretch)
 
-    async def _long_text(self, client: EngineClient) -> tuple[int, Candidate]:
+    async def _text_with_a_plain_stretch(self, client: EngineClient) -> tuple[int, Candidate, str]:
+        """A seed, its answer, and three whole characters from the first half of the answer's text."""
         for seed in range(40):
             candidate = await client.one(seed=seed, max_tokens=60)
-            if (
-                len(candidate.text) >= 20
-                and candidate.finish_reason == "length"
-                and "\ufffd" not in candidate.text[:12]
-            ):
-                return seed, candidate
-        raise AssertionError("no answer of 20 characters in 40 tries")
+            stretch = re.search("[^\ufffd]{3}", candidate.text[3:30], re.DOTALL)
+            if stretch and candidate.finish_reason == "length" and len(candidate.text) > 40:
+                return seed, candidate, stretch[0]
+        raise AssertionError("no answer with three whole characters in 40 tries")
 
     async def test_max_tokens_is_cut_to_the_context(self, client: EngineClient) -> None:
         context = (await client.call("GET", "/info"))["context_length"]

@@ -26,15 +26,15 @@ def write_model(folder: Path, config: PreTrainedConfig | None = None, *, stop_id
     """A random model of a shape of its own, with a byte-level tokenizer of 260 tokens (3 ids of the model have none)."""
     config = config or Qwen3Config(
         vocab_size=263,
-        hidden_size=48,
-        intermediate_size=80,
+        hidden_size=128,
+        intermediate_size=192,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
         head_dim=16,
         max_position_embeddings=CONTEXT,
         tie_word_embeddings=True,
-        initializer_range=0.2,
+        initializer_range=0.12,
         bos_token_id=None,
         eos_token_id=257,
     )
