@@ -66,6 +66,11 @@ def test_an_edited_history_starts_a_new_sequence_and_trains_no_token_twice():
     assert fork.sampled == [0, 0, 0, 0, 1], "token 3 was trained in the first sequence"
 
 
+def test_a_call_that_was_made_again_is_trained_once():
+    (sequence,) = merge([completion(0, [1, 2], [3]), completion(1, [1, 2], [4, 5])], POLICY)
+    assert sequence.token_ids == [1, 2, 4, 5], "the answer that the agent used is the last one"
+
+
 def test_only_complete_calls_of_the_policy_are_trained():
     other = completion(0, [1], [2], model="accounts/local/models/judge")
     cut = completion(1, [1], [2], status="aborted")

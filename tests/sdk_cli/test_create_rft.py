@@ -434,7 +434,7 @@ def test_two_parametrizations_are_refused_before_anything_is_sent(ep, platform: 
     (project / "evaluation.py").write_text(source.replace('[{"model": "accounts/tunesmith/models/tiny-math-v1"}]', two))
     result = ep(*FAST)
     assert result.status == 1
-    assert "has 2 parametrizations (one:rows.jsonl, two:rows.jsonl)" in result.err
+    assert "has 2 parametrizations (one, two)" in result.err
     assert platform.writes == []
 
 

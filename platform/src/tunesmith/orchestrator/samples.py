@@ -39,11 +39,14 @@ class TokenSequence:
 
 
 def merge(completions: Sequence[Completion], policy: str) -> list[TokenSequence]:
-    """Token sequences to train on: the complete calls of `policy`, in turn order, merged on exact prefixes."""
+    """Token sequences to train on: the complete calls of `policy`, in turn order, merged on exact prefixes.
+
+    Of several calls with the same prompt only the last is trained: the others were retries whose answer the agent never used.
+    """
+    calls = [c for c in completions if c.model == policy and c.status == "complete" and c.sampled_ids]
+    last_of_prompt = {tuple(call.prompt_ids): call for call in sorted(calls, key=lambda c: c.turn)}
     sequences: list[TokenSequence] = []
-    for completion in sorted(completions, key=lambda c: c.turn):
-        if completion.model != policy or completion.status != "complete" or not completion.sampled_ids:
-            continue
+    for completion in sorted(last_of_prompt.values(), key=lambda c: c.turn):
         prompt = completion.prompt_ids
         continued = [s for s in sequences if prompt[: len(s.token_ids)] == s.token_ids]
         if continued:
