@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy.orm import Session, sessionmaker
+
 from tunesmith.db import rollouts as rollouts_table
 from tunesmith.runs.files import read_json_lines
 
