@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from tunesmith.db.policies import get_model
 from tunesmith.gateway.adapters import MAX_PROMOTED
+from tunesmith.gateway.models import PROMOTED_MARK
 from tunesmith.gateway.rollouts import noise_seed
 
 from tests.gateway.conftest import FIVE, Gateway
@@ -39,6 +41,17 @@ async def test_a_policy_samples_as_its_job_says(gateway: Gateway) -> None:
     assert stored["prompt_ids"] == sent["prompt_ids"]
     assert len(stored["sampled_ids"]) == len(stored["logprobs"]) == 4
     assert gateway.state.store.of_rollout("r-a0")[0].params["max_tokens"] == 4
+
+
+async def test_no_rollout_grows_beyond_the_context_that_its_job_allows(gateway: Gateway) -> None:
+    name = await gateway.publish(sampling={"max_tokens": 20})
+    plain = await gateway.chat("say hi", ids("r1"), "rollout", model=name)
+    prompt = plain.body["usage"]["prompt_tokens"]
+    name = await gateway.publish(version=1, sampling={"max_tokens": 20, "max_context_length": prompt + 3})
+    assert (await gateway.chat("say hi", ids("r2"), "rollout", model=name)).status == 200
+    assert [sent["max_tokens"] for sent in gateway.engine.generated] == [20, 3]
+    longer = await gateway.chat("say hi to all of them", ids("r3"), "rollout", model=name)
+    assert (longer.status, longer.body["error"]["code"]) == (400, "context_length_exceeded")
 
 
 async def test_what_the_job_leaves_open_the_agent_decides(gateway: Gateway) -> None:
@@ -180,7 +193,19 @@ async def test_promoted_models_are_served_and_the_least_used_one_makes_room(gate
     assert (await gateway.chat(model=names[0])).status == 200  # used again: now the second is the oldest
     for name in names[MAX_PROMOTED:]:
         assert (await gateway.chat(model=name)).status == 200
-    assert gateway.engine.unloaded == names[1:3]
+    assert [name.partition(PROMOTED_MARK)[0] for name in gateway.engine.unloaded] == names[1:3]
     assert policy in gateway.engine.adapters
     assert (await gateway.chat(model=names[1])).status == 200, "loaded again when it is asked for"
     assert (await gateway.chat(model=names[0], key="other_account")).status == 404
+
+
+async def test_a_name_that_was_deleted_and_made_anew_is_not_served_with_the_old_weights(gateway: Gateway) -> None:
+    name = gateway.promote("mine", fill=1.0)
+    assert (await gateway.chat(model=name)).status == 200
+    with gateway.state.sessions.begin() as session:
+        session.delete(get_model(session, name))
+    gateway.promote("mine", fill=2.0)
+    gateway.state.models.forget(name)
+    assert (await gateway.chat(model=name)).status == 200
+    first, second = (sent["model"] for sent in gateway.engine.generated)
+    assert gateway.engine.adapters[first] != gateway.engine.adapters[second]

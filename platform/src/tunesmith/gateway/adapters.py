@@ -16,7 +16,7 @@ from typing import Any
 from tunesmith.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, TunesmithError
 from tunesmith.gateway.engines import EngineEvent, Engines
 from tunesmith.gateway.errors import AdapterNotLoaded, EngineLost
-from tunesmith.gateway.models import Adapter, Models, Target
+from tunesmith.gateway.models import PROMOTED_MARK, Adapter, Target
 
 log = logging.getLogger(__name__)
 
@@ -28,9 +28,8 @@ _ATTEMPTS = 3
 class Adapters:
     """Engine calls on behalf of a target, with its adapter in place."""
 
-    def __init__(self, engines: Engines, models: Models) -> None:
+    def __init__(self, engines: Engines) -> None:
         self._engines = engines
-        self._models = models
         self._loading: dict[str, asyncio.Lock] = {}
         self._last_used: dict[str, float] = {}
         self._running: dict[str, int] = {}
@@ -108,8 +107,7 @@ class Adapters:
             )
 
     async def _make_room(self, base_model: str, coming: str) -> None:
-        promoted = await self._models.promoted_names()
-        held = [name for name in await self._held(base_model) if name in promoted and name != coming]
+        held = [name for name in await self._held(base_model) if PROMOTED_MARK in name and name != coming]
         held.sort(key=lambda name: self._last_used.get(name, 0.0))
         for name in held[: max(0, len(held) - MAX_PROMOTED + 1)]:
             if not self._running.get(name):

@@ -109,13 +109,14 @@ class Calls:
             "stop": chat.stops,
             "seed": None if chat.seed is None else chat.seed % 2**64,
         }
-        policy = target.policy
+        policy, context = target.policy, target.context_length
         if policy is not None:
             seed = noise_seed(policy.seed, ids.rollout_id or "", turn)
             job_values = {"top_p": 1.0, "top_k": 0, **policy.sampling, "seed": seed}
+            context = min(context, job_values.pop("max_context_length", context))
             self._note_overrides(policy, chat, job_values)
             values.update(job_values)
-        values["max_tokens"] = _fit(values["max_tokens"], prompt, target, chat)
+        values["max_tokens"] = _fit(values["max_tokens"], prompt, context, target.name, chat)
         return Sampling(**values, n=chat.n, top_logprobs=chat.alternatives)
 
     def _note_overrides(self, policy: LivePolicy, chat: ChatRequest, job_values: dict[str, Any]) -> None:
@@ -162,19 +163,19 @@ def _prompt_ids(target: Target, conversation: Conversation, turn: Turn | None) -
     return renderer.render(conversation.messages, conversation.tools, **conversation.variables)
 
 
-def _fit(asked: int, prompt: int, target: Target, chat: ChatRequest) -> int:
+def _fit(asked: int, prompt: int, context: int, model: str, chat: ChatRequest) -> int:
     """The completion length that fits behind the prompt."""
-    room = target.context_length - prompt
+    room = context - prompt
     if room < 1:
         raise BadRequest(
-            f"The prompt has {prompt} tokens; {target.name} holds {target.context_length}, prompt and completion together. "
+            f"The prompt has {prompt} tokens; {model} holds {context}, prompt and completion together. "
             "Shorten the messages.",
             "messages",
             "context_length_exceeded",
         )
     if asked > room and chat.context_length_exceeded_behavior == "error":
         raise BadRequest(
-            f"The prompt has {prompt} tokens and max_tokens is {asked}; {target.name} holds {target.context_length} together. "
+            f"The prompt has {prompt} tokens and max_tokens is {asked}; {model} holds {context} together. "
             "Lower max_tokens, or leave context_length_exceeded_behavior at 'truncate'.",
             "max_tokens",
             "context_length_exceeded",

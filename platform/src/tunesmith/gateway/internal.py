@@ -34,6 +34,8 @@ class SamplingOverrides(BaseModel):
     temperature: float | None = Field(default=None, ge=0, le=2)
     max_tokens: int | None = Field(default=None, ge=1)
     stop: list[str] | None = None
+    max_context_length: int | None = Field(default=None, ge=2)
+    """Longest sequence, prompt and completion together, in tokens."""
 
 
 class PolicyBody(BaseModel):

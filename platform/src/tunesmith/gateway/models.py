@@ -23,6 +23,9 @@ from tunesmith.rendering import Renderer
 _CACHE_SECONDS = 2.0
 """Promoted models are written by another process: a deleted one is served at most this much longer."""
 
+PROMOTED_MARK = "@sha256:"
+"""Stands in an engine's name of a promoted model, between the model's name and the hash; no resource name holds it."""
+
 
 @dataclass(frozen=True)
 class LoadedBase:
@@ -37,10 +40,17 @@ class Adapter:
     """Weights on top of a base, as the engine knows them."""
 
     name: str
+    """Under which the engine holds it. Of a promoted model it carries the hash: a deleted model's name may come back with
+    other weights, while an engine still holds the old ones."""
     path: str
     sha256: str
     promoted: bool
     """A promoted model: unloaded when others are used more. A live policy stays until it is retired."""
+
+    @classmethod
+    def of_model(cls, model: Model) -> Adapter:
+        """The adapter of a promoted model."""
+        return cls(f"{model.name}{PROMOTED_MARK}{model.sha256}", model.adapter_path, model.sha256, promoted=True)
 
 
 @dataclass(frozen=True)
@@ -51,7 +61,7 @@ class LivePolicy:
     version: int
     seed: int
     sampling: dict[str, Any]
-    """`temperature`, `max_tokens`, `stop` of the job."""
+    """`temperature`, `max_tokens`, `stop` and `max_context_length` of the job."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +104,7 @@ class Models:
             return await self._policy_target(row, key)
         if isinstance(row, Model) and (row.account == key.account or key.kind is KeyKind.INTERNAL):
             base = await self.base(row.base_model)
-            adapter = Adapter(row.name, row.adapter_path, row.sha256, promoted=True)
-            return Target(row.name, base, await self._engines.address(base.entry.name), adapter)
+            return Target(row.name, base, await self._engines.address(base.entry.name), Adapter.of_model(row))
         await self._check_base(name, key)
         try:
             base = await self.base(name)
@@ -122,15 +131,6 @@ class Models:
     async def listing(self, key: Key) -> list[dict[str, Any]]:
         """OpenAI's list of models: what a call can name now."""
         return await asyncio.to_thread(self._listing, key)
-
-    async def promoted_names(self) -> set[str]:
-        """Names of all promoted models."""
-
-        def read() -> set[str]:
-            with reading(self._sessions) as session:
-                return {model.name for model in list_models(session)}
-
-        return await asyncio.to_thread(read)
 
     async def _policy_target(self, row: Policy, key: Key) -> Target:
         if not key.owns(row.account, row.job):

@@ -36,7 +36,7 @@ class GatewayState:
         self.store = CompletionStore(settings.path("completions.db"))
         self.engines = Engines(settings.path("supervisor.sock"), keys.engine)
         self.models = Models(self.sessions, settings.path("models"), self.engines)
-        self.adapters = Adapters(self.engines, self.models)
+        self.adapters = Adapters(self.engines)
         self.authenticator = Authenticator(self.sessions, keys)
         self.rollouts = Rollouts(self.store)
         self.calls = Calls(self.models, self.rollouts)

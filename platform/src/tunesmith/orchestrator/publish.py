@@ -48,7 +48,7 @@ async def publish(config: RunConfig, run_dir: Path, version: int, gateway: Gatew
             "seed": config.seed,
             "job": config.job,
             "version": version,
-            "sampling": config.sampling.model_dump(),
+            "sampling": {**config.sampling.model_dump(), "max_context_length": config.max_context_length},
         }
     )
     if read != canary.sha256:

@@ -92,6 +92,7 @@ class RunConfig(Strict):
     n: int = 8
     """Rollouts per row (group size)."""
     max_context_length: int | None = None
+    """Longest sequence of a rollout, prompt and completion together, in tokens; None = the base model's."""
     max_concurrent_rollouts: int = 96
     max_staleness: int = 0
     shuffle: bool = True
