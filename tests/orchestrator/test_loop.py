@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 from collections import Counter
 
 import pytest
@@ -124,6 +126,50 @@ async def test_rollouts_that_the_platform_made_fail_are_rolled_again(tmp_path):
         assert failed
         assert all(rollout.replace("-a0", "-a1") in world.asked for rollout in failed)
         assert all(event["invalid"] == 0 for event in world.lines("events.jsonl") if event["kind"] == "chunk")
+
+
+async def test_a_host_that_was_away_costs_no_rollout_its_tries(tmp_path):
+    """The wait for a host takes many attempt numbers; a failure after it is tried again all the same."""
+    seen: set[str] = set()
+
+    def once_flaky(rollout_id: str):
+        rollout = rollout_id.rsplit("-a", 1)[0]
+        if "-k1" in rollout and rollout not in seen:
+            seen.add(rollout)
+            return {"score": None, "is_score_valid": False, "reason": "gateway restarting", "code": 14}
+        return default_score(rollout_id)
+
+    async with World(tmp_path, score=once_flaky) as world:
+        world.configure(rows=2)
+        await world.host_away(2.5)
+        code, _, said = await world.run()
+        assert code == 0, said
+        assert max(int(rollout.rsplit("-a", 1)[1]) for rollout in world.asked) >= 4
+        assert all(event["invalid"] == 0 for event in world.lines("events.jsonl") if event["kind"] == "chunk")
+
+
+async def test_rollouts_that_the_host_did_not_answer_are_asked_again(tmp_path):
+    async with World(tmp_path) as world:
+        world.silent = 3
+        world.configure(rows=2)
+        code, _, said = await world.run()
+        assert code == 0, said
+        assert len(world.lines("rollouts.jsonl")) == 2 * 4
+        assert len(world.asked) == 2 * 4 + 3
+
+
+async def test_sigterm_ends_it_as_a_signal_and_the_next_start_goes_on(tmp_path):
+    async with World(tmp_path, delay=0.05) as world:
+        world.configure()
+        process = await world.start()
+        while len(world.asked) < 3:
+            await asyncio.sleep(0.01)
+        process.terminate()
+        await asyncio.wait_for(process.communicate(), 30)
+        assert process.returncode == -signal.SIGTERM
+        assert world.status()["state"] == "RUNNING"
+        code, status, said = await world.run()
+        assert (code, status["state"]) == (0, "COMPLETED"), said
 
 
 async def test_an_adapter_withheld_from_the_engine_stops_the_run(tmp_path):

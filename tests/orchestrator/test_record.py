@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 from tunesmith.errors import FailedPrecondition
-from tunesmith.orchestrator.record import Record
+from tunesmith.orchestrator.record import Record, RunState
 from tunesmith.runs.files import JsonLines, lock, read_json_lines
 
 
@@ -56,3 +56,13 @@ def test_status_is_whole_after_each_update(tmp_path):
         record.update(step=3, mean_score=0.5)
     status = json.loads((tmp_path / "status.json").read_text())
     assert (status["state"], status["step"], status["mean_score"]) == ("RUNNING", 3, 0.5)
+
+
+def test_a_restart_goes_on_from_the_last_status(tmp_path):
+    with closing(Record(tmp_path)) as record:
+        record.update(step=3, percent=40, best_version=2, state=RunState.FAILED, message="cause")
+    with closing(Record(tmp_path)) as again:
+        again.update(total_steps=9)
+    status = json.loads((tmp_path / "status.json").read_text())
+    assert (status["step"], status["percent"], status["best_version"], status["total_steps"]) == (3, 40, 2, 9)
+    assert (status["state"], status["message"]) == ("RUNNING", "")

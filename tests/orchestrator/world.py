@@ -38,6 +38,8 @@ class World:
         self.retired: list[str] = []
         self.withhold_from: int | None = None
         """From this version on the engine keeps applying version 0 under the new name."""
+        self.silent = 0
+        """So many rollouts are asked for and not answered."""
 
     async def __aenter__(self) -> World:
         self.run_dir.mkdir(parents=True, exist_ok=True)
@@ -60,6 +62,19 @@ class World:
         self._learner.cancel()
         self._host.close()
         await self._runner.cleanup()
+
+    async def host_away(self, seconds: float) -> None:
+        """Take the evaluator host away now, and bring it back so many seconds after the run's first look for it."""
+        self._host.close()
+        self.socket.unlink(missing_ok=True)
+
+        async def back() -> None:
+            while not self.loaded:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(seconds)
+            self._host = await asyncio.start_unix_server(self._serve_host, str(self.socket))
+
+        self._returning = asyncio.create_task(back())
 
     def configure(self, rows: int = 6, **overrides: Any) -> None:
         """Write run.json and the rows."""
@@ -125,6 +140,9 @@ class World:
             for attempt in request["attempts"]:
                 self.asked.append(attempt["rollout_id"])
                 await asyncio.sleep(self.delay)
+                if self.silent:
+                    self.silent -= 1
+                    continue
                 verdict = dict(self.score(attempt["rollout_id"]))
                 row = {**attempt["row"], "rollout_status": {"code": verdict.pop("code"), "message": ""}}
                 names = ("row_index", "k", "attempt", "rollout_id")

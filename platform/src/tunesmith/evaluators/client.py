@@ -11,8 +11,8 @@ from typing import Any
 
 from tunesmith.errors import FailedPrecondition, Unavailable
 
-LINE_LIMIT = 64 * 1024 * 1024
-"""Longest line taken from the host, in bytes: a row with a long conversation."""
+LINE_LIMIT = 256 * 1024 * 1024
+"""Longest line taken from the host, in bytes, as on its side: a whole adapted dataset, or a row with images."""
 
 
 class EvaluatorHost:
@@ -44,8 +44,10 @@ class EvaluatorHost:
     ) -> AsyncIterator[dict[str, Any]]:
         """Ask for rollouts and yield one `rollout` event for each as it ends.
 
-        Raises Unavailable when the host goes away before all are done: the caller asks again for the missing ones.
+        Raises Unavailable when the host goes away, or says that it is done, before all are: the caller asks again for the
+        missing ones.
         """
+        left = len(attempts)
         request = {
             "type": "run",
             "request_id": f"{invocation_id}-{next(self._ids)}",
@@ -56,8 +58,11 @@ class EvaluatorHost:
         }
         async for answer in self._ask(request):
             if answer["type"] == "done":
+                if left > 0:
+                    raise Unavailable(f"The evaluator host gave no answer to {left} rollouts of {invocation_id}.")
                 return
             if answer["type"] == "rollout":
+                left -= 1
                 yield answer
         raise Unavailable(f"The evaluator host at {self.socket} went away in the middle of {invocation_id}.")
 
@@ -74,6 +79,10 @@ class EvaluatorHost:
                 if answer["type"] == "error":
                     raise FailedPrecondition(f"The evaluator host refused: {answer['message']}")
                 yield answer
+        except ValueError as error:
+            raise FailedPrecondition(
+                f"The evaluator host at {self.socket} sent a line that cannot be read (at most {LINE_LIMIT} bytes of JSON): {error}."
+            ) from error
         except OSError as error:
             raise Unavailable(f"The connection to the evaluator host at {self.socket} broke: {error}.") from error
         finally:

@@ -24,7 +24,7 @@ KEY_VARIABLE = "TUNESMITH_RUN_KEY"
 
 
 def main() -> int:
-    """Run; exit code 0 when the run reached COMPLETED or EARLY_STOPPED."""
+    """Run; exit code 0 when the run reached COMPLETED or EARLY_STOPPED. SIGTERM ends the process by that signal."""
     parser = argparse.ArgumentParser(prog="python -m tunesmith.orchestrator", description=__doc__)
     parser.add_argument(
         "run_dir", type=Path, help="folder with run.json, and run.key or TUNESMITH_RUN_KEY in the environment"
@@ -39,6 +39,10 @@ def main() -> int:
         print(f"orchestrator: {error}", file=sys.stderr)
         return 1
     held.close()
+    if state is RunState.RUNNING:
+        # Stopped from outside. Whoever watches must see a signal, not an error of the run: an error would fail the job.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
     return 0 if state in (RunState.COMPLETED, RunState.EARLY_STOPPED) else 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -57,7 +58,8 @@ async def publish(config: RunConfig, run_dir: Path, version: int, gateway: Gatew
             "Training stops before a rollout is sampled from the wrong weights."
         )
     scored = await gateway.score(name, canary.token_ids)
-    difference = max(abs(a - b) for a, b in zip(scored, canary.logprobs, strict=True))
+    differences = [abs(a - b) for a, b in zip(scored, canary.logprobs, strict=True)]
+    difference = max(differences, key=lambda value: (math.isnan(value), value))  # max alone would step over a NaN
     tolerance = max(CANARY_TOLERANCE, BASELINE_FACTOR * baseline) if version else BASELINE_LIMIT
     if not difference <= tolerance:
         raise FailedPrecondition(

@@ -58,7 +58,7 @@ class Record:
         self._status_path = run_dir / "status.json"
         self._rollouts = JsonLines(run_dir / "rollouts.jsonl")
         self._events = JsonLines(run_dir / "events.jsonl")
-        self.status = RunStatus()
+        self.status = self._last_status()
         self.events: list[dict[str, Any]] = [record for _, record in read_json_lines(self._events.path)]
         self.finished_chunks = {event["chunk"]: event for event in self.events if event["kind"] == "chunk"}
         self.evaluations = {event["version"]: event for event in self.events if event["kind"] == "evaluation"}
@@ -94,6 +94,13 @@ class Record:
         """Change the status and write it."""
         self.status = self.status.model_copy(update={**fields, "updated": round(time.time(), 3)})
         write_atomic(self._status_path, self.status.model_dump_json())
+
+    def _last_status(self) -> RunStatus:
+        """What an earlier process of this run wrote, RUNNING again: the learner keeps the best checkpoint by it."""
+        if not self._status_path.exists():
+            return RunStatus()
+        last = RunStatus.model_validate_json(self._status_path.read_text())
+        return last.model_copy(update={"state": RunState.RUNNING, "message": ""})
 
     def _is_open(self, record: dict[str, Any]) -> bool:
         if record["kind"] == "train":

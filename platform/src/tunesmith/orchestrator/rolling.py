@@ -7,6 +7,7 @@ Only missing attempts are asked for: those an earlier process recorded are reuse
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -21,7 +22,7 @@ from tunesmith.orchestrator.samples import merge
 UNAVAILABLE = 14
 """Status code of a rollout whose model endpoint could not be reached (google.rpc.Code)."""
 MOST_ATTEMPTS = 4
-"""A rollout that the platform made fail this often counts as failed."""
+"""A rollout that the platform made fail this often counts as failed. The waits for a host that is away are not counted."""
 HOST_PATIENCE_SECONDS = 60.0
 """How long a host that went away is waited for."""
 
@@ -60,6 +61,7 @@ class Roller:
         """Roll out a plan to its end and return one scored rollout per (row, k), with token sequences for training plans."""
         done: dict[tuple[int, int], ScoredRollout] = {}
         attempts = {(row, k): 0 for row in plan.rows for k in range(plan.n)}
+        failures: Counter[tuple[int, int]] = Counter()
         for record in self._record.recorded(plan.invocation_id):
             key = (record["row_index"], record["k"])
             if record["version"] == plan.version and not record["platform_failure"]:
@@ -73,7 +75,8 @@ class Roller:
                     waiting_since = None
                     key = (scored.row_index, scored.k)
                     attempts[key] = scored.attempt + 1
-                    if not scored.platform_failure or attempts[key] >= MOST_ATTEMPTS:
+                    failures[key] += scored.platform_failure
+                    if not scored.platform_failure or failures[key] >= MOST_ATTEMPTS:
                         done[key] = scored
             except Unavailable:
                 waiting_since = waiting_since or loop.time()
