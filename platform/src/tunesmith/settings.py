@@ -68,8 +68,9 @@ class Settings(BaseModel):
 
     @property
     def base_url(self) -> str:
-        """The address under which this platform's clients reach it."""
-        return f"http://{self.host}:{self.port}"
+        """The address under which this machine reaches the platform, also when it listens on every interface."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     def path(self, *parts: str) -> Path:
         """A path under the data folder; its parent is made."""

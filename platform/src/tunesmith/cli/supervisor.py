@@ -120,17 +120,11 @@ class Supervisor:
                             f"The {child.name} process ended with status {child.returncode}:\n{child.log_tail()}"
                         )
                 with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-                    async with session.get(f"{local_url(self.settings)}/health") as answer:
+                    async with session.get(f"{self.settings.base_url}/health") as answer:
                         if answer.status == 200:
                             return
                 await asyncio.sleep(0.1)
         raise Unavailable(
-            f"The web process does not answer at {local_url(self.settings)}/health after {patience:.0f} seconds; "
+            f"The web process does not answer at {self.settings.base_url}/health after {patience:.0f} seconds; "
             f"see {self.settings.path('logs', 'web.log')}."
         )
-
-
-def local_url(settings: Settings) -> str:
-    """The address under which this machine reaches the platform, also when it listens on every interface."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)
-    return f"http://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{settings.port}"

@@ -44,14 +44,14 @@ def command(port: int | None, data_dir: str | None, host: str | None) -> None:
 async def _run(settings: Settings) -> None:
     from tunesmith.cli.account import ensure_profile
     from tunesmith.cli.control import serve
-    from tunesmith.cli.supervisor import Supervisor, local_url
+    from tunesmith.cli.supervisor import Supervisor
     from tunesmith.evaluators import sandbox
 
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     protection = sandbox.describe(settings.sandbox)
-    profile, note = ensure_profile(settings, local_url(settings))
+    profile, note = ensure_profile(settings, settings.base_url)
     supervisor = Supervisor(settings)
     async with serve(supervisor, settings.path("supervisor.sock")):
         try:
@@ -60,7 +60,7 @@ async def _run(settings: Settings) -> None:
             await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
                 starting.result()
-                click.echo(_welcome(settings, local_url(settings), profile, note, protection))
+                click.echo(_welcome(settings, settings.base_url, profile, note, protection))
                 await stopped
             starting.cancel()
             click.echo("Stopping ...")
