@@ -29,6 +29,7 @@ from tunesmith.settings import Settings
 
 MANIFEST = "built.json"
 _IMPORT_SECONDS = 120.0
+_LONGEST_OUTPUT = 1024 * 1024
 _UNREACHABLE = (
     "error sending request",
     "dns error",
@@ -173,7 +174,7 @@ class _Build:
         """Import the user's module the way a host does; the virtual environment keeps the byte code that this makes."""
         command = [*host_command(self.folder, self.request.entry_point), "--check"]
         env = environment(
-            self.folder, model_base_url=self.settings.base_url, api_key="build", secrets=self.request.secrets
+            self.folder, platform_url=self.settings.base_url, api_key="build", secrets=self.request.secrets
         )
         limit = min(_IMPORT_SECONDS, max(1.0, self.deadline - time.monotonic()))
         log_from = self._log(f"importing {self.request.entry_point}")
@@ -225,8 +226,9 @@ class _Build:
             return file.tell()
 
     def _output(self, offset: int) -> str:
+        """What was written from `offset` on; of more than `_LONGEST_OUTPUT` bytes the end, where the answer stands."""
         with open(self.request.log_path, "rb") as file:
-            file.seek(offset)
+            file.seek(max(offset, self.request.log_path.stat().st_size - _LONGEST_OUTPUT))
             return file.read().decode(errors="replace")
 
 

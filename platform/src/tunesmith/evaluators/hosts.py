@@ -40,17 +40,20 @@ class EvaluatorHost:
         self.socket.unlink(missing_ok=True)
 
 
-def environment(build_dir: Path, *, model_base_url: str, api_key: str, secrets: Mapping[str, str]) -> dict[str, str]:
+def environment(build_dir: Path, *, platform_url: str, api_key: str, secrets: Mapping[str, str]) -> dict[str, str]:
     """The whole environment of an evaluator. Our names win over a secret of the same name (clients upload FIREWORKS_API_KEY).
 
     Args:
         build_dir: Folder with `src/` and `venv/`.
-        model_base_url: Gateway root to which the five ids are appended.
+        platform_url: Address of control plane and gateway. Key and address go together: a key alone would be sent to the
+            hosted service by clients that know no other.
         api_key: The job's rollout key.
         secrets: The account's secrets, by environment name.
     """
     ours = {
-        "EP_MODEL_BASE_URL": model_base_url,
+        "EP_MODEL_BASE_URL": f"{platform_url}/litellm-gateway",
+        "FIREWORKS_API_BASE": platform_url,
+        "FIREWORKS_BASE_URL": platform_url,
         "FIREWORKS_API_KEY": api_key,
         "EP_REMOTE_API_KEY": api_key,
         "PATH": f"{build_dir / 'venv' / 'bin'}:/usr/local/bin:/usr/bin:/bin",

@@ -28,7 +28,7 @@ from tunesmith.storage.keys import load_keys
 from tunesmith.storage.objects import ObjectStore
 
 _LOG_SECONDS = 0.5
-_LONGEST_LOG = 512 * 1024  # characters kept in the row: the beginning and the end of a longer one
+_LONGEST_LOG = 512 * 1024  # bytes kept in the row: the beginning and the end of a longer one
 _SHORTEST_SECRET = 6  # replacing shorter values would riddle the log without hiding anything
 
 
@@ -125,12 +125,23 @@ async def _copy_log(path: Path, secrets: Mapping[str, str], job: ClaimedJob, con
     def copy(session: Session) -> None:
         evaluator = _current(session, job)
         if evaluator is not None:
-            text = redact(path.read_text(errors="replace").replace("\0", ""), secrets)
-            half = _LONGEST_LOG // 2
-            cut = f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"
-            evaluator.build_log = text if len(text) <= _LONGEST_LOG else cut
+            evaluator.build_log = redact(_both_ends(path), secrets)
 
     await context.transaction(copy)
+
+
+def _both_ends(path: Path) -> str:
+    """A log that may be of any length, cut to whole lines where its middle is left out: no half of a secret stays at the cut."""
+    half = _LONGEST_LOG // 2
+    with open(path, "rb") as file:
+        head = file.read(half)
+        size = path.stat().st_size
+        file.seek(max(half, size - half))
+        tail = file.read(half)
+    if left_out := max(0, size - 2 * half):
+        head, tail = head.rpartition(b"\n")[0], tail.partition(b"\n")[2]
+        head += f"\n... about {left_out} bytes left out ...\n".encode()
+    return (head + tail).decode(errors="replace").replace("\0", "")
 
 
 def _source(session: Session, job: ClaimedJob, settings: Settings) -> _Source | None:

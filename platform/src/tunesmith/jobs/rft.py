@@ -37,7 +37,6 @@ from tunesmith.storage.objects import ObjectStore
 
 WATCH_SECONDS = 0.25
 """How often processes and files of a run are looked at."""
-KEY_KINDS = ("run", "rollout")
 
 
 class RftHandler(Handler):
@@ -59,15 +58,25 @@ class RftHandler(Handler):
         """With the final state: the model, if any, and the end of the job's keys and live policies."""
         if "promote" in outcome.data:
             promotion.promote(session, account=job.account, job=job.name, **outcome.data["promote"])
-        delete_keys_of_job(session, job.name)
-        for policy in policies.live_policies_of(session, job.account, job.id):
-            policies.retire_policy(session, policy.name)
+        _end_access(session, job)
 
     async def discard(self, job: ClaimedJob, context: JobContext) -> None:
         """Remove the run directory and its rows in the database. The model that the job made stays."""
         run_dir = context.settings.path("runs", job.id)
-        await context.transaction(lambda session: rollouts.forget(session, job.name, str(run_dir)))
+
+        def forget(session: Session) -> None:
+            _end_access(session, job)  # a job whose worker died before its deletion was never settled
+            rollouts.forget(session, job.name, f"{run_dir}/")
+
+        await context.transaction(forget)
         await asyncio.to_thread(shutil.rmtree, run_dir, ignore_errors=True)
+
+
+def _end_access(session: Session, job: ClaimedJob) -> None:
+    """End the job's keys and live policies."""
+    delete_keys_of_job(session, job.name)
+    for policy in policies.live_policies_of(session, job.account, job.id):
+        policies.retire_policy(session, policy.name)
 
 
 class _Claim:
@@ -176,7 +185,7 @@ class _Claim:
             socket=self.socket,
             env=environment(
                 build_dir,
-                model_base_url=f"{self.settings.base_url}/litellm-gateway",
+                platform_url=self.settings.base_url,
                 api_key=await self.key("rollout"),
                 secrets=secrets,
             ),

@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     from eval_protocol.client.platform import Platform
 
 SET_BY_THE_PLATFORM = frozenset(
-    {"FIREWORKS_API_KEY", "FIREWORKS_API_BASE", "EP_MODEL_BASE_URL", "EP_REMOTE_API_KEY", "EP_INVOCATION_ID"}
+    {
+        "FIREWORKS_API_KEY",
+        "FIREWORKS_API_BASE",
+        "FIREWORKS_BASE_URL",
+        "EP_MODEL_BASE_URL",
+        "EP_REMOTE_API_KEY",
+        "EP_INVOCATION_ID",
+    }
 )
 """Every job gets its own values of these, so that an uploaded one could not take effect."""
 
