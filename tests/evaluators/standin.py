@@ -23,6 +23,7 @@ def load(entry):
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--entry"); parser.add_argument("--socket"); parser.add_argument("--check", action="store_true")
+parser.add_argument("--evaluation-timeout", type=float)
 options = parser.parse_args()
 try:
     function = load(options.entry)

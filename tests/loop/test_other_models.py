@@ -68,7 +68,7 @@ def test_a_random_model_with_another_template_learns_a_dense_score(platform, sho
     scores = [event["mean_score"] for event in metrics["events"] if event["kind"] == "chunk"]
     assert len(scores) == 32
     assert sum(scores[-5:]) / 5 > sum(scores[:5]) / 5 + 0.02, scores
-    assert max(step["mismatch_max"] for step in metrics["metrics"]) < 3e-5
+    assert max(step["mismatch_max"] for step in metrics["metrics"]) < 1e-4
 
 
 @pytest.mark.skipif(

@@ -565,15 +565,21 @@ def test_json_carries_errors_too(ep, platform: FakePlatform) -> None:
 def test_ctrl_c_leaves_the_job_running_and_says_so(platform: FakePlatform, project: Path) -> None:
     platform.job_views = [running(1)]
     platform.metrics = CHUNKS[:1]
+    # A test run in the background inherits an ignored SIGINT; a terminal's foreground program never does.
+    program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from eval_protocol.cli import main; main()"
     process = subprocess.Popen(
-        [sys.executable, "-c", "from eval_protocol.cli import main; main()", *FAST, "--wait"],
+        [sys.executable, "-c", program, *FAST, "--wait"],
         cwd=project, env={**os.environ, "PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     deadline = time.monotonic() + 60
     while not platform.of(f"GET {A}/reinforcementFineTuningJobs/{JOB_ID}/metrics") and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    try:
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
     assert process.returncode == 130, err
     assert f"Stopped watching. The job goes on: accounts/{ACCOUNT}/reinforcementFineTuningJobs/{JOB_ID}" in out
     assert "Traceback" not in err
