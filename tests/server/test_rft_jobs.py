@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tunesmith.db.jobs import claim, finish, set_progress
+from tunesmith.db.policies import put_policy
 from tunesmith.db.session import reading
 from tunesmith.db.tables import Job, Model
 from tunesmith.schemas.rft_spec import RftSpec
@@ -288,3 +289,34 @@ def test_progress_is_shown_as_the_worker_reports_it(ready: Platform):
     job = ready.ok("GET", JOBS, params={"filter": "state=JOB_STATE_FAILED"})[JOBS[1:]][0]
     assert job["status"] == {"code": "FAILED_PRECONDITION", "message": "more than half invalid"}
     assert job["completedTime"].endswith("Z")
+
+
+def test_names_of_policy_versions_are_the_jobs_own(ready: Platform):
+    """`exp-v2` is both a natural name and what the gateway calls the second version of the job `exp`."""
+    create = JOBS + "?reinforcementFineTuningJobId="
+    ready.ok("POST", create + "exp", json=body())
+    assert "policy version of the job exp" in ready.fails(409, "POST", create + "exp-v2", json=body())
+    ready.ok("POST", create + "exp-v2", json=body(trainingConfig={"outputModel": "second"}))
+    assert "policy version" in ready.fails(409, "POST", create + "a", json=body(trainingConfig={"outputModel": "a-v0"}))
+    ready.ok("POST", create + "b", json=body(trainingConfig={"outputModel": "run-v7"}))
+    assert "models/run-v7 is" in ready.fails(409, "POST", create + "run", json=body())
+    ready.ok("POST", create + "run-v", json=body())
+
+
+def test_the_id_of_a_deleted_job_that_ran_is_not_used_again(ready: Platform):
+    with ready.control.sessions.begin() as session:
+        put_policy(
+            session,
+            name="accounts/local/models/old-v0",
+            account="accounts/local",
+            job="old",
+            version=0,
+            base_model=BASE_MODEL,
+            adapter_path="/a",
+            sha256="0" * 64,
+            seed=0,
+            sampling={},
+        )
+    create = JOBS + "?reinforcementFineTuningJobId="
+    assert "was deleted" in ready.fails(409, "POST", create + "old", json=body())
+    ready.ok("POST", create + "older", json=body())

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from sqlalchemy import false
+from sqlalchemy import and_, false, select
 from sqlalchemy.orm import Session
 
-from tunesmith.db.jobs import enqueue
+from tunesmith.db.jobs import FINAL_STATES, enqueue
 from tunesmith.db.listing import Fields, ListQuery, page
-from tunesmith.db.tables import Job
+from tunesmith.db.tables import Job, Model, Policy
 from tunesmith.errors import AlreadyExists, NotFound
 
 KIND = "rft"
+_POLICY = re.compile(r"accounts/[^/]+/models/(?P<job>[^/]+)-v\d+")
 FIELDS = Fields(
     key=Job.name,
     order={"name": Job.name, "create_time": Job.created},
@@ -29,10 +31,12 @@ FIELDS = Fields(
 def find_repeated(session: Session, name: str, request: dict[str, Any]) -> Job | None:
     """The job of that name if it was created by this very request; None when the name is free.
 
-    Raises AlreadyExists when the name is taken by another request.
+    Raises AlreadyExists when the name is taken by another request, by the records of a deleted job (its rollouts and policy
+    versions would be taken for those of the new one), or by models that are called as its policy versions would be.
     """
     job = session.get(Job, name)
     if job is None:
+        _check_unused(session, name)
         return None
     if job.delete_requested:
         raise AlreadyExists(f"The job {name} is being deleted. Choose another id, or wait until it is gone.")
@@ -43,9 +47,42 @@ def find_repeated(session: Session, name: str, request: dict[str, Any]) -> Job |
     return job
 
 
+def policy_job(model: str) -> str | None:
+    """Id of the job whose policy version a model of that name would be; None when it is no such name."""
+    match = _POLICY.fullmatch(model)
+    return match["job"] if match else None
+
+
+def policy_owner(session: Session, account: str, model: str) -> str | None:
+    """Id of the job that has, had or may publish a policy version of that name."""
+    job = policy_job(model)
+    if job is None:
+        return None
+    known = session.get(Job, f"{account}/reinforcementFineTuningJobs/{job}") or session.get(Policy, model)
+    return job if known is not None else None
+
+
 def create_rft_job(session: Session, account: str, name: str, spec: dict[str, Any], notes: list[Any]) -> Job:
     """Queue an RFT job under a free name."""
     return enqueue(session, name, account, KIND, spec, notes=notes)
+
+
+def _check_unused(session: Session, name: str) -> None:
+    account, job = name.rsplit("/", 2)[0], name.rsplit("/", 1)[1]
+    if session.scalar(select(Policy.name).where(Policy.account == account, Policy.job == job).limit(1)) is not None:
+        raise AlreadyExists(
+            f"The id of {name} belonged to a job that was deleted; its rollouts are kept. Choose another id."
+        )
+    prefix = f"{account}/models/{job}-v"
+    models = [*session.scalars(select(Model.name).where(Model.name.startswith(prefix, autoescape=True)))]
+    output = Job.spec["output_model"].as_string()
+    unfinished = and_(Job.kind == KIND, Job.state.not_in(FINAL_STATES))
+    models += session.scalars(select(output).where(unfinished, output.startswith(prefix, autoescape=True)))
+    for model in models:
+        if policy_job(model) == job:
+            raise AlreadyExists(
+                f"The policy versions of {name} would be called as the model {model} is. Choose another job id."
+            )
 
 
 def get_rft_job(session: Session, name: str) -> Job:

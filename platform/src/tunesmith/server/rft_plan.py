@@ -13,6 +13,7 @@ from tunesmith.db.datasets import READY, get_dataset
 from tunesmith.db.evaluators import ACTIVE, get_evaluator
 from tunesmith.db.jobs_using import running_jobs_using
 from tunesmith.db.models import get_model
+from tunesmith.db.reinforcement_fine_tuning_jobs import policy_job, policy_owner
 from tunesmith.db.tables import Dataset, Evaluator, Model
 from tunesmith.errors import AlreadyExists, FailedPrecondition, InvalidArgument
 from tunesmith.schemas.names import account_name, check_id, resource_name, short_id
@@ -49,17 +50,12 @@ def named_base(session: Session, account: str, body: RftJobInput) -> str:
     return get_model(session, resource_name(account, "models", training.warm_start_from)).base_model
 
 
-def plan_job(session: Session, account: str, job_id: str, body: RftJobInput, base: BaseModel) -> RftSpec:
-    """The job, resolved. Raises InvalidArgument, FailedPrecondition, NotFound or AlreadyExists, each naming the field."""
+def check_values(session: Session, account: str, job_id: str, body: RftJobInput, base: BaseModel) -> dict[str, Any]:
+    """Fields of `RftSpec` that need neither dataset nor evaluator, defaults filled in.
+
+    Raises InvalidArgument, NotFound or AlreadyExists, each naming the field.
+    """
     training, sampling = body.training_config, body.inference_parameters
-    dataset = _ready_dataset(session, account, body.dataset, "dataset")
-    held_out = (
-        _ready_dataset(session, account, body.evaluation_dataset, "evaluationDataset")
-        if body.evaluation_dataset
-        else None
-    )
-    _check_split(body, dataset, held_out)
-    evaluator = _active_evaluator(session, account, body.evaluator)
     loss, kl_beta = loss_of(body.loss_config)
     stop, seed = extra_body_of(sampling)
     defaults = base.training
@@ -77,9 +73,35 @@ def plan_job(session: Session, account: str, job_id: str, body: RftJobInput, bas
     _check_ranges(values, base)
     _check_warm_start(session, account, body, values["lora_rank"])
     _check_context(body, values["max_tokens"], base)
+    _check_chunk_size(body.chunk_size, base)
+    return {
+        **values,
+        "base_model": base.name,
+        "warm_start_from": _name_of(account, "models", training.warm_start_from),
+        "output_model": _output_model(session, account, job_id, training.output_model),
+        "warmup_steps": _at_least_zero(
+            training.learning_rate_warmup_steps or 0, "trainingConfig.learningRateWarmupSteps"
+        ),
+        "weight_decay": _at_least_zero(training.optimizer_weight_decay or 0.0, "trainingConfig.optimizerWeightDecay"),
+        "max_context_length": training.max_context_length,
+        "loss": loss,
+        "kl_beta": kl_beta,
+        "stop": stop,
+        "seed": seed,
+    }
+
+
+def plan_job(session: Session, account: str, job_id: str, body: RftJobInput, base: BaseModel) -> RftSpec:
+    """The job, resolved. Raises InvalidArgument, FailedPrecondition, NotFound or AlreadyExists, each naming the field."""
+    dataset = _ready_dataset(session, account, body.dataset, "dataset")
+    held_out = (
+        _ready_dataset(session, account, body.evaluation_dataset, "evaluationDataset")
+        if body.evaluation_dataset
+        else None
+    )
+    _check_split(body, dataset, held_out)
+    evaluator = _active_evaluator(session, account, body.evaluator)
     return RftSpec(
-        base_model=base.name,
-        warm_start_from=_name_of(account, "models", training.warm_start_from),
         dataset=dataset.name,
         evaluation_dataset=held_out.name if held_out else None,
         eval_auto_carveout=bool(body.eval_auto_carveout),
@@ -88,17 +110,9 @@ def plan_job(session: Session, account: str, job_id: str, body: RftJobInput, bas
         evaluator_version=evaluator.version,
         entry_point=str(evaluator.spec.get("entryPoint", "")),
         evaluator_dir=str(evaluator.build_dir),
-        output_model=_output_model(session, account, job_id, training.output_model),
         chunk_size=_chunk_size(body.chunk_size, dataset.example_count, base),
-        warmup_steps=_at_least_zero(training.learning_rate_warmup_steps or 0, "trainingConfig.learningRateWarmupSteps"),
-        weight_decay=_at_least_zero(training.optimizer_weight_decay or 0.0, "trainingConfig.optimizerWeightDecay"),
-        max_context_length=training.max_context_length,
-        loss=loss,
-        kl_beta=kl_beta,
-        stop=stop,
-        seed=seed,
         request=body.given(),
-        **values,
+        **check_values(session, account, job_id, body, base),
     )
 
 
@@ -169,17 +183,19 @@ def _check_context(body: RftJobInput, max_tokens: int, base: BaseModel) -> None:
         )
 
 
-def _chunk_size(value: int | None, rows: int, base: BaseModel) -> int | None:
-    if value in (None, 0):
-        return base.training.chunk_for(rows)
-    if value == -1:
-        return None
+def _check_chunk_size(value: int | None, base: BaseModel) -> None:
     bounds = base.training.chunk_size_bounds
-    if value not in bounds:
+    if value not in (None, 0, -1) and value not in bounds:
         raise InvalidArgument(
             f"chunkSize {value} outside valid range {_shown(bounds)}: -1 is off, 0 or absent the default."
         )
-    return value
+
+
+def _chunk_size(value: int | None, rows: int, base: BaseModel) -> int | None:
+    """Rows of one step; None = the whole epoch."""
+    if value in (None, 0):
+        return base.training.chunk_for(rows)
+    return None if value == -1 else value
 
 
 def _output_model(session: Session, account: str, job_id: str, given: str | None) -> str:
@@ -192,6 +208,11 @@ def _output_model(session: Session, account: str, job_id: str, given: str | None
     makers = running_jobs_using(session, account_name(account), name, ("output_model",))
     if makers:
         raise AlreadyExists(f"trainingConfig.outputModel: {makers[0]} is making a model of the name {name} already.")
+    owner = policy_owner(session, account_name(account), name)
+    if owner is not None or policy_job(name) == job_id:
+        raise AlreadyExists(
+            f"trainingConfig.outputModel: {name} is the name of a policy version of the job {owner or job_id}. Choose another name."
+        )
     return name
 
 
