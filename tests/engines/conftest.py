@@ -65,3 +65,11 @@ async def builtin(ending_model: Path) -> AsyncIterator[BuiltinEngine]:
     engine = BuiltinEngine(ending_model, "random")
     yield engine
     engine.close()
+
+
+@pytest.fixture
+async def long_winded(model: Path) -> AsyncIterator[BuiltinEngine]:
+    """The same with the model whose answers rarely end by themselves."""
+    engine = BuiltinEngine(model, "random")
+    yield engine
+    engine.close()

@@ -109,7 +109,7 @@ def remove(name: str) -> Callable[[Path], None]:
         (truncate, "damaged"),
         (change_config(peft_type="IA3"), "peft_type LORA"),
         (change_config(r=0), "r = 0"),
-        (change_config(r=8), r"rank and base model ask for \(\(8, 192\)"),
+        (change_config(r=8), r"rank and base model ask for \(\(8, 200\)"),
         (change_config(lora_alpha=None), "lora_alpha"),
         (change_config(target_modules="q_.*"), "target_modules"),
         (change_config(target_modules=["q_proj"]), "which target_modules does not name"),

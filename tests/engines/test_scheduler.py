@@ -88,6 +88,28 @@ async def test_a_fault_in_one_request_leaves_the_others_running(
         assert "ZeroDivisionError: a bug" in error.message
 
 
+async def test_a_fault_beside_a_candidate_that_ends_in_the_same_step_frees_both_once(
+    long_winded: BuiltinEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Sequence.accept
+
+    def faulty(self: Sequence, draw: Draw, row: int) -> object:
+        if self.settings.seed == 666 and self.sampled == 2:
+            if self.index == 1:
+                raise ZeroDivisionError("a bug")
+            return self.finish(FinishReason.STOP)
+        return original(self, draw, row)
+
+    monkeypatch.setattr(Sequence, "accept", faulty)
+    good = asyncio.create_task(finals(long_winded, request(n=4, seed=3, max_tokens=300)))
+    for _ in range(3):
+        with pytest.raises(Internal):
+            await finals(long_winded, request(n=3, seed=666, prompt_ids=[70, 71]))
+    assert not good.done()
+    assert await asyncio.wait_for(good, 20)
+    assert (long_winded._scheduler._running, long_winded._scheduler._reserved) == (0, 0)
+
+
 async def test_a_fault_of_the_loop_itself_is_answered_and_the_loop_goes_on(
     builtin: BuiltinEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,14 +182,17 @@ async def test_an_unloaded_adapter_is_freed(builtin: BuiltinEngine, adapters: li
     assert module() is None
 
 
-async def test_streamed_events_join_to_the_whole(builtin: BuiltinEngine) -> None:
-    whole = (await finals(builtin, request(seed=8, max_tokens=80, temperature=0.3, top_logprobs=1)))[0]
-    events = await all_events(builtin, request(seed=8, max_tokens=80, temperature=0.3, top_logprobs=1, stream=True))
-    assert len(events) > 2
-    assert [i for event in events for i in event.token_ids] == whole.token_ids
-    assert [top for event in events for top in event.top_logprobs or []] == whole.top_logprobs
-    assert "".join(event.text for event in events) == whole.text
-    assert all(event.text for event in events[:-1]), "an event without text has nothing to show yet"
+async def test_streamed_events_join_to_the_whole(long_winded: BuiltinEngine) -> None:
+    for seed in range(4):
+        whole = (await finals(long_winded, request(seed=seed, max_tokens=80, top_logprobs=1)))[0]
+        events = await all_events(long_winded, request(seed=seed, max_tokens=80, top_logprobs=1, stream=True))
+        assert len(events) > len(whole.text) / 8
+        assert [i for event in events for i in event.token_ids] == whole.token_ids
+        assert [ids for event in events for ((ids, _),) in event.top_logprobs or []] == [
+            i for ((i, _),) in whole.top_logprobs or []
+        ]
+        assert "".join(event.text for event in events) == whole.text
+        assert all(event.text for event in events[:-1]), "an event without text has nothing to show yet"
 
 
 def test_capacities_depend_on_the_length_alone_and_waste_little() -> None:

@@ -119,6 +119,7 @@ class Scheduler:
                 self._flush()
 
     def _start_over(self, error: Exception) -> None:
+        logger.error("A step failed; every request that runs is ended.", exc_info=error)
         for request in list(self._live):
             self._fail(request, error)
         self._waiting.clear()
@@ -249,7 +250,9 @@ class Scheduler:
         by_model: dict[int, list[Sequence]] = {}
         for sequence in sequences:
             request = sequence.request
-            request.running.discard(sequence)
+            if sequence not in request.running:  # its request failed in the same step
+                continue
+            request.running.remove(sequence)
             if request.admitted == request.given.n and not request.running:
                 self._end(request)
             self._running -= 1
@@ -267,9 +270,10 @@ class Scheduler:
         if not isinstance(error, TunesmithError):
             logger.error("A request failed.", exc_info=error)
             error = Internal(f"The engine failed on this request: {type(error).__name__}: {error}. See its log.")
+        # The answer first: whatever goes wrong below, the caller has it.
+        self._messages.append(Message(request, error))
         self._end(request)
         self._release(list(request.running), scrub=True)
-        self._messages.append(Message(request, error))
 
     def _abort(self, request: Request) -> None:
         if request.ended:
