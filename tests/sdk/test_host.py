@@ -220,6 +220,36 @@ async def test_every_misdeed_costs_one_row(start: Any, connect: Any, tmp_path: P
     assert len(processes_of(tmp_path)) == 4
 
 
+ODD_PROCESSOR = """
+import asyncio
+from eval_protocol import EvaluationRow, evaluation_test
+from eval_protocol.pytest import RolloutProcessor
+
+
+class Odd(RolloutProcessor):
+    def __call__(self, rows, config):
+        async def roll(row):
+            odd = float("nan") if row.messages[0].content == "nan" else 1.0
+            row.execution_metadata.rollout_duration_seconds = odd
+            return row
+
+        return [asyncio.create_task(roll(row)) for row in rows]
+
+
+@evaluation_test(rollout_processor=Odd())
+def evaluate(row: EvaluationRow) -> EvaluationRow:
+    return 1.0
+"""
+
+
+async def test_what_a_processor_leaves_that_is_no_json_costs_its_row_only(start: Any, connect: Any):
+    start(ODD_PROCESSOR)
+    client = await connect()
+    events = await client.run([question("nan"), question("fine")])
+    assert [events[i]["score"] for i in range(2)] == [None, 1.0]
+    assert "cannot be written as JSON" in events[0]["reason"]
+
+
 async def test_rollouts_go_through_the_tests_own_processor(start: Any, connect: Any, model: FakeModel):
     """Gold answer dropped, given ids and parameters used, the decorator's ignored, failures not scored."""
 

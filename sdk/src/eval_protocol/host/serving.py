@@ -200,6 +200,7 @@ class Host:
     async def _event(self, request: Run, attempt: Attempt, row: EvaluationRow) -> dict[str, Any]:
         try:
             dumped = dump_row(row)
+            encode(dumped)  # finds NaN and infinity, which the dump lets pass
         except (ValueError, TypeError) as error:  # what a processor put on the row is no JSON
             row = self._row(request, attempt)
             row.rollout_status = Status.rollout_error(f"The rollout cannot be written as JSON: {_short(error)}")
