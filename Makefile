@@ -26,6 +26,9 @@ check: setup ## The gates, in seconds: lint, format, types, import contracts
 test: check ## The gates, then the tests
 	@$(PY) -m pytest -m "not learning and not clients" --durations=10
 
+test-loop: setup ## Only the tests that run whole jobs through the public command line (minutes)
+	@$(PY) -m pytest tests/loop --durations=10
+
 test-clients: setup ## The published clients, unmodified, in an environment of their own
 	@bash scripts/published_clients.sh
 	@$(PY) -m pytest -m clients tests/clients

@@ -161,8 +161,11 @@ def test_an_unknown_base_model_says_where_it_was_looked_for(platform, short_tmp)
     ],
 )
 def test_a_value_out_of_range_is_named(platform, short_tmp, flags, expected):
+    before = platform.get("/v1/accounts/local/datasets?pageSize=200").get("datasets", [])
     said = refuse(platform, projects.write(short_tmp / "range", dataset=projects.rows(4)), *flags)
     assert expected in said
+    after = platform.get("/v1/accounts/local/datasets?pageSize=200").get("datasets", [])
+    assert len(after) == len(before), "refused before anything was uploaded"
 
 
 def test_a_prompt_longer_than_the_context_names_the_row_and_both_lengths(platform, short_tmp):

@@ -67,7 +67,7 @@ class FakePlatform:
 
     @property
     def writes(self) -> list[str]:
-        return [line for line in self.lines if not line.startswith("GET ")]
+        return [line for line in self.lines if not line.startswith("GET ") and not line.endswith(":validate")]
 
     def of(self, line: str) -> list[Recorded]:
         return [request for request in self.requests if request.line == line]
@@ -149,6 +149,8 @@ class FakePlatform:
     def _reinforcementfinetuningjobs(
         self, request: Recorded, identity: str | None, verb: str | None
     ) -> tuple[int, Any, dict[str, str]]:
+        if request.method == "POST" and identity is None and verb == "validate":
+            return 200, {}, {}
         if request.method == "POST" and identity is None:
             identity = request.query["reinforcementFineTuningJobId"][0]
             if identity in self.jobs:

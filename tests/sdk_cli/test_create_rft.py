@@ -562,6 +562,17 @@ def test_json_carries_errors_too(ep, platform: FakePlatform) -> None:
 
 
 @pytest.mark.usefixtures("project", "profile")
+def test_options_are_refused_before_anything_is_uploaded(ep, platform: FakePlatform) -> None:
+    platform.failures[f"POST {A}/reinforcementFineTuningJobs:validate"] = [
+        (400, {"message": "Learning rate 5 outside"})
+    ]
+    result = ep(*FAST, "--learning-rate", "5")
+    assert result.status == 1
+    assert "Learning rate 5 outside" in result.err
+    assert platform.writes == []
+
+
+@pytest.mark.usefixtures("project", "profile")
 def test_ctrl_c_leaves_the_job_running_and_says_so(platform: FakePlatform, project: Path) -> None:
     platform.job_views = [running(1)]
     platform.metrics = CHUNKS[:1]

@@ -35,7 +35,7 @@ _TINY_TRAINING = TrainingDefaults(
 _BUNDLED = (
     KnownModel(
         name="accounts/tunesmith/models/tiny-math-v1",
-        display_name="Tiny Math v1 (1.4 M parameters, Qwen3 architecture)",
+        display_name="Tiny Math v1 (1.5 M parameters, Qwen3 architecture)",
         folder=_HERE / "models" / "tiny-math-v1",
         training=_TINY_TRAINING,
         inference_max_tokens=256,

@@ -38,7 +38,7 @@ class InferenceParameters(JobInput):
     top_k: int | None = None
     response_candidates_count: int | None = None
     extra_body: str | None = None
-    """JSON text; `stop` is the one field that takes effect."""
+    """JSON text; `stop` and `seed` are the fields that take effect."""
 
 
 class LossConfig(JobInput):

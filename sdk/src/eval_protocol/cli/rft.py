@@ -65,6 +65,13 @@ async def _send(plan: Plan, request: Request, profile: Profile, say: Printer) ->
     links = dashboard(profile.api_base)
     async with Platform(profile.api_base, profile.api_key) as platform:
         account = await platform.verify_api_key()
+        await platform.validate_job(
+            {
+                **plan.body,
+                "dataset": platform.resource("datasets", plan.dataset.id),
+                "evaluator": platform.resource("evaluators", plan.evaluator_id),
+            }
+        )
         describe(plan.secrets, account, say)
         await upload_secrets(platform, plan.secrets, say)
         say()

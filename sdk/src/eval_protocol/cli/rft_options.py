@@ -140,7 +140,7 @@ FLAGS: tuple[JobFlag, ...] = (
     ),
     JobFlag(
         _inference("extra-body"), "inferenceParameters.extraBody",
-        """More of the inference request, as JSON; "stop" is what takes effect, e.g. '{"stop": ["</answer>"]}'.""", ROLLOUTS, str,
+        """More of the inference request, as JSON; "stop" and "seed" (of the job) take effect, e.g. '{"stop": ["</answer>"], "seed": 1}'.""", ROLLOUTS, str,
     ),
     JobFlag(
         ("--max-concurrent-rollouts",), "maxConcurrentRollouts",

@@ -195,6 +195,11 @@ class Platform:
 
     # Reinforcement fine-tuning jobs
 
+    async def validate_job(self, body: dict[str, Any]) -> None:
+        """Have the platform check a job's options before anything is uploaded for it. Raises Refused with its words."""
+        path = f"{self._path('reinforcementFineTuningJobs')}:validate"
+        await self._call("Checking the job's options", "POST", path, json=body)
+
     async def create_job(self, body: dict[str, Any], job_id: str | None = None) -> Job:
         """Launch a job. Without `job_id` a random one is chosen here. Raises Taken when the id exists."""
         job_id = job_id or new_job_id()

@@ -19,7 +19,7 @@ from tunesmith.server.auth import AccountId
 from tunesmith.server.base_models import find_base_model
 from tunesmith.server.control import Control, Listing, Reader, Writer
 from tunesmith.server.rft_options import DEFAULT_LOSS, check_options
-from tunesmith.server.rft_plan import named_base, plan_job
+from tunesmith.server.rft_plan import check_values, named_base, plan_job
 
 NOUN = "reinforcementFineTuningJobs"
 router = APIRouter(prefix=f"/v1/accounts/{{account_id}}/{NOUN}", tags=[NOUN])
@@ -50,6 +50,18 @@ def create(
         job = table.create_rft_job(session, account_name(account), name, spec.model_dump(mode="json"), notes)
         session.flush()
         return rft_job_wire(job)
+
+
+@router.post(":validate")
+def validate(account: AccountId, body: RftJobInput, control: Control) -> dict[str, Any]:
+    """Check the options of a create before its dataset and evaluator are there; nothing is kept."""
+    with reading(control.sessions) as session:
+        check_options(body)
+        base_name = named_base(session, account, body)
+    base = find_base_model(base_name, control.settings.path("models"))
+    with reading(control.sessions) as session:
+        check_values(session, account, "unnamed", body, base)
+    return {}
 
 
 @router.get("")
