@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from tunesmith.db.tables import Account
@@ -21,8 +20,3 @@ def ensure_account(session: Session, name: str, display_name: str = "") -> Accou
 def get_account(session: Session, name: str) -> Account | None:
     """The account of that resource name."""
     return session.get(Account, name)
-
-
-def list_accounts(session: Session) -> list[Account]:
-    """All accounts, by name."""
-    return list(session.scalars(select(Account).order_by(Account.name)))

@@ -48,16 +48,6 @@ def add_events(session: Session, job: str, file: str, lines: Sequence[Line]) -> 
     session.execute(insert(JobEvent).on_conflict_do_nothing(index_elements=["key"]), rows)
 
 
-def list_rollouts(
-    session: Session, job: str, *, step: int | None = None, limit: int = 100, offset: int = 0
-) -> list[Rollout]:
-    """Rollouts of a job, newest first."""
-    query = select(Rollout).where(Rollout.job == job)
-    if step is not None:
-        query = query.where(Rollout.step == step)
-    return list(session.scalars(query.order_by(Rollout.id.desc()).limit(limit).offset(offset)))
-
-
 def list_events(session: Session, job: str, file: str, after: int = -1) -> list[JobEvent]:
     """Lines of one file of a job, in order, from byte offset `after` (exclusive) on."""
     query = select(JobEvent).where(JobEvent.job == job, JobEvent.file == file, JobEvent.offset > after)

@@ -15,7 +15,7 @@ LINE_LIMIT = 256 * 1024 * 1024
 """Longest line taken from the host, in bytes, as on its side: a whole adapted dataset, or a row with images."""
 
 
-class EvaluatorHost:
+class HostClient:
     """A connection to the host. It is opened for each request, so that a restarted host is simply the next connection."""
 
     def __init__(self, socket: Path) -> None:

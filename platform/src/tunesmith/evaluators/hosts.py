@@ -8,7 +8,6 @@ Restarting a host that crashed is the caller's business: `EvaluatorHost.process`
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import time
 from collections.abc import Mapping
@@ -18,11 +17,11 @@ from typing import Any
 
 from tunesmith.errors import FailedPrecondition, InvalidArgument, Unavailable
 from tunesmith.evaluators import sandbox
+from tunesmith.evaluators.client import HostClient
 from tunesmith.launch import Process, start
 from tunesmith.settings import Settings
 
 _LONGEST_SOCKET_PATH = 107  # bytes of sun_path, less the closing zero
-_LONGEST_LINE = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -133,26 +132,13 @@ async def _describe(process: Process, socket: Path, timeout: float) -> dict[str,
             tail = process.log_tail()
             raise Unavailable(f"The {process.name} ended with status {process.returncode} before it answered:\n{tail}")
         try:
-            answer = await asyncio.wait_for(_ask(socket, {"type": "describe"}), deadline - time.monotonic())
-        except (FileNotFoundError, ConnectionError):
+            answer = await asyncio.wait_for(HostClient(socket).describe(), deadline - time.monotonic())
+        except Unavailable:
             await asyncio.sleep(0.05)
             continue
         except TimeoutError:
             break
-        if answer.get("type") != "described":
-            raise InvalidArgument(f"The {process.name} cannot run: {answer.get('message', answer)}")
+        except FailedPrecondition as error:
+            raise InvalidArgument(f"The {process.name} cannot run: {error.message}") from error
         return {key: value for key, value in answer.items() if key != "type"}
     raise Unavailable(f"The {process.name} did not answer within {timeout:.0f} seconds:\n{process.log_tail()}")
-
-
-async def _ask(socket: Path, question: dict[str, Any]) -> dict[str, Any]:
-    reader, writer = await asyncio.open_unix_connection(str(socket), limit=_LONGEST_LINE)
-    try:
-        writer.write(json.dumps(question).encode() + b"\n")
-        await writer.drain()
-        line = await reader.readline()
-        if not line.endswith(b"\n"):
-            raise ConnectionResetError("the host closed the connection")
-        return json.loads(line)
-    finally:
-        writer.close()

@@ -100,8 +100,6 @@ class JobContext:
     owner: str
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     """Set within a second of a request to cancel or delete the job."""
-    stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set before the handler is stopped because the worker goes down or lost the lease: the job itself goes on elsewhere."""
     _children: list[launch.Process] = field(default_factory=list)
 
     async def transaction(self, work: Callable[[Session], T]) -> T:

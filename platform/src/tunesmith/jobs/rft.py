@@ -22,7 +22,7 @@ from tunesmith.db.api_keys import delete_keys_of_job, new_key
 from tunesmith.db.secrets import secret_values
 from tunesmith.db.tables import Dataset, Model
 from tunesmith.errors import FailedPrecondition, NotFound
-from tunesmith.evaluators.client import EvaluatorHost as HostClient
+from tunesmith.evaluators.client import HostClient
 from tunesmith.evaluators.hosts import EvaluatorHost, environment, start_host
 from tunesmith.jobs import promotion, rft_inputs
 from tunesmith.jobs.handler import ClaimedJob, Handler, JobContext, Outcome

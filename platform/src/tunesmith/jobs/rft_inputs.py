@@ -10,7 +10,7 @@ from typing import Any
 
 from tunesmith.catalog.entry import BaseModelEntry
 from tunesmith.errors import InvalidArgument
-from tunesmith.evaluators.client import EvaluatorHost
+from tunesmith.evaluators.client import HostClient
 from tunesmith.rendering.renderer import Renderer
 from tunesmith.runs.config import BaseModelRef, EvaluationConfig, LearnerConfig, LossMethod, RunConfig, SamplingConfig
 from tunesmith.runs.files import write_atomic
@@ -37,7 +37,7 @@ def parse_rows(content: bytes, *, adapted: bool) -> SourceRows:
     return SourceRows([json.loads(line) for line in content.splitlines() if line.strip()], adapted)
 
 
-async def adapt(source: SourceRows, host: EvaluatorHost) -> list[dict[str, Any]]:
+async def adapt(source: SourceRows, host: HostClient) -> list[dict[str, Any]]:
     """Rows in the shape the evaluator expects."""
     rows = source.rows if source.adapted else await host.adapt(source.rows)
     if not rows:

@@ -123,7 +123,6 @@ class Worker:
         if not held.lost:
             log.warning("the lease of %s is lost; stopping work on it", held.job.name)
             held.lost = True
-            held.context.stopping.set()
             held.task.cancel()
 
     async def _claim(self) -> None:
@@ -223,7 +222,6 @@ class Worker:
         self._stopping = True
         held = list(self._held.values())
         for each in held:
-            each.context.stopping.set()
             each.task.cancel()
         await asyncio.gather(*(each.task for each in held), return_exceptions=True)
         for each in held:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.errors import FailedPrecondition, InvalidArgument
-from tunesmith.evaluators.client import EvaluatorHost
+from tunesmith.evaluators.client import HostClient
 from tunesmith.orchestrator.evaluation import best_version, interval
 from tunesmith.orchestrator.gateway import Gateway
 from tunesmith.orchestrator.groups import ScoredRollout, commonest_reasons, group, seal
@@ -36,7 +36,7 @@ class Run:
         self.config = config
         self.gateway = gateway
         self.record = record
-        self.roller = Roller(EvaluatorHost(config.host_socket), gateway, self.record, config.max_concurrent_rollouts)
+        self.roller = Roller(HostClient(config.host_socket), gateway, self.record, config.max_concurrent_rollouts)
         self.rows = read_rows(config.dataset)
         self.held_out = read_rows(config.evaluation.dataset) if config.evaluation.dataset else []
         self.chunks = chunks(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tunesmith.errors import Unavailable
-from tunesmith.evaluators.client import EvaluatorHost
+from tunesmith.evaluators.client import HostClient
 from tunesmith.orchestrator.gateway import Gateway
 from tunesmith.orchestrator.groups import ScoredRollout
 from tunesmith.orchestrator.record import Record
@@ -51,7 +51,7 @@ class RolloutPlan:
 class Roller:
     """Carries out rollout plans."""
 
-    def __init__(self, host: EvaluatorHost, gateway: Gateway, record: Record, max_concurrent: int) -> None:
+    def __init__(self, host: HostClient, gateway: Gateway, record: Record, max_concurrent: int) -> None:
         self._host = host
         self._gateway = gateway
         self._record = record
