@@ -7,6 +7,7 @@ import signal
 from collections import Counter
 
 import pytest
+from tunesmith.evaluators.client import HostClient
 
 from tests.orchestrator.world import World, default_score
 
@@ -190,6 +191,22 @@ async def test_staleness_1_overlaps_and_never_exceeds_its_bound(tmp_path):
         assert code == 0, said
         for batch in world.batches():
             assert all(batch.header.step - 1 <= r.version <= batch.header.step for r in batch.header.rollouts)
+
+
+async def test_requests_are_cut_where_they_grow_too_large(tmp_path, monkeypatch):
+    monkeypatch.setattr("tunesmith.evaluators.client.REQUEST_BYTES", 300)
+    async with World(tmp_path) as world:
+        attempts = [
+            {"row_index": 0, "k": k, "attempt": 0, "rollout_id": f"r{k}", "row": {"messages": ["x" * 200]}}
+            for k in range(5)
+        ]
+        client = HostClient(world.socket)
+        events = [
+            event
+            async for event in client.run(attempts, invocation_id="i", completion_params={}, max_concurrent_rollouts=1)
+        ]
+        assert [event["rollout_id"] for event in events] == [f"r{k}" for k in range(5)]
+        assert world.requests == 5, "two of these do not fit into 300 bytes"
 
 
 async def test_a_broken_row_is_named_by_its_line(tmp_path):

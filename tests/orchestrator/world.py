@@ -34,6 +34,7 @@ class World:
         self.score = score
         self.delay = delay
         self.asked: list[str] = []
+        self.requests = 0
         self.loaded: dict[str, dict[str, Any]] = {}
         self.retired: list[str] = []
         self.withhold_from: int | None = None
@@ -137,6 +138,7 @@ class World:
     async def _serve_host(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             request = json.loads(await reader.readline())
+            self.requests += 1
             for attempt in request["attempts"]:
                 self.asked.append(attempt["rollout_id"])
                 await asyncio.sleep(self.delay)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from tunesmith.errors import FailedPrecondition, Unavailable
 
 LINE_LIMIT = 256 * 1024 * 1024
 """Longest line taken from the host, in bytes, as on its side: a whole adapted dataset, or a row with images."""
+REQUEST_BYTES = 64 * 1024 * 1024
+"""Attempts of one `run` request hold at most about this much; the rest goes into the next. Each attempt carries its row."""
 
 
 class HostClient:
@@ -47,24 +49,26 @@ class HostClient:
         Raises Unavailable when the host goes away, or says that it is done, before all are: the caller asks again for the
         missing ones.
         """
-        left = len(attempts)
-        request = {
-            "type": "run",
-            "request_id": f"{invocation_id}-{next(self._ids)}",
-            "invocation_id": invocation_id,
-            "completion_params": completion_params,
-            "attempts": attempts,
-            "max_concurrent_rollouts": max_concurrent_rollouts,
-        }
-        async for answer in self._ask(request):
-            if answer["type"] == "done":
-                if left > 0:
-                    raise Unavailable(f"The evaluator host gave no answer to {left} rollouts of {invocation_id}.")
-                return
-            if answer["type"] == "rollout":
-                left -= 1
-                yield answer
-        raise Unavailable(f"The evaluator host at {self.socket} went away in the middle of {invocation_id}.")
+        for part in _parts(attempts):
+            left = len(part)
+            request = {
+                "type": "run",
+                "request_id": f"{invocation_id}-{next(self._ids)}",
+                "invocation_id": invocation_id,
+                "completion_params": completion_params,
+                "attempts": part,
+                "max_concurrent_rollouts": max_concurrent_rollouts,
+            }
+            async for answer in self._ask(request):
+                if answer["type"] == "done":
+                    break
+                if answer["type"] == "rollout":
+                    left -= 1
+                    yield answer
+            if left > 0:
+                raise Unavailable(
+                    f"The evaluator host at {self.socket} left {left} rollouts of {invocation_id} unanswered."
+                )
 
     async def _ask(self, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
         try:
@@ -87,3 +91,18 @@ class HostClient:
             raise Unavailable(f"The connection to the evaluator host at {self.socket} broke: {error}.") from error
         finally:
             writer.close()
+
+
+def _parts(attempts: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """The attempts in order, cut where a request would grow beyond REQUEST_BYTES."""
+    part: list[dict[str, Any]] = []
+    size = 0
+    for attempt in attempts:
+        length = len(json.dumps(attempt))
+        if part and size + length > REQUEST_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(attempt)
+        size += length
+    if part:
+        yield part

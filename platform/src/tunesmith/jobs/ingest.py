@@ -26,6 +26,8 @@ class Ingest:
         self._sessions = sessions
         self._job = job
         self._run_dir = run_dir
+        self._read: dict[Path, int] = {}
+        """Bytes of each file that are in the database, as far as this process knows."""
 
     def catch_up(self) -> int:
         """Take in everything that was appended since the last call; returns the number of lines."""
@@ -36,15 +38,19 @@ class Ingest:
 
     def _follow(self, name: str, add: Any) -> int:
         path, taken = self._run_dir / name, 0
-        while True:
+        while path.exists() and path.stat().st_size > self._read.get(path, 0):
             with self._sessions.begin() as session:
-                lines = list(_next_lines(path, rollouts_table.offset_of(session, str(path))))
+                offset = rollouts_table.offset_of(session, str(path))
+                lines = list(_next_lines(path, offset))
                 if lines:
+                    offset = lines[-1][0]
                     add(session, self._job, name, lines)
-                    rollouts_table.set_offset(session, str(path), lines[-1][0])
+                    rollouts_table.set_offset(session, str(path), offset)
+            self._read[path] = offset
             taken += len(lines)
             if len(lines) < LINES_AT_ONCE:
-                return taken
+                break
+        return taken
 
 
 def _next_lines(path: Path, offset: int) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -21,7 +21,7 @@ from tunesmith.db import jobs, policies, rollouts
 from tunesmith.db.api_keys import delete_keys_of_job, new_key
 from tunesmith.db.secrets import secret_values
 from tunesmith.db.tables import Dataset, Model
-from tunesmith.errors import FailedPrecondition, NotFound
+from tunesmith.errors import FailedPrecondition, NotFound, TunesmithError
 from tunesmith.evaluators.client import HostClient
 from tunesmith.evaluators.hosts import EvaluatorHost, environment, start_host
 from tunesmith.jobs import promotion, rft_inputs
@@ -50,6 +50,9 @@ class RftHandler(Handler):
         try:
             await claim.validate()
             return await claim.train()
+        except TunesmithError:
+            await claim.retire_policies()
+            raise
         finally:
             await claim.processes.down()
             await asyncio.to_thread(claim.ingest.catch_up)
@@ -70,6 +73,9 @@ class RftHandler(Handler):
 
         await context.transaction(forget)
         await asyncio.to_thread(shutil.rmtree, run_dir, ignore_errors=True)
+        await asyncio.to_thread(shutil.rmtree, context.settings.path("hosts", job.id), ignore_errors=True)
+        for log in context.settings.path("logs", "x").parent.glob(f"{job.id}-*.log"):
+            log.unlink(missing_ok=True)
 
 
 def _end_access(session: Session, job: ClaimedJob) -> None:
@@ -91,6 +97,7 @@ class _Claim:
         self.ingest = Ingest(context.sessions, job.name, self.run_dir)
         self.keys = load_keys(self.settings)
         self.processes = RunProcesses(self.run_dir, self.start_host, context.start)
+        self.reported: tuple[dict[str, Any], str | None] | None = None
 
     async def validate(self) -> None:
         """Everything that can be known to be wrong before training starts; then the inputs, unless they are there."""
@@ -173,7 +180,9 @@ class _Claim:
             "run": status,
             "processes": self.processes.report(),
         }
-        await self.context.progress(progress, state=state)
+        if (progress, state) != self.reported:
+            await self.context.progress(progress, state=state)
+            self.reported = (progress, state)
 
     async def start_host(self) -> EvaluatorHost:
         """Start the evaluator host of the version that the job was created with."""

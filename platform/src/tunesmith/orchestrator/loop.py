@@ -46,6 +46,8 @@ class Run:
             shuffle=config.shuffle,
             seed=config.seed,
         )
+        self.left_over = sorted(record.published)[-(config.max_staleness + 2) :]
+        """Versions that an earlier process of this run may have left live."""
         self.live: list[int] = []
         """Versions that the gateway serves, oldest first."""
 
@@ -162,8 +164,12 @@ class Run:
             self.record.event("version", version=version, canary=difference)
         self.live = sorted([*self.live, version])
         self.record.update(version=self.live[-1], optimizer_steps=self.live[-1])
+        outdated = [old for old in self.left_over if old != version]
+        self.left_over = []
         while len(self.live) > self.config.max_staleness + 1:
-            await self.gateway.retire(self.config.policy_name(self.live.pop(0)))
+            outdated.append(self.live.pop(0))
+        for old in outdated:
+            await self.gateway.retire(self.config.policy_name(old))
 
     async def evaluate(self, version: int) -> None:
         """Score version `version` on at most `evaluation.max_rows` held-out rows, once."""
