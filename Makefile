@@ -3,7 +3,7 @@ PY := .venv/bin/python
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test test-loop test-clients bench tiny-model learning-curves wheels clean
+.PHONY: help setup demo check test test-loop test-clients bench tiny-model learning-curves learning-check wheels clean
 
 help: ## Print this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,7 +24,7 @@ check: setup ## The gates, in seconds: lint, format, types, import contracts
 	@.venv/bin/pyright
 
 test: check ## The gates, then the tests
-	@$(PY) -m pytest -m "not learning and not clients" --durations=10
+	@$(PY) -m pytest -m "not clients" --durations=10
 
 test-loop: setup ## Only the tests that run whole jobs through the public command line (minutes)
 	@$(PY) -m pytest tests/loop --durations=10
@@ -35,6 +35,9 @@ test-clients: setup ## The published clients, unmodified, in an environment of t
 
 learning-curves: setup ## RFT on the example for three seeds, with controls; prints the table and writes benchmarks/results/
 	@$(PY) benchmarks/learning_curves.py
+
+learning-check: setup ## The short form of learning-curves: one seed, judged on learning alone (about four minutes)
+	@$(PY) benchmarks/learning_curves.py --seeds 0 --controls constant --no-cost-claim --results .tools/learning-check
 
 bench: setup ## Engine and learner beside their peers, as ratios
 	@$(PY) benchmarks/bench_engine.py

@@ -88,7 +88,10 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--controls", nargs="*", default=["random", "inverted", "constant"], choices=list(CONTROLS))
     parser.add_argument("--problems", type=int, default=600, help="held-out problems per temperature")
-    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder that the tables are written to")
+    parser.add_argument(
+        "--no-cost-claim", action="store_true", help="print CPU-seconds without judging them (noisy machines)"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="ts") as folder, Platform(Path(folder) / "h") as platform:
         work = Path(folder)
@@ -109,7 +112,7 @@ def main() -> int:
         for run in runs:
             if run.job["run"]["optimizer_steps"]:
                 measured[run.label] = score(run.job["trainingConfig"]["outputModel"])
-    text, failures = report(base, runs, measured)
+    text, failures = report(base, runs, measured, judge_cost=not options.no_cost_claim)
     print(text)
     options.results.mkdir(parents=True, exist_ok=True)
     (options.results / "learning_curves.md").write_text(text)
@@ -165,7 +168,9 @@ def finish(platform: Platform, project: Path, label: str, seed: int) -> Finished
     return run
 
 
-def report(base: Measured, runs: list[Finished], measured: dict[str, Measured]) -> tuple[str, list[str]]:
+def report(
+    base: Measured, runs: list[Finished], measured: dict[str, Measured], *, judge_cost: bool
+) -> tuple[str, list[str]]:
     """The tables as Markdown, and which claims do not hold."""
     lines = [
         "# Learning curves of the GSM8K-style example",
@@ -201,7 +206,7 @@ def report(base: Measured, runs: list[Finished], measured: dict[str, Measured]) 
             row += [f"{gain:+.3f} [{low:+.3f}, {high:+.3f}]", str(steps)]
         row += [f"{run.cpu_seconds:.0f}", f"{run.wall_seconds:.0f}"]
         lines.append("| " + " | ".join(row) + " |")
-        failures += broken_claims(run, after, base)
+        failures += broken_claims(run, after, base, judge_cost)
     lines += ["", "## Mean training score per ten steps, and held-out score during training", ""]
     for run in runs:
         tens = [run.chunks[i : i + 10] for i in range(0, len(run.chunks), 10)]
@@ -220,7 +225,7 @@ def report(base: Measured, runs: list[Finished], measured: dict[str, Measured]) 
     return "\n".join(lines) + "\n", failures
 
 
-def broken_claims(run: Finished, after: Measured | None, base: Measured) -> list[str]:
+def broken_claims(run: Finished, after: Measured | None, base: Measured, judge_cost: bool) -> list[str]:
     """Which of the issue's claims this run breaks."""
     if run.label == "constant":
         return [] if run.job["state"] == "JOB_STATE_EARLY_STOPPED" else [f"constant ended {run.job['state']}"]
@@ -238,7 +243,7 @@ def broken_claims(run: Finished, after: Measured | None, base: Measured) -> list
             ("0.80 at temperature 1", after.at(1.0).mean >= 0.8),
             ("pass@8 does not fall", after.pass_at_8 >= base.pass_at_8),
             ("at most 120 steps", run.job["run"]["optimizer_steps"] <= 120),
-            ("at most 200 CPU-seconds", run.cpu_seconds <= 200),
+            ("at most 200 CPU-seconds", run.cpu_seconds <= 200 or not judge_cost),
         ],
     )
     return [f"{run.label}: {claim}" for claim, holds in checks if not holds]
