@@ -39,6 +39,17 @@ VERDICT = "    is_correct = predicted == expected\n"
 """The line of the example after which a control changes the verdict."""
 
 
+MODULES = {
+    "tunesmith.server": "web",
+    "tunesmith.jobs": "worker",
+    "tunesmith.engines": "engine",
+    "tunesmith.orchestrator": "orchestrator",
+    "tunesmith.training": "learner",
+    "eval_protocol.host": "evaluator host (its largest process)",
+}
+"""What a process is called, by the module that it runs."""
+
+
 @dataclass(frozen=True)
 class Finished:
     """One job and what it cost."""
@@ -50,13 +61,15 @@ class Finished:
     metrics: list[dict[str, Any]]
     cpu_seconds: float
     wall_seconds: float
+    peak_mib: dict[str, float]
 
 
-class CpuMeter:
-    """CPU-seconds of all processes below one, those that end included (to within one look)."""
+class Meter:
+    """CPU-seconds of all processes below one, those that end included (to within one look), and their peak memory by name."""
 
     def __init__(self, pid: int) -> None:
         self._root, self._seen, self._stop = psutil.Process(pid), {}, threading.Event()
+        self.peak_mib: dict[str, float] = {}
         self._look()
         self._start = dict(self._seen)
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -78,6 +91,9 @@ class CpuMeter:
             try:
                 times, key = process.cpu_times(), (process.pid, process.create_time())
                 self._seen[key] = times.user + times.system
+                for name in MODULES.keys() & set(process.cmdline()):
+                    mib = round(process.memory_info().rss / 2**20, 1)
+                    self.peak_mib[MODULES[name]] = max(mib, self.peak_mib.get(MODULES[name], 0.0))
             except psutil.NoSuchProcess:
                 continue
 
@@ -138,7 +154,7 @@ def make_project(folder: Path, control: str | None = None) -> Path:
 def finish(platform: Platform, project: Path, label: str, seed: int) -> Finished:
     """One job through `ep create rft --wait`."""
     assert platform.process is not None
-    meter, started = CpuMeter(platform.process.pid), time.monotonic()
+    meter, started = Meter(platform.process.pid), time.monotonic()
     argv = ["ep", "create", "rft", "--yes", "--skip-validation", "--base-model", BASE_MODEL, "--eval-auto-carveout"]
     argv += [
         "--extra-body",
@@ -163,6 +179,7 @@ def finish(platform: Platform, project: Path, label: str, seed: int) -> Finished
         stored["metrics"],
         meter.stop(),
         time.monotonic() - started,
+        meter.peak_mib,
     )
     print(label, job["state"], f"{job['run']['optimizer_steps']} steps, {run.cpu_seconds:.0f} CPU-s", flush=True)
     return run
@@ -215,8 +232,8 @@ def report(
         held = " ".join(f"v{e['version']}:{e['score']:.2f}" for e in run.evaluations)
         mismatch = max((m["mismatch_max"] for m in run.metrics), default=0.0)
         lines.append(f"  held-out {held}; largest engine-learner difference {mismatch:.1e}")
-    peaks = {process["name"]: process["peak_rss_mib"] for process in runs[0].job.get("processes", [])}
-    lines += ["", f"Peak memory of {runs[0].label}'s processes (MiB): {json.dumps(peaks)}"]
+    peaks = ", ".join(f"{name} {mib:.0f}" for name, mib in sorted(runs[0].peak_mib.items()))
+    lines += ["", f"Peak resident memory of each process during {runs[0].label}, in MiB: {peaks}."]
     lines += (
         ["", *(f"NOT MET: {failure}" for failure in failures)]
         if failures
@@ -259,6 +276,7 @@ def as_json(run: Finished, after: Measured | None, base: Measured) -> dict[str, 
         "gain": difference(after.at(1.0), base.best) if after else None,
         "cpu_seconds": round(run.cpu_seconds, 1),
         "wall_seconds": round(run.wall_seconds, 1),
+        "peak_mib": run.peak_mib,
         "train": [chunk["mean_score"] for chunk in run.chunks],
         "held_out": [(event["version"], event["score"], event["low"], event["high"]) for event in run.evaluations],
         "learner_cpu_seconds": round(sum(m["cpu_seconds"] for m in run.metrics), 1),

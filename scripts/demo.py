@@ -61,7 +61,10 @@ def main() -> int:
         step("3/5  The base model on held-out problems, at four temperatures")
         before = measure(PROJECT, BASE_MODEL, rows=HELD_OUT, env=env, problems=options.problems, say=_say)
 
+        # A secret of the evaluator, so that the upload is seen; the evaluator of the example does not read it.
+        (DEMO / "env").write_text("EXAMPLE_JUDGE_KEY=only-for-show\n")
         command = ["ep", "create", "rft", "--base-model", BASE_MODEL, "--eval-auto-carveout"]
+        command += ["--env-file", str(DEMO / "env")]
         command += ["--epochs", str(options.epochs), "--yes", "--wait"]
         step("4/5  Reinforcement fine-tuning, one command", "cd examples/gsm8k && " + " ".join(command))
         _run([BIN / "ep", *command[1:]], env)
