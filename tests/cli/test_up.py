@@ -11,8 +11,12 @@ import stat
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
+import pytest
+from tunesmith.cli.account import ensure_account_key
 from tunesmith.cli.status import _UnixConnection
+from tunesmith.settings import Settings
 
 from tests.cli.conftest import alive, start_up, tunesmith, until
 
@@ -105,6 +109,16 @@ def test_a_taken_port_is_named_with_the_option(up, tmp_path):
     assert "--port" in done.stderr
 
 
+def test_a_start_that_fails_leaves_the_profile_of_a_healthy_platform(up, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "completions.db").write_text("not a database " * 100)
+    before = up.profile
+    done = tunesmith(up.home, "up", "--data-dir", str(tmp_path / "data"), "--port", "0")
+    assert done.returncode == 1
+    assert "ended with status" in done.stderr
+    assert up.profile == before
+
+
 def test_an_engine_starts_on_demand_and_again_after_a_crash(up):
     status, body = post_engines(up, {"base_model": "accounts/nobody/models/none"})
     assert (status, body["error"]["code"]) == (404, "NOT_FOUND")
@@ -167,10 +181,43 @@ def test_a_profile_of_another_platform_is_replaced_and_said_so(tmp_path):
     assert json.loads((folder / "profile.json").read_text()) == old  # a start that fails takes nothing away
     running = start_up(tmp_path / "home", tmp_path / "data").wait_until_up()
     assert running.stop() == 0
-    assert "in place of the profile of http://127.0.0.1:1" in "".join(running.lines)
+    aside = folder / "profile-1.json"
+    assert f"in place of the profile of http://127.0.0.1:1, now {aside}" in "".join(running.lines)
+    assert json.loads(aside.read_text()) == old
+    assert stat.S_IMODE(aside.stat().st_mode) == 0o600
     assert running.profile["api_key"] != "ts_0_0"
+    own = running.data / "keys" / "account.key"
+    assert own.read_text().strip() == running.profile["api_key"]
+    assert stat.S_IMODE(own.stat().st_mode) == 0o600
     assert running.process.stdout is not None
     running.process.stdout.close()
+
+
+def test_the_folder_keeps_its_key_when_the_profile_is_gone(tmp_path):
+    settings = Settings(data_dir=tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(tmp_path / "home"))
+        key = ensure_account_key(settings)
+        assert ensure_account_key(settings) == key
+        (tmp_path / "keys" / "account.key").write_text("ts_000000000000_" + 48 * "0" + "\n")
+        fresh = ensure_account_key(settings)
+        assert fresh != key
+        assert (tmp_path / "keys" / "account.key").read_text() == f"{fresh}\n"
+
+
+def test_folders_that_cannot_be_used_are_one_clear_line(tmp_path):
+    for home, arguments in (
+        (tmp_path, ["--data-dir", "/etc/passwd"]),
+        (tmp_path, ["--data-dir", "/proc/x"]),
+        (tmp_path, ["--data-dir", str(tmp_path / ("x" * 100))]),
+        (Path("/proc/nohome"), []),
+        (Path("/proc/nohome"), ["--data-dir", str(tmp_path / "d")]),
+    ):
+        done = tunesmith(home, "up", "--port", "0", *arguments)
+        assert done.returncode == 1
+        assert done.stderr.startswith("Error: The ")
+        assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / ("x" * 100)).exists()
 
 
 def test_strict_without_a_sandbox_does_not_start(tmp_path):

@@ -61,9 +61,9 @@ class Settings(BaseModel):
         )
         file = data_dir / "config.json"
         try:
-            from_file = json.loads(file.read_text()) if file.exists() else {}
+            from_file = json.loads(file.read_text()) if file.is_file() else {}
             return cls.model_validate({**from_file, **environment, **given, "data_dir": data_dir})
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             raise InvalidArgument(f"The configuration ({file}, TUNESMITH_* or flags) is not valid: {error}") from error
 
     @property

@@ -24,11 +24,16 @@ class EngineRequest(BaseModel):
     base_model: str
 
 
+def check_socket_path(path: Path) -> None:
+    """Raises FailedPrecondition when the kernel takes no unix socket at that path."""
+    if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
+        raise FailedPrecondition(f"The path {path} is too long for a unix socket. Use a shorter --data-dir.")
+
+
 @asynccontextmanager
 async def serve(supervisor: Supervisor, path: Path) -> AsyncIterator[None]:
     """Answer on the socket at `path` (0600), which must belong to nobody else. Raises FailedPrecondition when it is too long."""
-    if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
-        raise FailedPrecondition(f"The path {path} is too long for a unix socket. Use a shorter --data-dir.")
+    check_socket_path(path)
     path.unlink(missing_ok=True)
     app = web.Application(middlewares=[_errors])
     routes = _Routes(supervisor)

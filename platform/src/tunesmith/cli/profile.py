@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from tunesmith.errors import FailedPrecondition
 
@@ -42,13 +44,43 @@ def read_profile() -> Profile:
     return profile
 
 
+def make_profile_folder() -> None:
+    """Make the profile's folder. Raises FailedPrecondition when this user's home does not allow it."""
+    folder = profile_path().parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise FailedPrecondition(
+            f"The client profile cannot be kept in {folder} ({error.strerror}). Set HOME to a folder that can be written."
+        ) from error
+
+
 def write_profile(profile: Profile) -> Path:
-    """Write it whole, readable by its owner only."""
-    path = profile_path()
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = path.with_name(f".profile.{os.getpid()}.tmp")
+    """Write it whole, readable by its owner only. Raises FailedPrecondition when that is not possible."""
+    make_profile_folder()
+    return _write(profile_path(), profile)
+
+
+def put_aside(profile: Profile) -> Path:
+    """Keep the profile of another platform beside the own one, as `profile-{port}.json`, or `profile-{host}-{port}.json`."""
+    url = urlsplit(profile.api_base)
+    host = "" if url.hostname in (None, "127.0.0.1", "localhost", "::1") else f"{url.hostname}-"
+    slug = re.sub(r"[^A-Za-z0-9.-]+", "-", f"{host}{url.netloc.rpartition(':')[2] or 'other'}")
+    return _write(profile_path().with_name(f"profile-{slug}.json"), profile)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file whole, readable by its owner only."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "w") as file:
-        json.dump(asdict(profile), file, indent=2)
+        file.write(text)
     temporary.replace(path)
+
+
+def _write(path: Path, profile: Profile) -> Path:
+    try:
+        write_private(path, json.dumps(asdict(profile), indent=2))
+    except OSError as error:
+        raise FailedPrecondition(f"The client profile {path} cannot be written ({error.strerror}).") from error
     return path

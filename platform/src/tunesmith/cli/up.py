@@ -29,20 +29,30 @@ def command(port: int | None, data_dir: str | None, host: str | None) -> None:
       tunesmith up
       tunesmith up --port 8080 --data-dir /var/lib/tunesmith
     """
+    from tunesmith.cli.control import check_socket_path
     from tunesmith.cli.lockfile import hold, sign
+    from tunesmith.cli.profile import make_profile_folder
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
     with told_plainly():
         settings = Settings.load(port=port, data_dir=data_dir, host=host)
-        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with hold(settings.path("up.lock")) as lock:
+        check_socket_path(settings.data_dir / "supervisor.sock")
+        try:
+            settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+            lock = hold(settings.data_dir / "up.lock")
+        except OSError as error:
+            raise FailedPrecondition(
+                f"The data folder {settings.data_dir} cannot be used ({error.strerror}). Choose another with --data-dir."
+            ) from error
+        with lock:
+            make_profile_folder()
             settings = settings.model_copy(update={"port": _free_port(settings)})
             sign(lock, settings.port)
             asyncio.run(_run(settings))
 
 
 async def _run(settings: Settings) -> None:
-    from tunesmith.cli.account import ensure_profile
+    from tunesmith.cli.account import ensure_account_key, publish_profile
     from tunesmith.cli.control import serve
     from tunesmith.cli.supervisor import Supervisor
     from tunesmith.evaluators import sandbox
@@ -51,7 +61,7 @@ async def _run(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     protection = sandbox.describe(settings.sandbox)
-    profile, note = ensure_profile(settings, settings.base_url)
+    key = ensure_account_key(settings)
     supervisor = Supervisor(settings)
     async with serve(supervisor, settings.path("supervisor.sock")):
         try:
@@ -60,6 +70,8 @@ async def _run(settings: Settings) -> None:
             await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
                 starting.result()
+                # Not before it answers: a start that fails must not take another platform's profile away.
+                profile, note = publish_profile(settings.base_url, key)
                 click.echo(_welcome(settings, settings.base_url, profile, note, protection))
                 await stopped
             starting.cancel()
