@@ -277,7 +277,7 @@ async def test_rollouts_go_through_the_tests_own_processor(start: Any, connect: 
     rows.append({"messages": "nonsense"})
     events = await client.run(rows, max_concurrent_rollouts=2)
     assert [events[i]["score"] for i in range(5)] == [0.75, 0.25, None, 0.25, None]
-    assert "answered 400: prompt too long" in events[2]["reason"]
+    assert "400: prompt too long" in events[2]["reason"]
     assert events[2]["row"]["rollout_status"]["code"] == 3
     assert "evaluation_result" not in events[2]["row"]
     assert "not an evaluation row: `messages`" in events[4]["reason"]

@@ -181,7 +181,7 @@ async def test_failed_rollouts_are_recorded_and_never_scored(model: FakeModel, t
     assert calls == ["1"]
     failed = report.rows[1]
     assert failed.rollout_status.code == Status.Code.INVALID_ARGUMENT
-    assert "answered 400: too long" in failed.rollout_status.message
+    assert "400: too long" in failed.rollout_status.message
     assert failed.rollout_status.get_extra_info() == {"tries": 1}
     assert failed.evaluation_result is None
     result = report.experiments[0].result
@@ -610,3 +610,39 @@ def test_links_are_printed_only_where_the_ui_answers(model: FakeModel, tmp_path:
 def test_unknown_overrides_are_refused():
     with pytest.raises(UsageError, match="nothing"):
         settings_with({"nothing": 1})
+
+
+async def test_equal_failures_are_counted_together_and_said_to_the_end(model: FakeModel, profile: str, tmp_path: Path):
+    why = "too long " * 40 + "shorten the prompt"
+    model.answer = lambda seen: (400, {}, {"error": {"message": why}})
+    scored = evaluation_test(
+        input_rows=[rows("1", "2", "3")],
+        completion_params=[{"model": "accounts/tunesmith/models/tiny"}],
+        exception_handler_config=QUICK,
+    )(echo_score)
+    result = (await run(scored, tmp_path)).experiments[0].result
+    address = f"{model.url}/litellm-gateway/chat/completions"
+    assert result.reasons == ((f"rollout failed: 400: {why} (from accounts/tunesmith/models/tiny at {address})", 3),)
+
+
+async def test_how_to_get_a_platform_is_never_cut_away(tmp_path: Path):
+    scored = evaluation_test(
+        input_rows=[rows("1", "2")], completion_params=[{"model": "accounts/" + "long-name" * 20}]
+    )(echo_score)
+    [(reason, count)] = (await run(scored, tmp_path)).experiments[0].result.reasons
+    assert count == 2
+    assert reason.endswith("or give api_base in completion_params.")
+
+
+async def test_of_an_endless_reason_the_middle_is_left_out(tmp_path: Path):
+    def score(row: EvaluationRow) -> EvaluationRow:
+        row.evaluation_result = EvaluateResult(
+            score=0.0, reason="cause " + "x" * 5000 + " remedy", is_score_valid=False
+        )
+        return row
+
+    scored = evaluation_test(input_rows=[rows("1")], rollout_processor=NoOpRolloutProcessor())(score)
+    [(reason, _)] = (await run(scored, tmp_path)).experiments[0].result.reasons
+    assert reason.startswith("cause x")
+    assert reason.endswith("x remedy")
+    assert len(reason) < 1100

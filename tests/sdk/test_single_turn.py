@@ -137,7 +137,7 @@ async def test_refusals_name_model_url_status_and_message(
     model.answer = lambda seen: (status, {"Retry-After": "7"}, {"error": {"message": "no such thing", "code": "X"}})
     with pytest.raises(ModelCallError) as caught:
         await ask(processor, row(), model="m", api_base=model.url)
-    assert f"m at {model.url}/chat/completions answered {status}: no such thing" in str(caught.value)
+    assert str(caught.value) == f"{status}: no such thing (from m at {model.url}/chat/completions)"
     assert (caught.value.code, caught.value.retryable, caught.value.retry_after) == (code, retryable, 7.0)
 
 
@@ -183,3 +183,18 @@ async def test_the_profile_gets_the_five_ids_and_the_key(
     assert seen.path == f"/litellm-gateway{ids}/chat/completions"
     assert seen.headers["Authorization"] == f"Bearer {profile}"
     assert seen.body["model"] == "accounts/tunesmith/models/tiny"
+
+
+async def test_a_refusal_reads_the_same_for_every_rollout(
+    processor: SingleTurnRolloutProcessor, model: FakeModel, profile: str
+):
+    model.answer = lambda seen: (401, {}, {"error": {"message": "The key is not known."}})
+    said = set()
+    for number in range(3):
+        asked = row()
+        asked.execution_metadata.rollout_id = f"honest-glacier-{number}"
+        with pytest.raises(ModelCallError) as caught:
+            await ask(processor, asked, model="accounts/a/models/m")
+        said.add(str(caught.value))
+    url = f"{model.url}/litellm-gateway/chat/completions"
+    assert said == {f"401: The key is not known. (from accounts/a/models/m at {url})"}

@@ -11,7 +11,8 @@ from eval_protocol.evaluation import intervals
 from eval_protocol.evaluation.spec import AggregationMethod
 from eval_protocol.models import EvaluationRow, EvaluationThreshold
 
-LONGEST_REASON = 160
+LONGEST_REASON = 1000
+"""Characters of a reason; of a longer one the middle is left out, because the end says what to do."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,12 @@ def invalid_reason(row: EvaluationRow) -> str:
     return (result.reason if result else None) or "marked invalid by the evaluator"
 
 
+def _one_line(reason: str) -> str:
+    line = next(iter(reason.splitlines()), "")
+    half = LONGEST_REASON // 2
+    return line if len(line) <= LONGEST_REASON else f"{line[:half]} … {line[-half:]}"
+
+
 def aggregate(runs: Sequence[Sequence[EvaluationRow]], method: AggregationMethod = "mean") -> Aggregate:
     """Aggregate an experiment.
 
@@ -77,7 +84,7 @@ def aggregate(runs: Sequence[Sequence[EvaluationRow]], method: AggregationMethod
     """
     rows = [row for run in runs for row in run]
     invalid = [row for row in rows if valid_score(row) is None]
-    reasons = Counter(invalid_reason(row).splitlines()[0][:LONGEST_REASON] for row in invalid)
+    reasons = Counter(_one_line(invalid_reason(row)) for row in invalid)
     groups = _groups([[valid_score(row) for row in run] for run in runs])
     failed = sum(row.rollout_status.is_error() for row in invalid)
     return Aggregate(

@@ -1,5 +1,7 @@
 """A small client for OpenAI chat completions, on aiohttp: one POST, streamed or not, with errors that name what was asked.
 
+An error says its cause first and then who was asked, without the ids of the rollout: equal causes read equal, and are counted together.
+
 It costs about a quarter of a millisecond of CPU per call, where provider SDKs cost 3 to 10 with 200 connections open.
 """
 
@@ -84,7 +86,7 @@ class ChatClient:
         sent = dict(headers or {})
         if destination.api_key:
             sent.setdefault("Authorization", f"Bearer {destination.api_key}")
-        asked = f"{destination.model} at {destination.url}"
+        asked = f"{destination.model} at {destination.shown}"
         try:
             async with self._session.post(
                 destination.url,
@@ -100,13 +102,15 @@ class ChatClient:
                 return _read_answer(asked, await response.read())
         except TimeoutError as error:
             raise ModelCallError(
-                f"{asked} did not answer within {timeout:g} s.", code=Code.DEADLINE_EXCEEDED, retryable=True
+                f"No answer within {timeout:g} s ({asked}).", code=Code.DEADLINE_EXCEEDED, retryable=True
             ) from error
         except aiohttp.InvalidURL as error:
-            raise ModelCallError(f"{asked}: this is not a URL.", code=Code.INVALID_ARGUMENT) from error
+            raise ModelCallError(f"This is not a URL ({asked}).", code=Code.INVALID_ARGUMENT) from error
         except aiohttp.ClientError as error:
             raise ModelCallError(
-                f"{asked} could not be reached: {error or type(error).__name__}.", code=Code.UNAVAILABLE, retryable=True
+                f"The model could not be reached: {error or type(error).__name__} ({asked}).",
+                code=Code.UNAVAILABLE,
+                retryable=True,
             ) from error
 
 
@@ -122,7 +126,7 @@ def _proxy_for(url: str) -> str | None:
 async def _refused(asked: str, response: aiohttp.ClientResponse) -> ModelCallError:
     text = (await response.read()).decode(errors="replace")
     return ModelCallError(
-        f"{asked} answered {response.status}: {_error_message(text) or response.reason}",
+        f"{response.status}: {_error_message(text) or response.reason} (from {asked})",
         code=HTTP_TO_CODE.get(response.status, Code.UNKNOWN),
         retryable=is_retryable_http(response.status),
         retry_after=_retry_after(response.headers.get("Retry-After")),
@@ -165,7 +169,7 @@ def _read_answer(asked: str, content: bytes) -> ChatAnswer:
             raise TypeError("message is no object")
     except (ValueError, LookupError, TypeError) as error:
         quote = content[:LONGEST_QUOTE].decode(errors="replace")
-        raise ModelCallError(f"{asked} answered with something that is no chat completion: {quote}") from error
+        raise ModelCallError(f"The answer is no chat completion: {quote} (from {asked})") from error
     return ChatAnswer(
         message=message,
         finish_reason=choice.get("finish_reason"),
@@ -185,10 +189,12 @@ async def _read_stream(asked: str, response: aiohttp.ClientResponse) -> ChatAnsw
         try:
             chunk = json.loads(data)
         except ValueError as error:
-            raise ModelCallError(f"{asked} streamed something that is not JSON: {data[:LONGEST_QUOTE]!r}") from error
+            raise ModelCallError(f"The stream is not JSON: {data[:LONGEST_QUOTE]!r} (from {asked})") from error
         if "error" in chunk:
             message = _error_message(json.dumps(chunk))
-            raise ModelCallError(f"{asked} broke off its answer: {message}", code=Code.UNAVAILABLE, retryable=True)
+            raise ModelCallError(
+                f"The answer broke off: {message} (from {asked})", code=Code.UNAVAILABLE, retryable=True
+            )
         answer.usage = chunk.get("usage") or answer.usage
         for choice in chunk.get("choices") or []:
             if choice.get("index", 0) == 0:
@@ -197,7 +203,7 @@ async def _read_stream(asked: str, response: aiohttp.ClientResponse) -> ChatAnsw
                 answer.raw_output = choice.get("raw_output") or answer.raw_output
                 pieces.logprobs.extend((choice.get("logprobs") or {}).get("content") or [])
     if not complete and answer.finish_reason is None:
-        raise ModelCallError(f"{asked} ended its answer in the middle.", code=Code.UNAVAILABLE, retryable=True)
+        raise ModelCallError(f"The answer ended in the middle (from {asked}).", code=Code.UNAVAILABLE, retryable=True)
     answer.logprobs = {"content": pieces.logprobs} if pieces.logprobs else None
     answer.message = {
         "role": pieces.role,

@@ -20,6 +20,9 @@ from eval_protocol.models.status import Code
 from eval_protocol.settings import HOSTED_API_BASE, Profile, load_profile, origin
 
 OPENAI_BASE_URL = "https://api.openai.com/v1"
+IDS = re.compile(
+    "".join(f"/{name}/[^/]+" for name in ("rollout_id", "invocation_id", "experiment_id", "run_id", "row_id"))
+)
 PATH_SAFE = re.compile(r"[A-Za-z0-9._~-]+")
 
 
@@ -30,6 +33,11 @@ class Destination:
     url: str
     model: str
     api_key: str | None = None
+
+    @property
+    def shown(self) -> str:
+        """The URL as errors name it: without the ids, so that equal failures read equal, and without a query, which may hold a key."""
+        return IDS.sub("", self.url.partition("?")[0])
 
 
 @dataclass(frozen=True)
