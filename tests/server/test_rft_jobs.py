@@ -201,6 +201,22 @@ def test_references_must_be_there_and_ready(ready: Platform):
     ready.fails(400, "POST", JOBS, json=body(dataset="accounts/local/evaluators/e"))
 
 
+def test_a_job_may_name_the_version_of_its_evaluator(ready: Platform):
+    full = "accounts/local/evaluators/e"
+    assert ready.ok("GET", "/evaluators/e")["version"] == 3
+    for name in (full, f"{full}/versions/3", f"{full}/versions/latest", "e", "e/versions/3", "e/versions/latest"):
+        for given in (name, name.replace("/", "%2F")):
+            ready.ok("POST", JOBS + ":validate", json=body(evaluator=given))
+            job = ready.ok("POST", JOBS, json=body(evaluator=given))
+            assert (job["evaluator"], job["evaluatorVersion"]) == (full, 3), given
+    assert ready.call("POST", JOBS, json=body(evaluator="e/versions/2")).json()["code"] == 9  # FAILED_PRECONDITION
+    assert "uploaded anew since (version 3 now" in ready.fails(400, "POST", JOBS, json=body(evaluator="e/versions/2"))
+    assert "no version 4 yet" in ready.fails(400, "POST", JOBS, json=body(evaluator=f"{full}/versions/4"))
+    assert "names no version" in ready.fails(400, "POST", JOBS, json=body(evaluator="e/versions/newest"))
+    ready.fails(403, "POST", JOBS, json=body(evaluator="accounts/b/evaluators/e/versions/3"))
+    ready.fails(404, "POST", JOBS, json=body(evaluator="none/versions/3"))
+
+
 def test_an_unknown_base_model_says_where_it_was_looked_for(ready: Platform, tmp_path: Path):
     for name in ("no-such-model", "org/no-such-model", "accounts/fireworks/models/qwen3-0p6b", str(tmp_path)):
         message = ready.fails(404, "POST", JOBS, json=body(trainingConfig={"baseModel": name}))

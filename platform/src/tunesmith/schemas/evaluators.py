@@ -49,6 +49,7 @@ class Evaluator(EvaluatorInput):
     state: EvaluatorState
     status: Status
     version: int
+    """Of the source: one more with every upload."""
     created_by: str = ""
     create_time: Time
     update_time: Time

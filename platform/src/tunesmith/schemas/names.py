@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import unquote
 
 from tunesmith.errors import InvalidArgument, PermissionDenied
 
@@ -32,6 +33,21 @@ def resource_name(account: str, noun: str, identity: str) -> str:
             f"{identity} belongs to another account than {account_name(account)}, whose key this is."
         )
     return identity
+
+
+def versioned_name(name: str) -> tuple[str, int | None]:
+    """`accounts/a/evaluators/e/versions/3` (or `e/versions/3`) -> the plain name and 3; None for `latest` or no version.
+
+    The name may be percent-encoded. Raises InvalidArgument when the version is neither a number nor `latest`.
+    """
+    if "%" in name:
+        name = unquote(name)
+    plain, mark, version = name.rpartition("/versions/")
+    if not mark:
+        return name, None
+    if version != "latest" and not re.fullmatch(r"[1-9][0-9]{0,8}", version):
+        raise InvalidArgument(f"{name[:200]!r} names no version: give .../versions/NUMBER, or .../versions/latest.")
+    return plain, None if version == "latest" else int(version)
 
 
 def short_id(name: str) -> str:

@@ -65,6 +65,7 @@ class RftJobInput(JobInput):
 
     dataset: str
     evaluator: str
+    """Id or resource name, with `/versions/N` or `/versions/latest` behind it where wanted."""
     display_name: str | None = Field(default=None, max_length=128)
     evaluation_dataset: str | None = None
     eval_auto_carveout: bool | None = None
@@ -110,6 +111,8 @@ class RftJob(Wire):
     created_by: str = ""
     dataset: str
     evaluator: str
+    evaluator_version: int
+    """The evaluator's version that the job was created with, and runs."""
     evaluation_dataset: str | None = None
     eval_auto_carveout: bool = False
     chunk_size: int | None = None

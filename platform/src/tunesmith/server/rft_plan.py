@@ -16,7 +16,7 @@ from tunesmith.db.models import get_model
 from tunesmith.db.reinforcement_fine_tuning_jobs import policy_job, policy_owner
 from tunesmith.db.tables import Dataset, Evaluator, Model
 from tunesmith.errors import AlreadyExists, FailedPrecondition, InvalidArgument
-from tunesmith.schemas.names import account_name, check_id, resource_name, short_id
+from tunesmith.schemas.names import account_name, check_id, resource_name, short_id, versioned_name
 from tunesmith.schemas.reinforcement_fine_tuning_jobs import RftJobInput
 from tunesmith.schemas.rft_spec import RftSpec
 from tunesmith.server.base_models import BaseModel
@@ -125,7 +125,14 @@ def _ready_dataset(session: Session, account: str, name: str, field: str) -> Dat
 
 
 def _active_evaluator(session: Session, account: str, name: str) -> Evaluator:
-    evaluator = get_evaluator(session, resource_name(account, "evaluators", name))
+    plain, pinned = versioned_name(name)
+    evaluator = get_evaluator(session, resource_name(account, "evaluators", plain))
+    if pinned is not None and pinned != evaluator.version:
+        what = "was uploaded anew since" if pinned < evaluator.version else f"has no version {pinned} yet"
+        raise FailedPrecondition(
+            f"evaluator: {evaluator.name} {what} (version {evaluator.version} now, {evaluator.state}). "
+            "Name that version, or none for the current one."
+        )
     if evaluator.state != ACTIVE or not evaluator.build_dir:
         reason = evaluator.status.get("message") or "its build has not ended"
         raise FailedPrecondition(f"evaluator: {evaluator.name} is not ACTIVE but {evaluator.state}: {reason}")

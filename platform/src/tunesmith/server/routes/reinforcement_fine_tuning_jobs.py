@@ -111,6 +111,7 @@ def rft_job_wire(job: Job) -> dict[str, Any]:
             "completedTime": job.completed,
             "dataset": spec.dataset,
             "evaluator": spec.evaluator,
+            "evaluatorVersion": spec.evaluator_version,
             "evaluationDataset": spec.evaluation_dataset,
             "evalAutoCarveout": spec.eval_auto_carveout,
             "chunkSize": spec.chunk_size,
