@@ -14,7 +14,11 @@ _SECONDS = 30
 
 
 class ApiError(TunesmithError):
-    """The platform refused; the message is its own."""
+    """The platform refused; the message and the HTTP status are its own."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 def call(profile: Profile, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -32,7 +36,7 @@ def call(profile: Profile, method: str, path: str, body: dict[str, Any] | None =
             return json.loads(response.read() or b"{}")
     except urllib.error.HTTPError as error:
         with error:
-            raise ApiError(_message(error)) from error
+            raise ApiError(_message(error), error.code) from error
     except OSError as error:
         reason = getattr(error, "reason", error)
         raise Unavailable(

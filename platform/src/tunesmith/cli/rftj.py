@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import click
 
-from tunesmith.cli.client import call
+from tunesmith.cli.client import ApiError, call
 from tunesmith.cli.errors import told_plainly
 from tunesmith.cli.profile import Profile, read_profile
+
+_DELETE_SECONDS = 10.0
+"""How long `delete` waits for the worker to have removed the job."""
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print the API's JSON.")
 
@@ -67,12 +71,14 @@ def cancel_job(job: str, as_json: bool) -> None:
     """Ask for a job to be cancelled."""
     with told_plainly():
         profile = read_profile()
+        found = call(profile, "GET", _path(profile, job))
         answer = call(profile, "POST", f"{_path(profile, job)}:cancel", {})
-    click.echo(
-        json.dumps(answer, indent=2)
-        if as_json
-        else f"Cancelling {_short(job)}; see `tunesmith rftj get {_short(job)}`."
-    )
+    if as_json:
+        click.echo(json.dumps(answer, indent=2))
+    elif found.get("completedTime"):
+        click.echo(f"{_short(job)} has ended already ({state_of(found)}); there is nothing to cancel.")
+    else:
+        click.echo(f"Cancelling {_short(job)}; see `tunesmith rftj get {_short(job)}`.")
 
 
 @command.command("delete")
@@ -83,7 +89,27 @@ def delete_job(job: str, as_json: bool) -> None:
     with told_plainly():
         profile = read_profile()
         answer = call(profile, "DELETE", _path(profile, job))
-    click.echo(json.dumps(answer, indent=2) if as_json else f"Deleted {_short(job)}.")
+        gone = _is_gone(profile, job)
+    if as_json:
+        click.echo(json.dumps(answer, indent=2))
+    elif gone:
+        click.echo(f"Deleted {_short(job)}.")
+    else:
+        click.echo(f"Deleting {_short(job)}; its processes are being stopped and its files removed.")
+
+
+def _is_gone(profile: Profile, job: str) -> bool:
+    """Whether the worker has removed the job, waiting for it up to `_DELETE_SECONDS`."""
+    deadline = time.monotonic() + _DELETE_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            call(profile, "GET", _path(profile, job))
+        except ApiError as error:
+            if error.status == 404:
+                return True
+            raise
+        time.sleep(0.2)
+    return False
 
 
 def all_jobs(profile: Profile) -> list[dict[str, Any]]:
@@ -133,12 +159,17 @@ def _details(job: dict[str, Any]) -> list[tuple[str, str]]:
         ("State", state_of(job)),
         ("Message", status.get("message", "")),
         ("Progress", ", ".join(part for part in (f"{progress.get('percent', 0)} %", steps) if part)),
-        ("Mean score", str(run["mean_score"]) if run.get("mean_score") is not None else ""),
+        ("Mean score", f"{run['mean_score']:.3f}" if run.get("mean_score") is not None else ""),
         (
             "Best",
-            f"version {run['best_version']}, score {run.get('best_score')}"
-            if run.get("best_version") is not None
-            else "",
+            ", ".join(
+                part
+                for part in (
+                    f"version {run['best_version']}" if run.get("best_version") is not None else "",
+                    f"score {run['best_score']:.3f}" if run.get("best_score") is not None else "",
+                )
+                if part
+            ),
         ),
         ("Base model", (job.get("trainingConfig") or {}).get("baseModel", "")),
         ("Model", (job.get("trainingConfig") or {}).get("outputModel", "")),

@@ -58,6 +58,8 @@ def command(data_dir: str | None, as_json: bool) -> None:
         click.echo(
             f"  {job['name'].rsplit('/', 1)[-1]:<40} {state_of(job)} {(job.get('jobProgress') or {}).get('percent', 0)} %"
         )
+        for process in job.get("processes") or []:
+            click.echo(f"    {process['name']:<38} pid {process['pid']:<8} peak {process['peak_rss_mib']:.0f} MiB")
 
 
 def running_processes(control: Path) -> list[dict[str, Any]]:
