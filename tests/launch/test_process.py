@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tunesmith.launch import run, start
+from tunesmith.launch import logs, run, start
 
 SLEEP = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)"]
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
@@ -90,6 +90,29 @@ async def test_a_child_dies_when_its_parent_is_killed():
     parent.kill()
     await parent.wait()
     await until(lambda: not alive(child))
+
+
+async def test_the_log_of_a_talkative_child_stays_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(logs, "LONGEST_LOG", 4 << 20)
+    monkeypatch.setattr(logs, "HEAD", 64 << 10)
+    monkeypatch.setattr(logs, "TAIL", 256 << 10)
+    monkeypatch.setattr(logs, "WATCH_SECONDS", 0.05)
+    script = "print('first'); [print('x' * 99, flush=i % 999 == 0) for i in range(600_000)]; print('last')"
+    log = tmp_path / "l.log"
+    process = start([sys.executable, "-c", script], name="l", log_path=log)
+    assert await process.wait() == 0
+    await until(lambda: log.stat().st_size < 5 << 20)
+    lines = log.read_text().splitlines()
+    assert (lines[0], lines[-1]) == ("first", "last")
+    assert [line for line in lines if "left out" in line] == ["... this log passed 4 MiB; its middle was left out ..."]
+    assert {line for line in lines[1:-1] if "left out" not in line} <= {"x" * 99, ""}
+
+
+def test_a_log_without_lines_is_cut_too(tmp_path: Path):
+    log = tmp_path / "l.log"
+    log.write_bytes(b"x" * (logs.LONGEST_LOG + 1))
+    logs.cut(log)
+    assert log.read_text() == "\n... this log passed 32 MiB; its middle was left out ...\n"
 
 
 async def test_several_waiters_and_a_cancelled_wait():

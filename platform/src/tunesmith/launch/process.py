@@ -7,6 +7,7 @@ Waiting uses a pidfd in the event loop: no threads, no polling. When a child end
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tunesmith.errors import Unavailable
+from tunesmith.launch.logs import keep_short
 
 _SHIM = Path(__file__).with_name("child.py")
 
@@ -34,6 +36,7 @@ class Process:
     _popen: subprocess.Popen[bytes] = field(repr=False)
     _own_group: bool = field(repr=False)
     _peak_rss: int = field(default=0, repr=False)
+    _log_keeper: asyncio.Task[None] | None = field(default=None, repr=False)
 
     @property
     def returncode(self) -> int | None:
@@ -105,7 +108,7 @@ def start(
     Args:
         argv: Program and arguments; the program is looked up in PATH.
         name: What logs and `GET /processes` call it.
-        log_path: Standard output and error are appended here (parents made); None = inherited.
+        log_path: Standard output and error are appended here (parents made), its middle left out above 32 MiB; None = inherited.
         env: The whole environment of the child; None = ours.
         cwd: Working directory; None = ours.
         own_group: Its own session, so that stopping it stops its descendants and Ctrl-C reaches only us.
@@ -135,7 +138,12 @@ def start(
     finally:
         if output is not None:
             output.close()
-    return Process(name, words, popen.pid, time.time(), log_path, popen, own_group)
+    process = Process(name, words, popen.pid, time.time(), log_path, popen, own_group)
+    with contextlib.suppress(RuntimeError):  # without an event loop nobody watches; the log then grows as it will
+        loop = asyncio.get_running_loop()
+        if log_path is not None:
+            process._log_keeper = loop.create_task(keep_short(log_path, lambda: process.running))
+    return process
 
 
 async def run(
