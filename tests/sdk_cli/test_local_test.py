@@ -61,10 +61,50 @@ def test_an_entry_is_named(ep, project: Path) -> None:
     assert "second.py::second_one" in result.out
     result = ep("local-test", "--yes", "--entry", "second.py::third")
     assert result.status == 1
-    assert (
-        "There is no evaluator second.py::third here. Found: evaluation.py::digits_match, second.py::second_one."
-        in result.err
-    )
+    assert "second.py::third. Evaluators of this file: second.py::second_one." in result.err
+    result = ep("local-test", "--yes", "--entry", "third.py")
+    assert result.status == 1
+    assert f"There is no file {project / 'third.py'}" in result.err
+
+
+@pytest.mark.usefixtures("home")
+def test_an_entry_is_the_only_file_that_is_imported(ep, project: Path, tmp_path: Path) -> None:
+    seen = project / "imported"
+    (project / "other.py").write_text(f"open({str(seen)!r}, 'w')  # evaluation_test\n")
+    for entry in (
+        "evaluation.py",
+        "./evaluation.py::digits_match",
+        str(project / "evaluation.py"),
+        f"{project}/evaluation.py::digits_match",
+    ):
+        result = ep("local-test", "--yes", "--entry", entry)
+        assert result.status == 0, result.err
+        assert "evaluation.py::digits_match -vs" in result.out
+    assert not seen.exists()
+
+
+@pytest.mark.usefixtures("home")
+def test_an_entry_elsewhere_is_run_in_its_own_project(
+    ep, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    (project / "inner").mkdir()
+    (project / "evaluation.py").rename(project / "inner" / "evaluation.py")
+    (project / "rows.jsonl").rename(project / "inner" / "rows.jsonl")
+    result = ep("local-test", "--yes", "--entry", f"../{project.name}/inner/evaluation.py")
+    assert result.status == 0, result.err
+    assert "inner/evaluation.py::digits_match -vs" in result.out
+
+
+@pytest.mark.usefixtures("profile")
+def test_what_is_uploaded_must_lie_in_the_project(ep, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "inner").mkdir()
+    monkeypatch.chdir(project / "inner")
+    result = ep("upload", "--yes", "--entry", "../evaluation.py")
+    assert result.status == 1
+    assert f"lies outside the project {project / 'inner'}" in result.err
 
 
 @pytest.mark.usefixtures("profile")

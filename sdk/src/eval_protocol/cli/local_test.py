@@ -74,6 +74,8 @@ def local_test(
 
     say = Printer(verbose=invocation.verbose)
     root = Path.cwd()
+    if entry:
+        root, entry = _project(root, entry)
     test = select_test(root, say, entry=entry, assume_yes=yes, verb="Run")
     if test is None:
         return 1
@@ -81,6 +83,21 @@ def local_test(
         root, test.entry_point, ignore_docker=ignore_docker, docker_build_extra=docker_build_extra, docker_run_extra=docker_run_extra
     )  # fmt: skip
     return run_evaluator(run, run_environment(root, None, load_profile()), say)
+
+
+def _project(here: Path, entry: str) -> tuple[Path, str]:
+    """Where the evaluator is run, and its entry with an absolute file.
+
+    Run here; a file that lies elsewhere is run in the nearest folder above it with a requirements.txt, else in its own.
+    """
+    from eval_protocol.cli.selection import entry_file
+
+    file = entry_file(here, entry)
+    _, separator, function = entry.partition("::")
+    root = here
+    if not file.is_relative_to(here.resolve()):
+        root = next((folder for folder in file.parents if (folder / "requirements.txt").exists()), file.parent)
+    return root, f"{file}{separator}{function}"
 
 
 def run_environment(root: Path, env_file: str | None, profile: Profile | None) -> dict[str, str]:

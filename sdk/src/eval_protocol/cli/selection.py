@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +15,7 @@ from eval_protocol.cli.session import Printer
 from eval_protocol.errors import DiscoveryError
 
 if TYPE_CHECKING:
-    from eval_protocol.evaluation.discovery import DiscoveredTest
+    from eval_protocol.evaluation.discovery import DiscoveredTest, Discovery
 
 MAX_ID_LENGTH = 63
 
@@ -59,7 +60,7 @@ def select_test(
 
     Args:
         root: project folder.
-        entry: `file.py` or `file.py::function`, as given with `--entry`.
+        entry: `file.py` or `file.py::function`, as given with `--entry`; absolute, or relative to `root`. Only that file is imported.
         evaluator: id given with `--evaluator`; a test that it does not name is not picked, and None is returned silently.
         assume_yes: ask nothing.
         verb: what will be done with it, for the question.
@@ -67,12 +68,13 @@ def select_test(
     Returns None when nothing was picked (said so). Raises DiscoveryError when there is no evaluator, or none can be picked
     without asking.
     """
-    say("Scanning for evaluation tests...")
-    tests = _discover(root, say)
+    if entry:
+        tests = _of_entry(root, entry, say)
+    else:
+        say("Scanning for evaluation tests...")
+        tests = _discover(lambda: _scan(root), say)
     if evaluator:
         return _named(tests, evaluator.rsplit("/", 1)[-1])
-    if entry:
-        tests = _matching(tests, entry)
     if not tests:
         raise DiscoveryError(
             f"No evaluation tests found in {root}. An evaluator is a function with the @evaluation_test decorator; "
@@ -112,17 +114,29 @@ def dataset_id(evaluator: str, now: datetime, kind: str = "dataset") -> str:
     return base[: MAX_ID_LENGTH - len(suffix)].rstrip("-") + suffix
 
 
-def _discover(root: Path, say: Printer) -> list[LocalTest]:
+def entry_file(root: Path, entry: str) -> Path:
+    """The file that `--entry` names, absolute. Raises DiscoveryError when there is none."""
+    path = (root / Path(entry.partition("::")[0]).expanduser()).resolve()
+    if not path.is_file():
+        raise DiscoveryError(f"There is no file {path} (from --entry {entry}). Give FILE or FILE::FUNC.")
+    return path
+
+
+def _scan(root: Path) -> Discovery:
+    from eval_protocol.evaluation.discovery import scan
+
+    return scan(root)
+
+
+def _discover(look: Callable[[], Discovery], say: Printer) -> list[LocalTest]:
     """Import the project's evaluators, leaving no bytecode behind and keeping what they print off stdout.
 
     Raises DiscoveryError when there is none and a file that may hold one does not import.
     """
-    from eval_protocol.evaluation.discovery import scan
-
     before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         with redirect_stdout(sys.stderr):
-            found = scan(root)
+            found = look()
     finally:
         sys.dont_write_bytecode = before
     if not found.tests and found.failures:
@@ -140,13 +154,18 @@ def _named(tests: list[LocalTest], evaluator: str) -> LocalTest | None:
     return tests[0] if len(tests) == 1 else None
 
 
-def _matching(tests: list[LocalTest], entry: str) -> list[LocalTest]:
-    file, _, function = entry.partition("::")
-    wanted = file.removeprefix("./").replace("\\", "/")
-    found = [test for test in tests if test.file == wanted and (not function or test.function == function)]
+def _of_entry(root: Path, entry: str, say: Printer) -> list[LocalTest]:
+    """The evaluators that `--entry` names, of its file alone."""
+    from eval_protocol.evaluation.discovery import scan_file
+
+    path, function = entry_file(root, entry), entry.partition("::")[2].partition("[")[0]
+    if not path.is_relative_to(root.resolve()):
+        raise DiscoveryError(f"{path} lies outside the project {root}. Run the command in the project that holds it.")
+    tests = _discover(lambda: scan_file(path, root), say)
+    found = [test for test in tests if function in ("", test.function)]
     if not found:
         known = ", ".join(test.entry_point for test in tests) or "none"
-        raise DiscoveryError(f"There is no evaluator {entry} here. Found: {known}.")
+        raise DiscoveryError(f"There is no evaluator {entry}. Evaluators of this file: {known}.")
     return found
 
 

@@ -91,6 +91,17 @@ def scan(root: Path | str) -> Discovery:
     return Discovery(sorted(unique.values(), key=lambda test: (test.file, test.line)), failures)
 
 
+def scan_file(path: Path, root: Path | str) -> Discovery:
+    """The evaluations of one file, and nothing else imported.
+
+    Raises:
+        DiscoveryError: the file does not import.
+    """
+    path, root = path.resolve(), Path(root).resolve()
+    tests = tests_of(import_file(path, root), path, root)
+    return Discovery(sorted(tests, key=lambda test: test.line), [])
+
+
 def load_entry(entry: str, root: Path | str | None = None) -> DiscoveredTest:
     """The evaluation that an entry point `FILE::FUNC` names.
 
