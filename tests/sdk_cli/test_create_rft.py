@@ -325,7 +325,10 @@ def test_a_dry_run_changes_nothing_anywhere(ep, platform: FakePlatform, project:
     assert result.status == 0, result.err
     assert platform.writes == []
     assert tree(tmp_path) == before
-    assert "--dry-run: nothing was sent" in result.out
+    assert "--dry-run: nothing was uploaded" in result.out
+    [checked] = platform.of(f"POST {A}/reinforcementFineTuningJobs:validate")
+    assert checked.json["trainingConfig"] == {"baseModel": "m", "epochs": 2}
+    assert "The platform accepts the options." in result.out
     assert "1. Secrets: OPENAI_API_KEY (sk-0***cdef)" in result.out
     assert f"2. Evaluator '{EVALUATOR}': uploaded: it is not on the platform yet" in result.out
     assert "evaluation.py, requirements.txt, rows.jsonl" in result.out
@@ -340,10 +343,24 @@ def test_a_dry_run_works_while_the_platform_is_away(ep, profile: Path, unused_tc
     )
     result = ep("create", "rft", "--base-model", "m", "--dry-run", "--json")
     assert result.status == 0
+    assert "--dry-run goes on without the platform" in result.err
+    assert "The options were not checked" in result.err
     shown = json.loads(result.out)
     assert shown["rows"] == 3
     assert shown["job"]["evaluator"] == f"accounts/{ACCOUNT}/evaluators/{EVALUATOR}"
     assert shown["files"] == ["evaluation.py", "requirements.txt", "rows.jsonl"]
+
+
+@pytest.mark.usefixtures("profile", "project")
+@pytest.mark.parametrize(("status", "ends"), [(400, 1), (503, 0)])
+def test_a_dry_run_reports_what_the_platform_refuses(ep, platform: FakePlatform, status: int, ends: int) -> None:
+    platform.failures[f"POST {A}/reinforcementFineTuningJobs:validate"] = [
+        (status, {"message": "epochs 11 is too many"})
+    ] * 20
+    result = ep("create", "rft", "--base-model", "m", "--dry-run", "--epochs", "11")
+    assert result.status == ends
+    assert "epochs 11 is too many" in result.out + result.err
+    assert ("5. RFT job:" in result.out) == (ends == 0)
 
 
 @pytest.mark.usefixtures("profile")
@@ -405,6 +422,28 @@ def test_somebody_elses_evaluator_is_not_overwritten_by_the_only_test_here(ep, p
 
 
 @pytest.mark.usefixtures("profile")
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_an_id_that_exists_nowhere_uploads_nothing(
+    ep, platform: FakePlatform, project: Path, dry: tuple[str, ...]
+) -> None:
+    result = ep(*FAST, *dry, "--evaluator", "no-such")
+    assert result.status == 1
+    assert f"Evaluator 'no-such' not found in account {ACCOUNT}" in result.err
+    assert f"\n   {EVALUATOR}\n" in result.err
+    assert "ep upload" in result.err
+    (project / "second.py").write_text((project / "evaluation.py").read_text())
+    assert "\n   second-digits-match\n" in ep(*FAST, *dry, "--evaluator", "no-such").err
+    assert platform.writes == []
+
+
+@pytest.mark.usefixtures("profile", "project")
+def test_an_evaluator_uploaded_under_another_id_is_that_of_the_only_test(ep, platform: FakePlatform) -> None:
+    assert ep("upload", "--yes", "--id", "mine").status == 0
+    assert ep(*FAST, "--evaluator", "mine").status == 0
+    assert platform.jobs[JOB_ID]["evaluator"] == f"accounts/{ACCOUNT}/evaluators/mine"
+
+
+@pytest.mark.usefixtures("profile")
 def test_several_evaluators_need_a_name(ep, platform: FakePlatform, project: Path) -> None:
     (project / "second.py").write_text((project / "evaluation.py").read_text())
     result = ep(*FAST)
@@ -412,6 +451,7 @@ def test_several_evaluators_need_a_name(ep, platform: FakePlatform, project: Pat
     assert "Multiple evaluation tests found" in result.err
     assert "evaluation.py::digits_match" in result.err
     assert "second.py::digits_match" in result.err
+    assert "second-digits-match" in result.err
     assert ep(*FAST, "--evaluator", "second-digits-match").status == 0
     assert list(platform.evaluators) == ["second-digits-match"]
 

@@ -74,12 +74,19 @@ class Plan:
     """The job's own fields; names of evaluator and datasets are filled in when they are known."""
 
 
-def prepare(root: Path, request: Request, profile: Profile, say: Printer) -> Plan | None:
+def prepare(
+    root: Path, request: Request, profile: Profile, say: Printer, *, missing_in: str | None = None
+) -> Plan | None:
     """Steps on this machine. None when nothing was selected or the evaluator failed here (said so).
+
+    Args:
+        missing_in: the platform's account, when it is known to have no evaluator of the id that was asked for.
 
     Raises EvalProtocolError's branches for a project or a dataset that is not in order.
     """
-    test = select_test(root, say, evaluator=request.evaluator, assume_yes=request.yes or request.dry_run)
+    test = select_test(
+        root, say, evaluator=request.evaluator, missing_in=missing_in, assume_yes=request.yes or request.dry_run
+    )
     if test is None and not request.evaluator:
         return None
     name = request.evaluator or (evaluator_id(test) if test else "")

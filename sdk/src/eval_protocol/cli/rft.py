@@ -1,7 +1,8 @@
 """What `ep create rft` does, in order.
 
 Here: find the evaluator, read and check the dataset, run the evaluator on a few rows. Then on the platform: secrets, the
-evaluator and its build, the dataset, the job. Nothing is sent before everything here is in order; `--dry-run` stops there.
+evaluator and its build, the dataset, the job. Nothing is sent before everything here is in order; `--dry-run` stops there, after the
+platform checked the options.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from eval_protocol.cli.follow import closing_lines, follow, output_model, snippe
 from eval_protocol.cli.plan import DatasetPlan, Plan, Request, prepare
 from eval_protocol.cli.secrets import choose, describe, upload_secrets
 from eval_protocol.cli.session import Invocation, Printer, dashboard, find_profile, mask
-from eval_protocol.client.errors import Taken
+from eval_protocol.client.errors import PlatformError, Refused, Taken
 from eval_protocol.client.platform import Platform
 from eval_protocol.errors import DatasetError, EvalProtocolError
 
@@ -33,13 +34,13 @@ def create_rft(invocation: Invocation, request: Request) -> int:
     """Run the whole command; returns its exit status."""
     say = Printer(request.as_json, invocation.verbose)
     profile = find_profile(invocation)
-    account = asyncio.run(_account(profile, request.dry_run, say))
+    account, answers, exists = asyncio.run(_ask_platform(profile, request, say))
     root = Path.cwd()
-    plan = prepare(root, request, profile, say)
+    plan = prepare(root, request, profile, say, missing_in=account if exists is False else None)
     if plan is None:
         return 1
     if request.dry_run:
-        return asyncio.run(_show(plan, request, profile, account, say))
+        return asyncio.run(_show(plan, request, profile, account, answers, say))
     plan = replace(plan, secrets=choose(plan.secrets, request.asks))
     try:
         return asyncio.run(_send(plan, request, profile, say))
@@ -48,16 +49,32 @@ def create_rft(invocation: Invocation, request: Request) -> int:
         return INTERRUPTED
 
 
-async def _account(profile: Profile, dry_run: bool, say: Printer) -> str:
-    """Check the key before anything else. A dry run goes on without the platform."""
+async def _ask_platform(profile: Profile, request: Request, say: Printer) -> tuple[str, bool, bool | None]:
+    """Check the key before anything else. A dry run goes on without the platform.
+
+    Returns the account, whether the platform answers, and whether it has the evaluator of `--evaluator` (None: not asked).
+    """
     async with Platform(profile.api_base, profile.api_key) as platform:
         try:
-            return await platform.verify_api_key()
+            account = await platform.verify_api_key()
+            exists = await platform.get_evaluator(request.evaluator) is not None if request.evaluator else None
+            return account, True, exists
         except EvalProtocolError as error:
-            if not dry_run:
+            if not request.dry_run:
                 raise
             say(f"--dry-run goes on without the platform: {error}")
-            return profile.account_id or UNKNOWN_ACCOUNT
+            return platform.account_id or profile.account_id or UNKNOWN_ACCOUNT, False, None
+
+
+async def _check_options(platform: Platform, plan: Plan) -> None:
+    """Have the platform check the options, though evaluator and rows may not be there yet. Raises Refused with its words."""
+    await platform.validate_job(
+        {
+            **plan.body,
+            "dataset": platform.resource("datasets", plan.dataset.id),
+            "evaluator": platform.resource("evaluators", plan.evaluator_id),
+        }
+    )
 
 
 async def _send(plan: Plan, request: Request, profile: Profile, say: Printer) -> int:
@@ -65,13 +82,7 @@ async def _send(plan: Plan, request: Request, profile: Profile, say: Printer) ->
     links = dashboard(profile.api_base)
     async with Platform(profile.api_base, profile.api_key) as platform:
         account = await platform.verify_api_key()
-        await platform.validate_job(
-            {
-                **plan.body,
-                "dataset": platform.resource("datasets", plan.dataset.id),
-                "evaluator": platform.resource("evaluators", plan.evaluator_id),
-            }
-        )
+        await _check_options(platform, plan)
         describe(plan.secrets, account, say)
         await upload_secrets(platform, plan.secrets, say)
         say()
@@ -176,9 +187,13 @@ async def _wait(
     return 0 if view.job.is_good else 1
 
 
-async def _show(plan: Plan, request: Request, profile: Profile, account: str, say: Printer) -> int:
+async def _show(plan: Plan, request: Request, profile: Profile, account: str, answers: bool, say: Printer) -> int:
     """`--dry-run`: the five steps as they would be sent, with the decision about the evaluator if the platform answers."""
     platform = Platform(profile.api_base, profile.api_key, account)
+    if answers:
+        await _check_here(plan, profile, account, say)
+    else:
+        say("The options were not checked, since the platform does not answer.")
     body = {
         **plan.body,
         "dataset": platform.resource("datasets", plan.dataset.id),
@@ -187,7 +202,7 @@ async def _show(plan: Plan, request: Request, profile: Profile, account: str, sa
     if plan.evaluation:
         body["evaluationDataset"] = platform.resource("datasets", plan.evaluation.id)
     say()
-    say(f"--dry-run: nothing was sent to {profile.api_base} and nothing was written. Without it:")
+    say(f"--dry-run: nothing was uploaded to {profile.api_base} and nothing was written. Without it:")
     masked = {name: mask(value) for name, value in plan.secrets.values.items()}
     say(f"1. Secrets: {', '.join(f'{name} ({value})' for name, value in masked.items()) or 'none'}")
     for name, reason in plan.secrets.kept.items():
@@ -221,6 +236,19 @@ async def _show(plan: Plan, request: Request, profile: Profile, account: str, sa
         }
     )
     return 0
+
+
+async def _check_here(plan: Plan, profile: Profile, account: str, say: Printer) -> None:
+    """The platform's check of the options, in a dry run: what it refuses ends the command, silence does not."""
+    async with Platform(profile.api_base, profile.api_key, account) as platform:
+        try:
+            await _check_options(platform, plan)
+        except PlatformError as error:
+            if isinstance(error, Refused) and error.status < 500:
+                raise
+            say(f"--dry-run goes on, but the options were not checked: {error}")
+        else:
+            say("✓ The platform accepts the options.")
 
 
 async def _evaluator_action(plan: Plan, request: Request, profile: Profile, account: str) -> str:

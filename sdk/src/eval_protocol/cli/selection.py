@@ -53,6 +53,7 @@ def select_test(
     *,
     entry: str | None = None,
     evaluator: str | None = None,
+    missing_in: str | None = None,
     assume_yes: bool = False,
     verb: str = "Upload",
 ) -> LocalTest | None:
@@ -62,6 +63,7 @@ def select_test(
         root: project folder.
         entry: `file.py` or `file.py::function`, as given with `--entry`; absolute, or relative to `root`. Only that file is imported.
         evaluator: id given with `--evaluator`; a test that it does not name is not picked, and None is returned silently.
+        missing_in: account of a platform that is known to have no such evaluator: then only a test of that id will do.
         assume_yes: ask nothing.
         verb: what will be done with it, for the question.
 
@@ -74,7 +76,7 @@ def select_test(
         say("Scanning for evaluation tests...")
         tests = _discover(lambda: _scan(root), say)
     if evaluator:
-        return _named(tests, evaluator.rsplit("/", 1)[-1])
+        return _named(tests, evaluator, missing_in)
     if not tests:
         raise DiscoveryError(
             f"No evaluation tests found in {root}. An evaluator is a function with the @evaluation_test decorator; "
@@ -84,7 +86,7 @@ def select_test(
         say()
         say(f"Found 1 test: {tests[0].label}")
         return tests[0] if assume_yes or not _can_ask() or _confirm(f"{verb} this test?") else None
-    listing = "".join(f"\n   {test.entry_point}" for test in tests)
+    listing = "".join(f"\n   {evaluator_id(test)}  ({test.entry_point})" for test in tests)
     if assume_yes or not _can_ask():
         raise DiscoveryError(
             f"Multiple evaluation tests found, and nobody can be asked which one:{listing}\n"
@@ -146,12 +148,24 @@ def _discover(look: Callable[[], Discovery], say: Printer) -> list[LocalTest]:
     return [LocalTest(test) for test in found.tests]
 
 
-def _named(tests: list[LocalTest], evaluator: str) -> LocalTest | None:
-    """The test of that id; else the only test (an evaluator may be uploaded under another id)."""
+def _named(tests: list[LocalTest], evaluator: str, missing_in: str | None) -> LocalTest | None:
+    """The test of that id; else the only test, where the platform has an evaluator of that id (it may be uploaded under another)."""
+    identity = evaluator.rsplit("/", 1)[-1]
     for test in tests:
-        if evaluator_id(test) == evaluator:
+        if evaluator_id(test) == identity:
             return test
-    return tests[0] if len(tests) == 1 else None
+    if missing_in is None:
+        return tests[0] if len(tests) == 1 else None
+    if not tests:
+        raise DiscoveryError(
+            f"Evaluator '{evaluator}' not found in account {missing_in}, and this folder has no test of that name. "
+            "Run the command in the evaluator's project, or give the id of one that was uploaded."
+        )
+    listing = "".join(f"\n   {evaluator_id(test)}" for test in tests)
+    raise DiscoveryError(
+        f"Evaluator '{evaluator}' not found in account {missing_in}, and no test here has that id. Evaluators here:{listing}\n"
+        f"Give one of these with --evaluator, or upload one under your own id first: ep upload --entry FILE::FUNC --id {identity}"
+    )
 
 
 def _of_entry(root: Path, entry: str, say: Printer) -> list[LocalTest]:
