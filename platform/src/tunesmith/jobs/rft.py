@@ -174,12 +174,9 @@ class _Claim:
         """Take in what the run wrote, and write the job's progress."""
         await asyncio.to_thread(self.ingest.catch_up)
         status = self.processes.status()
-        progress = {
-            "percent": status.get("percent", 0),
-            "epoch": status.get("epoch", 0),
-            "run": status,
-            "processes": self.processes.report(),
-        }
+        before = {"percent": 0, "epoch": 0, "run": {}, **self.job.progress}  # what an earlier claim reported
+        run = {"percent": status.get("percent", 0), "epoch": status.get("epoch", 0), "run": status} if status else {}
+        progress = {**before, **run, "processes": self.processes.report()}
         if (progress, state) != self.reported:
             await self.context.progress(progress, state=state)
             self.reported = (progress, state)
