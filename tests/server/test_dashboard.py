@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import httpx2
 import pytest
-from tunesmith.db.jobs import enqueue, finish
+from tunesmith.db.jobs import enqueue, finish, set_progress
 from tunesmith.db.rollouts import add_events, add_rollouts
 from tunesmith.db.tables import Evaluator, Model
 
@@ -64,6 +66,17 @@ def test_the_job_page_tells_the_story(filled: Platform):
     page = _page(filled, PAGE)
     assert "JOB_STATE_FAILED" in page
     assert 'http-equiv="refresh"' not in page
+
+
+def test_numbers_are_round(filled: Platform):
+    with filled.control.sessions.begin() as session:
+        add_rollouts(session, NAME, "rollouts.jsonl", [(7, rollout(7, 2 / 3))])
+        set_progress(session, NAME, {"percent": 9, "epoch": 1, "run": {"step": 3, "mean_score": 0.7909722222222216}})
+    page = _page(filled, PAGE)
+    assert "<td>0.791</td>" in page
+    assert "<td>0.667</td>" in page
+    assert "<td>0.001</td>" in page  # the learning rate
+    assert not re.findall(r"\d\.\d{5,}", page)
 
 
 def test_the_other_pages(filled: Platform):

@@ -25,10 +25,17 @@ def _short(text: Any, length: int = 400) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
+def _shown(value: Any) -> Any:
+    """Numbers of a run at three decimals, small ones (a learning rate) at three digits."""
+    if not isinstance(value, float):
+        return value
+    return f"{value:.3g}" if 0 < abs(value) < 0.01 else f"{round(value, 3):g}"
+
+
 _templates = Environment(
     loader=PackageLoader("tunesmith.server.dashboard"), autoescape=select_autoescape(), undefined=StrictUndefined
 )
-_templates.filters.update(moment=_moment, short=_short, id=lambda name: str(name).rsplit("/", 1)[-1])
+_templates.filters.update(moment=_moment, short=_short, shown=_shown, id=lambda name: str(name).rsplit("/", 1)[-1])
 
 
 def render(template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
