@@ -55,6 +55,10 @@ class FakePlatform:
     """States that successive GETs of an uploaded evaluator show; the last one stays."""
     build_status: dict[str, str] = field(default_factory=dict)
     build_log: str = ""
+    has_versions: bool = True
+    """Whether evaluators carry a `version`, as our platform's do and others' do not."""
+    uploads: dict[str, int] = field(default_factory=dict)
+    """Evaluator -> how often its code was uploaded, deleted or not."""
     failures: dict[str, list[tuple[int, dict[str, Any]]]] = field(default_factory=dict)
     """`"POST /v1/…"` -> answers to give before the real one."""
     drop_answers: dict[str, int] = field(default_factory=dict)
@@ -125,6 +129,8 @@ class FakePlatform:
             return _taken(identity)
         name = f"accounts/{ACCOUNT}/evaluators/{identity}"
         self.evaluators[identity] = {**request.json["evaluator"], "name": name, "state": "BUILDING", "builds": None}
+        if self.has_versions:
+            self.evaluators[identity]["version"] = self.uploads.get(identity, 0) + 1
         return 200, self.evaluators[identity], {}
 
     def _evaluators(self, request: Recorded, identity: str | None, verb: str | None) -> tuple[int, Any, dict[str, str]]:
@@ -136,6 +142,7 @@ class FakePlatform:
             return 200, {"filenameToSignedUrls": {filename: f"{self.base}/signed/{filename}"}}, {}
         if verb == "validateUpload":
             found["builds"] = list(self.builds)
+            self.uploads[str(identity)] = self.uploads.get(str(identity), 0) + 1
             return 200, {}, {}
         if verb == "getBuildLogEndpoint":
             return 200, {"buildLogSignedUri": f"{self.base}/signed/log"}, {}
@@ -156,7 +163,20 @@ class FakePlatform:
             if identity in self.jobs:
                 return _taken(identity)
             name = f"accounts/{ACCOUNT}/reinforcementFineTuningJobs/{identity}"
-            self.jobs[identity] = {**request.json, "name": name, "state": "JOB_STATE_PENDING"}
+            evaluator, _, version = str(request.json.get("evaluator", "")).partition("/versions/")
+            current = self.evaluators.get(evaluator.rsplit("/", 1)[-1], {}).get("version")
+            if version and int(version) != current:
+                return (
+                    400,
+                    {
+                        "code": 9,
+                        "message": f"{evaluator} was uploaded anew since (version {current} now).",
+                        "details": [],
+                    },
+                    {},
+                )
+            shown = {"evaluator": evaluator} | ({"evaluatorVersion": current} if current else {})
+            self.jobs[identity] = {**request.json, **shown, "name": name, "state": "JOB_STATE_PENDING"}
             return 200, self.jobs[identity], {}
         if identity not in self.jobs:
             return _missing(request.path)

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.sdk_cli.fake_platform import ACCOUNT, KEY, FakePlatform
+from tests.sdk_cli.fake_platform import ACCOUNT, KEY, FakePlatform, Recorded
 
 A = f"/v1/accounts/{ACCOUNT}"
 EVALUATOR = "evaluation-digits-match"
@@ -66,7 +66,7 @@ def test_the_five_steps_in_order(ep, platform: FakePlatform, project: Path) -> N
     assert platform.lines[0] == "GET /verifyApiKey"
     assert platform.of(f"POST {A}/reinforcementFineTuningJobs")[0].json == {
         "dataset": f"accounts/{ACCOUNT}/datasets/{dataset}",
-        "evaluator": f"accounts/{ACCOUNT}/evaluators/{EVALUATOR}",
+        "evaluator": f"accounts/{ACCOUNT}/evaluators/{EVALUATOR}/versions/1",
         "trainingConfig": {"baseModel": "m", "epochs": 2},
     }
     assert platform.of(f"POST {A}/reinforcementFineTuningJobs")[0].query == {"reinforcementFineTuningJobId": [JOB_ID]}
@@ -179,6 +179,49 @@ def test_an_unchanged_evaluator_is_not_sent_again_and_a_changed_one_is(
     assert platform.of(f"POST {A}/evaluatorsV2")
 
 
+@pytest.mark.usefixtures("profile")
+def test_a_job_names_the_version_that_was_uploaded_or_found(ep, platform: FakePlatform, project: Path) -> None:
+    def named() -> str:
+        return platform.of(f"POST {A}/reinforcementFineTuningJobs")[-1].json["evaluator"]
+
+    name = f"accounts/{ACCOUNT}/evaluators/{EVALUATOR}"
+    assert ep(*FAST, "--force").status == 0
+    assert ep(*FAST[:-1], "second").status == 0
+    assert named() == f"{name}/versions/1"
+    assert ep(*FAST[:-1], "third", "--force").status == 0
+    assert named() == f"{name}/versions/2"
+    (project / "evaluation.py").unlink()
+    assert ep(*FAST[:-1], "fourth", "--evaluator", EVALUATOR, "--dataset", "there").status == 0
+    assert named() == f"{name}/versions/2"
+    assert [platform.jobs[job]["evaluatorVersion"] for job in (JOB_ID, "second", "third", "fourth")] == [1, 1, 2, 2]
+
+
+@pytest.mark.usefixtures("profile", "project")
+def test_anothers_upload_in_between_does_not_slip_into_the_job(
+    ep, platform: FakePlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = platform.answer
+
+    def overtaken(request: Recorded) -> Any:
+        if request.line == f"POST {A}/datasets":
+            platform.evaluators[EVALUATOR]["version"] = 2
+        return answer(request)
+
+    monkeypatch.setattr(platform, "answer", overtaken)
+    result = ep(*FAST)
+    assert result.status == 1
+    assert "was uploaded anew since (version 2 now)" in result.err
+    assert platform.jobs == {}
+
+
+@pytest.mark.usefixtures("profile", "project")
+def test_a_platform_without_versions_gets_the_plain_name(ep, platform: FakePlatform) -> None:
+    platform.has_versions = False
+    assert ep(*FAST).status == 0
+    [created] = platform.of(f"POST {A}/reinforcementFineTuningJobs")
+    assert created.json["evaluator"] == f"accounts/{ACCOUNT}/evaluators/{EVALUATOR}"
+
+
 @pytest.mark.usefixtures("profile", "project")
 def test_a_failed_build_is_explained_and_sent_anew_the_next_time(ep, platform: FakePlatform) -> None:
     platform.builds = ["BUILDING", "BUILD_FAILED"]
@@ -256,6 +299,7 @@ def test_rows_without_messages_name_the_line(ep, platform: FakePlatform, project
         ({"prompt": "hi"}, r"Missing required field 'messages' on line 2"),
         ({"messages": []}, r"line 2 of .* has no messages to answer"),
         ({"messages": [{"role": "assistant", "content": "gold"}]}, r"line 2 of .* has no messages to answer"),
+        ({"messages": [{"role": "usr", "content": "hi"}]},),
         ({"messages": [{"content": "no role"}]}, r"messages\.0\.role: Field required, on line 2"),
     ):
         (project / "rows.jsonl").write_text(good + "\n" + json.dumps(bad) + "\n")

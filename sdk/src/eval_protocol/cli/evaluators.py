@@ -81,17 +81,20 @@ def decide(local: LocalEvaluator, remote: Evaluator | None, force: bool) -> Deci
     )
 
 
-async def ensure_evaluator(platform: Platform, local: LocalEvaluator, force: bool, links: str, say: Printer) -> bool:
-    """Upload the evaluator unless the same source is there already. Returns whether it was uploaded."""
-    decision = decide(local, await platform.get_evaluator(local.id), force)
-    if not decision.upload:
+async def ensure_evaluator(
+    platform: Platform, local: LocalEvaluator, force: bool, links: str, say: Printer
+) -> Evaluator:
+    """Upload the evaluator unless the same source is there already. Returns it as it was uploaded, or found."""
+    found = await platform.get_evaluator(local.id)
+    decision = decide(local, found, force)
+    if found is not None and not decision.upload:
         say(f"✓ {decision.reason}")
-        return False
+        return found
     say(f"Uploading evaluator '{local.id}' for {local.function}...")
     say(f"   because {decision.reason}" if decision.replace else f"   {local.entry_point}")
     if decision.replace:
         await platform.delete_evaluator(local.id)
-    await platform.create_evaluator(local.id, local.request)
+    created = await platform.create_evaluator(local.id, local.request)
     say(f"   {local.archive.filename} ({local.archive.size:,} bytes, {len(local.archive.files)} files)")
     try:
         await platform.upload_evaluator_code(local.id, local.archive.filename, local.archive.content)
@@ -103,7 +106,7 @@ async def ensure_evaluator(platform: Platform, local: LocalEvaluator, force: boo
     say("📊 View in the dashboard:")
     say(f"   {links}/dashboard/evaluators/{local.id}")
     say()
-    return True
+    return created
 
 
 async def wait_until_active(

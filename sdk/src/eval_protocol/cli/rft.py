@@ -88,9 +88,9 @@ async def _send(plan: Plan, request: Request, profile: Profile, say: Printer) ->
         say()
         short_id = plan.evaluator_id.rsplit("/", 1)[-1]
         if plan.local:
-            await ensure_evaluator(platform, plan.local, request.force, links, say)
+            evaluator = await ensure_evaluator(platform, plan.local, request.force, links, say)
             say(f"✓ Uploaded/ensured evaluator: {short_id}")
-        elif await platform.get_evaluator(plan.evaluator_id) is None:
+        elif (evaluator := await platform.get_evaluator(plan.evaluator_id)) is None:
             raise EvalProtocolError(
                 f"Evaluator '{plan.evaluator_id}' not found in account {account}, and this folder has no test of that name. "
                 "Run the command in the evaluator's project, or give the id of one that was uploaded."
@@ -99,10 +99,12 @@ async def _send(plan: Plan, request: Request, profile: Profile, say: Printer) ->
             say.result({"error": f"Evaluator '{short_id}' is not ACTIVE.", "evaluator": short_id})
             return 1
         dataset = await _create_dataset(platform, plan.dataset, say)
+        evaluator_name = platform.resource("evaluators", plan.evaluator_id)
+        # With the version, an upload of another project under the same id cannot slip in between.
         body = {
             **plan.body,
             "dataset": platform.resource("datasets", dataset),
-            "evaluator": platform.resource("evaluators", plan.evaluator_id),
+            "evaluator": evaluator.pinned(evaluator_name),
         }
         if plan.evaluation:
             held_out = await _create_dataset(platform, plan.evaluation, say)
@@ -122,7 +124,7 @@ async def _send(plan: Plan, request: Request, profile: Profile, say: Printer) ->
         result = {
             "job": job.name,
             "state": state_of(job),
-            "evaluator": body["evaluator"],
+            "evaluator": evaluator_name,
             "dataset": body["dataset"],
             "links": found,
         }

@@ -56,6 +56,12 @@ class Evaluator(Noun):
     entry_point: str = ""
     commit_hash: str = ""
     """What the uploader said about the source; this client puts the content hash of the archive here."""
+    version: int | None = None
+    """Grows with every upload; None where the platform does not say."""
+
+    def pinned(self, name: str) -> str:
+        """The evaluator's full name with its version, if that is known: a job of it is refused once another version was uploaded."""
+        return name if self.version is None else f"{name}/versions/{self.version}"
 
 
 FINAL_STATES = frozenset(
