@@ -24,6 +24,10 @@ def _file(content: bytes) -> dict[str, tuple[str, bytes]]:
     [
         (jsonl(41) + b'{"messages": [\n', "Dataset validation failed: invalid JSON on line 42"),
         (jsonl(1) + b'{"prompt": "x"}\n', "Missing required field 'messages' on line 2"),
+        (
+            jsonl(2) + b'{"messages": [{"role": "usr", "content": "x"}]}\n',
+            'message 0 on line 3 has the role "usr"; use one of',
+        ),
         (b"", "the file is empty"),
         (b"\x00\x01\x02" * 50, "invalid JSON on line 1"),
     ],
@@ -40,6 +44,13 @@ def test_a_broken_upload_names_the_line_and_leaves_the_dataset_waiting(
     assert not list(platform.control.scratch().iterdir())
     platform.ok("POST", "/datasets/d:upload", files=_file(jsonl()))
     assert platform.ok("GET", "/datasets/d")["state"] == "READY"
+
+
+def test_every_role_of_a_conversation_is_taken(platform: Platform):
+    _create(platform)
+    roles = ("system", "developer", "user", "assistant", "tool", "function")
+    rows = [{"messages": [{"role": role, "content": "x"}]} for role in roles]
+    platform.ok("POST", "/datasets/d:upload", files=_file(b"".join(json.dumps(row).encode() + b"\n" for row in rows)))
 
 
 def test_a_wrong_example_count_is_corrected(platform: Platform):

@@ -14,6 +14,8 @@ from typing import IO, NoReturn
 from tunesmith.errors import InvalidArgument
 
 MAX_ROW_BYTES = 16 * 1024 * 1024
+ROLES = ("system", "user", "assistant", "tool", "developer", "function")
+"""Roles that a message may have."""
 _BOM = b"\xef\xbb\xbf"
 _PREFIX = "Dataset validation failed: "
 
@@ -83,6 +85,9 @@ def _check_message(message: object, index: int, number: int) -> None:
     where = f"message {index} on line {number}"
     if not isinstance(message, dict) or not isinstance(message.get("role"), str):
         raise InvalidArgument(f"{_PREFIX}{where} has no 'role'")
+    if message["role"] not in ROLES:
+        shown = json.dumps(message["role"][:40])
+        raise InvalidArgument(f"{_PREFIX}{where} has the role {shown}; use one of {', '.join(ROLES)}")
     content = message.get("content")
     if content is not None and not isinstance(content, str | list):
         raise InvalidArgument(f"{_PREFIX}'content' of {where} must be text or a list of parts")
