@@ -34,6 +34,22 @@ _FILES = [
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
+class NotLoadable(NotFound):
+    """A model of the hub that lies nowhere on this machine, with every place that was looked at."""
+
+    def __init__(self, name: str, repo: str, own: Path, looked: list[str]) -> None:
+        super().__init__(
+            f"Base model {name} (Hugging Face: {repo}) cannot be loaded. Looked in: {'; '.join(looked)}. "
+            f"Put its folder at {own}, or name a local folder, or let this machine reach {constants.ENDPOINT} "
+            "(HF_TOKEN for a gated model)."
+        )
+        self.name, self.repo, self.own, self.looked = name, repo, own, looked
+
+    def also(self, place: str) -> NotLoadable:
+        """The same with one more place that was looked at."""
+        return NotLoadable(self.name, self.repo, self.own, [*self.looked, place])
+
+
 def resolve(
     name: str, *, models_dir: Path, account_models: Mapping[str, Path] | None = None, download: bool = True
 ) -> BaseModelEntry:
@@ -95,20 +111,14 @@ def _from_hub(name: str, repo: str, models_dir: Path, download: bool, known: Kno
         if path and wrong is None:
             return _entry(name, path, repo, known)
         looked.append(f"{place}{path or constants.HF_HUB_CACHE} ({wrong})")
-    if not download or constants.is_offline_mode():
-        looked.append(
-            f"{constants.ENDPOINT} (not asked: {'HF_HUB_OFFLINE is set' if download else 'no download wanted'})"
-        )
-    else:
+    if constants.is_offline_mode():
+        looked.append(f"{constants.ENDPOINT} (not asked: HF_HUB_OFFLINE is set)")
+    elif download:
         failure = _download(repo, own)
         if failure is None:
             return _entry(name, own, repo, known)
         looked.append(f"{constants.ENDPOINT}/{repo} ({failure})")
-    raise NotFound(
-        f"Base model {name} (Hugging Face: {repo}) cannot be loaded. Looked in: {'; '.join(looked)}. "
-        f"Put its folder at {own}, or name a local folder, or let this machine reach {constants.ENDPOINT} "
-        "(HF_TOKEN for a gated model)."
-    )
+    raise NotLoadable(name, repo, own, looked)
 
 
 def _cached(repo: str) -> Path | None:

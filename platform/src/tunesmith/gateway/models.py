@@ -23,6 +23,9 @@ from tunesmith.rendering import Renderer
 _CACHE_SECONDS = 2.0
 """Promoted models are written by another process: a deleted one is served at most this much longer."""
 
+_NAMED = 20
+"""So many models a 404 names."""
+
 PROMOTED_MARK = "@sha256:"
 """Stands in an engine's name of a promoted model, between the model's name and the hash; no resource name holds it."""
 
@@ -109,7 +112,7 @@ class Models:
         try:
             base = await self.base(name)
         except NotFound as error:
-            raise ModelNotFound(error.message) from error
+            raise ModelNotFound(await self._why_not(name, key, error.message)) from error
         return Target(base.entry.name, base, await self._engines.address(base.entry.name))
 
     async def base(self, name: str) -> LoadedBase:
@@ -161,6 +164,14 @@ class Models:
 
         if not await asyncio.to_thread(of_own_job):
             raise _unknown(name)
+
+    async def _why_not(self, name: str, key: Key, reason: str) -> str:
+        """A 404 that ends with what can be called. The reason counts where the name is one that could be loaded."""
+        if not (is_listed(name) or name.count("/") == 1 or name.startswith(("/", "file:", "~", "."))):
+            reason = f"No model {name[:200]!r} is served here: looked in the catalogue and the models of {key.account}."
+        names = [str(model["id"]) for model in await self.listing(key)]
+        more = ", ... (GET /v1/models)" if len(names) > _NAMED else ""
+        return f"{reason} This key can call: {', '.join(names[:_NAMED])}{more}."
 
     async def _row(self, name: str) -> Policy | Model | None:
         cached = self._rows.get(name)

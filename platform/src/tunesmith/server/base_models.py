@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import HfApi, constants
+from huggingface_hub.errors import RepositoryNotFoundError
 
-from tunesmith.catalog import TrainingDefaults, canonical_name, is_listed, resolve
+from tunesmith.catalog import TrainingDefaults, canonical_name, resolve
 from tunesmith.catalog.known import KNOWN
-from tunesmith.errors import NotFound
+from tunesmith.catalog.lookup import NotLoadable
 
 ASK_SECONDS = 5.0
 
@@ -33,15 +34,14 @@ def find_base_model(name: str, models_dir: Path) -> BaseModel:
     """
     try:
         entry = resolve(name, models_dir=models_dir, download=False)
-    except NotFound as missing:
+    except NotLoadable as missing:
+        if constants.is_offline_mode():
+            raise
+        reason = _missing_on_hub(missing.repo)
+        if reason is not None:
+            raise missing.also(f"{constants.ENDPOINT}/{missing.repo} ({reason})") from None
         canonical = canonical_name(name)
         known = KNOWN.get(canonical)
-        repo = known.repo if known else canonical
-        if not repo or not _may_be_on_hub(name):
-            raise
-        if not _on_hub(repo):
-            asked = f"{constants.ENDPOINT} was asked for {repo}, and did not answer or does not have it."
-            raise NotFound(f"{missing.message} {asked}") from None
         return BaseModel(canonical, known.training if known else TrainingDefaults(), None)
     return BaseModel(entry.name, entry.training, context_length(entry.path))
 
@@ -56,14 +56,12 @@ def context_length(folder: Path) -> int | None:
     return length if isinstance(length, int) else None
 
 
-def _may_be_on_hub(name: str) -> bool:
-    looks_like_repo = name.count("/") == 1 and not name.startswith(("/", "file:", "~", "."))
-    return (looks_like_repo or is_listed(name)) and not constants.is_offline_mode()
-
-
-def _on_hub(repo: str) -> bool:
+def _missing_on_hub(repo: str) -> str | None:
+    """Why the hub cannot be asked for a model; None when it has it."""
     try:
         HfApi().model_info(repo, timeout=ASK_SECONDS)
-    except Exception:  # noqa: BLE001 - hub, HTTP and socket errors share no base; each means "not to be had", and NotFound says so
-        return False
-    return True
+    except RepositoryNotFoundError:
+        return "does not have it, or not for you"
+    except Exception as error:  # noqa: BLE001 - hub, HTTP and socket errors share no base; each means "not to be had", and NotFound says so
+        return f"did not answer: {type(error).__name__}"
+    return None

@@ -1,0 +1,66 @@
+"""A base model that is to be had nowhere: one message with every place, the hub's answer among them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+from tunesmith.errors import NotFound
+from tunesmith.server.base_models import find_base_model
+
+
+class _Hub(BaseHTTPRequestHandler):
+    """Has nothing but org/there."""
+
+    def do_GET(self) -> None:
+        there = self.path == "/api/models/org/there"
+        body = b'{"id": "org/there", "siblings": []}' if there else b'{"error": "Repository not found"}'
+        self.send_response(200 if there else 404)
+        if not there:
+            self.send_header("X-Error-Code", "RepoNotFound")
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ThreadingHTTPServer]:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Hub) as server:
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.usefixtures("hub")
+def test_the_hubs_answer_is_one_of_the_places(tmp_path: Path) -> None:
+    assert find_base_model("org/there", tmp_path / "models").name == "org/there"
+    with pytest.raises(NotFound) as caught:
+        find_base_model("org/nothing", tmp_path / "models")
+    message = caught.value.message
+    assert f"; {constants.ENDPOINT}/org/nothing (does not have it, or not for you). Put its folder at" in message
+    assert message.count("Looked in") == 1
+    assert "not asked" not in message
+
+
+def test_a_hub_that_is_away_is_said_to_be(
+    hub: ThreadingHTTPServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(NotFound, match=r"http://127\.0\.0\.1:9/org/there \(did not answer: \w+\)"):
+        find_base_model("org/there", tmp_path / "models")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(NotFound, match=r"\(not asked: HF_HUB_OFFLINE is set\)"):
+        find_base_model("org/there", tmp_path / "models")
