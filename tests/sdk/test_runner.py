@@ -460,6 +460,10 @@ async def test_datasets_adapters_filters_and_limits(tmp_path: Path):
     ("content", "says"),
     [
         ('{"messages": []}\n{"messages": [\n', r"line 2: not valid JSON"),
+        (
+            '{"messages": []}\n{"messages": [{"role": "usr", "content": "a"}]}\n',
+            r"line 2: 'usr' is no role of a message",
+        ),
         ('\n\n["a"]\n', r"line 3: a list"),
         ("", "has no rows"),
         ('{"messages": [{"content": "no role"}]}\n', r"Row 1 .*messages\.0\.role"),
@@ -646,3 +650,16 @@ async def test_of_an_endless_reason_the_middle_is_left_out(tmp_path: Path):
     assert reason.startswith("cause x")
     assert reason.endswith("x remedy")
     assert len(reason) < 1100
+
+
+async def test_an_adapter_makes_only_roles_that_exist(tmp_path: Path):
+    def adapter(raw: list[dict[str, Any]]) -> list[EvaluationRow]:
+        return [EvaluationRow(messages=[Message(role="human", content="hi")]) for _ in raw]
+
+    scored = evaluation_test(
+        input_dataset=[write_jsonl(tmp_path / "rows.jsonl", {"messages": [{"role": "anything"}]})],
+        dataset_adapter=adapter,
+        rollout_processor=NoOpRolloutProcessor(),
+    )(echo_score)
+    with pytest.raises(DatasetError, match="place 1 a row that cannot be sent: 'human' is no role"):
+        await run(scored, tmp_path)

@@ -299,7 +299,10 @@ def test_rows_without_messages_name_the_line(ep, platform: FakePlatform, project
         ({"prompt": "hi"}, r"Missing required field 'messages' on line 2"),
         ({"messages": []}, r"line 2 of .* has no messages to answer"),
         ({"messages": [{"role": "assistant", "content": "gold"}]}, r"line 2 of .* has no messages to answer"),
-        ({"messages": [{"role": "usr", "content": "hi"}]},),
+        (
+            {"messages": [{"role": "usr", "content": "hi"}]},
+            r"'usr' is no role of a message, on line 2 of .*Roles are system, user,",
+        ),
         ({"messages": [{"content": "no role"}]}, r"messages\.0\.role: Field required, on line 2"),
     ):
         (project / "rows.jsonl").write_text(good + "\n" + json.dumps(bad) + "\n")

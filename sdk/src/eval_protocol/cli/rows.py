@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from eval_protocol.datasets import default_dataset_adapter, load_jsonl
 from eval_protocol.errors import DatasetError, EvalProtocolError
 from eval_protocol.evaluation.experiments import experiments, preprocess
+from eval_protocol.models.messages import ROLES
 from eval_protocol.models.rows import NOT_CONTENT
 
 if TYPE_CHECKING:
@@ -170,6 +171,10 @@ def _check(source: str, row: Any) -> None:
     if not isinstance(row, EvaluationRow):
         raise DatasetError(
             f"Dataset validation failed: the dataset_adapter made a {type(row).__name__} of {source}, not an EvaluationRow."
+        )
+    if wrong := next((message.role for message in row.messages if message.role not in ROLES), None):
+        raise DatasetError(
+            f"Dataset validation failed: {wrong!r} is no role of a message, on {source}. Roles are {', '.join(ROLES)}."
         )
     if not any(message.role != "assistant" for message in row.messages):
         raise DatasetError(

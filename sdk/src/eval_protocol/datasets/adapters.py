@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from eval_protocol.errors import DatasetError
 from eval_protocol.models import EvaluationRow
+from eval_protocol.models.messages import ROLES
 
 DatasetAdapter = Callable[[list[dict[str, Any]]], list[EvaluationRow]]
 
@@ -30,6 +31,16 @@ def default_dataset_adapter(rows: list[dict[str, Any]]) -> list[EvaluationRow]:
                 f"Row {number} of the dataset is not an evaluation row: `{field}`: {first['msg']}."
             ) from error
     return adapted
+
+
+def role_problem(row: dict[str, Any]) -> str | None:
+    """What is wrong with the roles of a row's messages; None when nothing is, or when it has no messages to look at."""
+    messages = row.get("messages")
+    for message in messages if isinstance(messages, list) else ():
+        role = message.get("role") if isinstance(message, dict) else None
+        if isinstance(role, str) and role not in ROLES:
+            return f"{role!r} is no role of a message; roles are {', '.join(ROLES)}."
+    return None
 
 
 def adapt_rows(adapter: DatasetAdapter, raw: list[dict[str, Any]]) -> list[EvaluationRow]:
@@ -54,5 +65,9 @@ def adapt_rows(adapter: DatasetAdapter, raw: list[dict[str, Any]]) -> list[Evalu
         if not isinstance(row, EvaluationRow):
             raise DatasetError(
                 f"The dataset_adapter {name} returned {type(row).__name__} at place {number} instead of an EvaluationRow."
+            )
+        if problem := role_problem({"messages": [{"role": message.role} for message in row.messages]}):
+            raise DatasetError(
+                f"The dataset_adapter {name} made at place {number} a row that cannot be sent: {problem}"
             )
     return rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,18 @@ from eval_protocol.errors import DatasetError
 DOWNLOAD_TIMEOUT_SECONDS = 60.0
 
 
-def load_jsonl(source: str | Path, limit: int | None = None) -> list[dict[str, Any]]:
+def load_jsonl(
+    source: str | Path, limit: int | None = None, check: Callable[[dict[str, Any]], str | None] | None = None
+) -> list[dict[str, Any]]:
     """The objects of a JSONL file or http(s) URL, blank lines left out.
 
     Args:
         source: path or URL.
         limit: stop after this many objects; None = all.
+        check: says what is wrong with an object, or None.
 
     Raises:
-        DatasetError: the file is missing or empty, or a line is not a JSON object (the line number is named).
+        DatasetError: the file is missing or empty, or a line is not a JSON object or fails the check (the line number is named).
     """
     rows: list[dict[str, Any]] = []
     with _lines(str(source)) as lines:
@@ -30,7 +33,10 @@ def load_jsonl(source: str | Path, limit: int | None = None) -> list[dict[str, A
                 continue
             if limit is not None and len(rows) >= limit:
                 break
-            rows.append(_parse(str(source), number, line))
+            row = _parse(str(source), number, line)
+            if check is not None and (problem := check(row)):
+                raise DatasetError(f"{source}, line {number}: {problem}")
+            rows.append(row)
     if not rows and limit != 0:
         raise DatasetError(f"{source} has no rows. Each line must be one JSON object with `messages`.")
     return rows

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from eval_protocol.datasets import adapt_rows, load_jsonl, resolve_dataset_path
+from eval_protocol.datasets import adapt_rows, default_dataset_adapter, load_jsonl, resolve_dataset_path
+from eval_protocol.datasets.adapters import role_problem
 from eval_protocol.errors import DatasetError, EvalProtocolError, UsageError
 from eval_protocol.evaluation.spec import EPParameters, EvaluationSpec, threshold_of
 from eval_protocol.models import CompletionParams, EvaluationRow
@@ -155,7 +156,7 @@ def load_rows(spec: EvaluationSpec, experiment: Experiment) -> list[EvaluationRo
     if experiment.rows is not None:
         rows = [row.model_copy(deep=True) for row in experiment.rows[:limit]]
     elif experiment.datasets:
-        rows = adapt_rows(parameters.dataset_adapter, _read(experiment.datasets, limit))
+        rows = adapt_rows(parameters.dataset_adapter, _read(parameters, experiment.datasets, limit))
     else:
         raise DatasetError(
             f"{spec.name} has no rows: give it input_dataset, input_rows or input_messages, or set EP_JSONL_PATH."
@@ -184,11 +185,13 @@ def preprocess(spec: EvaluationSpec, rows: list[EvaluationRow]) -> list[Evaluati
         raise DatasetError(f"preprocess_fn of {spec.name} failed: {type(error).__name__}: {error}.") from error
 
 
-def _read(paths: tuple[str, ...], limit: int | None) -> list[dict[str, Any]]:
+def _read(parameters: EPParameters, paths: tuple[str, ...], limit: int | None) -> list[dict[str, Any]]:
+    # Rows for an adapter of the author's own may look as they like; they are checked after it.
+    check = role_problem if parameters.dataset_adapter is default_dataset_adapter else None
     raw: list[dict[str, Any]] = []
     for path in paths:
         left = None if limit is None else limit - len(raw)
         if left == 0:
             break
-        raw += load_jsonl(path, left)
+        raw += load_jsonl(path, left, check)
     return raw

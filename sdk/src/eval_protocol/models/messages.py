@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+ROLES = ("system", "user", "assistant", "tool", "developer", "function")
+"""Who may speak in a dataset. Not checked on a `Message` itself: what a model server answers is kept as it came."""
 OPENAI_FIELDS = frozenset({"role", "content", "name", "tool_call_id", "tool_calls", "function_call"})
 
 
