@@ -125,8 +125,18 @@ def _settings(config: pytest.Config) -> RunSettings:
             config.stash[SETTINGS] = RunSettings.from_environment({**os.environ, **_overrides(config)})
         except UsageError as error:
             # After pytest_configure only the environment can be wrong, and pytest shows that as a collection error.
-            raise pytest.UsageError(str(error)) from error
+            raise pytest.UsageError(_named_by_flag(str(error), config)) from error
     return config.stash[SETTINGS]
+
+
+def _named_by_flag(message: str, config: pytest.Config) -> str:
+    """The settings' complaint with the flag in place of the variable that it stands for, where a flag was given."""
+    given = _overrides(config)
+    for flag, name, _ in OPTIONS:
+        variable = f"EP_{name.upper()}"
+        if variable in given and message.startswith(f"{variable} "):
+            return f"{flag} {given[variable]}{message.removeprefix(variable)}"
+    return message
 
 
 def _overrides(config: pytest.Config) -> dict[str, str]:
