@@ -55,3 +55,14 @@ def test_a_log_file_gets_a_few_lines(capsys: pytest.CaptureFixture[str]):
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == 4
     assert printed[-1].startswith("Runs (Parallel): 100% of 2 runs: 1000/1000 rollouts scored")
+
+
+def test_rollouts_that_failed_are_not_called_scored(capsys: pytest.CaptureFixture[str]):
+    lines = Lines(sys.stdout)
+    lines.begin(runs=1, rows=80)
+    for _ in range(80):
+        lines.rollout_done(0)
+        lines.evaluation_done(0, failed=True)
+    printed = capsys.readouterr().out.splitlines()
+    assert "80/80 rollouts, 80 failed [" in printed[-1]
+    assert not [line for line in printed if "scored" in line]

@@ -23,7 +23,7 @@ class Progress(Protocol):
     def rollout_done(self, run: int) -> None:
         """A rollout of this run has ended."""
 
-    def evaluation_done(self, run: int) -> None:
+    def evaluation_done(self, run: int, *, failed: bool = False) -> None:
         """A rollout of this run has been scored, or has failed."""
 
     def end(self) -> None:
@@ -39,7 +39,7 @@ class Silent:
     def rollout_done(self, run: int) -> None:
         """Nothing."""
 
-    def evaluation_done(self, run: int) -> None:
+    def evaluation_done(self, run: int, *, failed: bool = False) -> None:
         """Nothing."""
 
     def end(self) -> None:
@@ -69,7 +69,7 @@ class Bars:
         """One step of the run's first bar."""
         self._rollouts[run].update()
 
-    def evaluation_done(self, run: int) -> None:
+    def evaluation_done(self, run: int, *, failed: bool = False) -> None:
         """One step of the run's second bar; the last one completes the run."""
         self._evaluations[run].update()
         self._left[run] -= 1
@@ -90,23 +90,25 @@ class Lines:
 
     def begin(self, runs: int, rows: int) -> None:
         """Remember the totals."""
-        self._runs, self._total, self._done, self._said = runs, runs * rows, 0, 0
+        self._runs, self._total, self._done, self._failed, self._said = runs, runs * rows, 0, 0, 0
         self._started = time.monotonic()
 
     def rollout_done(self, run: int) -> None:
         """Counted when it is scored."""
 
-    def evaluation_done(self, run: int) -> None:
+    def evaluation_done(self, run: int, *, failed: bool = False) -> None:
         """Say so at each quarter."""
         self._done += 1
+        self._failed += failed
         quarter = self._done * QUARTERS // self._total
         if quarter > self._said:
             self._said = quarter
             seconds = time.monotonic() - self._started
+            outcome = f"rollouts, {self._failed} failed" if self._failed else "rollouts scored"
             noun = "run" if self._runs == 1 else "runs"
             print(
                 f"Runs (Parallel): {self._done * 100 // self._total}% of {self._runs} {noun}: "
-                f"{self._done}/{self._total} rollouts scored [{seconds:.1f}s]",
+                f"{self._done}/{self._total} {outcome} [{seconds:.1f}s]",
                 file=self._stream,
                 flush=True,
             )

@@ -266,13 +266,14 @@ async def _one(
     row = await rollout.settle(work.processor, row, task, fresh, work.config)
     work.progress.rollout_done(run)
     work.logger.log(row)
-    if not row.rollout_status.is_error():
+    failed = row.rollout_status.is_error()
+    if not failed:
         async with work.evaluations:
             row = await scoring.score(
                 work.spec.function, row, work.experiment.kwargs, offload=work.offload, reraise=work.reraise
             )
         work.logger.log(row)
-    work.progress.evaluation_done(run)
+    work.progress.evaluation_done(run, failed=failed)
     return row
 
 
