@@ -639,6 +639,18 @@ def test_a_job_that_does_not_end_well_fails_the_command(ep, platform: FakePlatfo
 
 
 @pytest.mark.usefixtures("profile", "project")
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_job_that_is_deleted_meanwhile_is_said_to_be(ep, platform: FakePlatform, gone: bool) -> None:
+    platform.job_views = [running(1), running(1, "DELETING")]
+    if gone:
+        platform.failures[f"GET {A}/reinforcementFineTuningJobs/{JOB_ID}"] = [(404, {"message": "no such job"})]
+    result = ep(*FAST, "--wait")
+    assert result.status == 1
+    assert f"❌ Job {JOB_ID} was deleted while it ran." in result.out
+    assert "DELETING" not in result.out.split("was deleted")[1]
+
+
+@pytest.mark.usefixtures("profile", "project")
 def test_json_carries_errors_too(ep, platform: FakePlatform) -> None:
     platform.failures[f"POST {A}/reinforcementFineTuningJobs"] = [
         (400, {"message": "loraRank 7 is not a power of two"})

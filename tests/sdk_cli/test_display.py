@@ -108,6 +108,7 @@ def test_the_best_score_is_that_of_the_version_that_was_kept() -> None:
 def test_a_job_without_a_step_has_no_model() -> None:
     stopped = Job.model_validate({"name": "a/j", "state": "JOB_STATE_EARLY_STOPPED", "run": {"optimizer_steps": 0}})
     assert output_model(stopped, "local") is None
+    assert "• Job EARLY_STOPPED" in closing_lines(JobView(stopped, JobMetrics()))
     done = Job.model_validate({"name": "a/j", "state": "JOB_STATE_COMPLETED", "run": {"optimizer_steps": 5}})
     assert output_model(done, "local") == "accounts/local/models/j"
 

@@ -88,7 +88,10 @@ def closing_lines(view: JobView) -> Iterator[str]:
     yield ""
     job = view.job
     message = job.status.message if job.status else ""
-    yield f"{'✅' if job.is_good else '❌'} Job {state_of(job)}{f': {message}' if message else ''}"
+    if job.is_deleted:
+        yield f"❌ Job {job.id} was deleted while it ran."
+    else:
+        yield f"{_mark(job)} Job {state_of(job)}{f': {message}' if message else ''}"
     scores = view.metrics.evaluations
     if scores:
         best = _best(scores, job.run.best_version if job.run else None)
@@ -96,6 +99,17 @@ def closing_lines(view: JobView) -> Iterator[str]:
         yield f"   Best:  {held_out(best)}"
     for note in job.notes:
         yield f"   Note: {note if isinstance(note, str) else json.dumps(note, ensure_ascii=False)}"
+
+
+def _mark(job: Job) -> str:
+    if not job.is_good:
+        return "❌"
+    return "✅" if _made_model(job) else "•"
+
+
+def _made_model(job: Job) -> bool:
+    """Whether a job that ended well has a model to show: without an optimizer step there is none."""
+    return job.is_good and (job.run is None or job.run.optimizer_steps != 0)
 
 
 def _best(scores: list[RunEvent], version: int | None) -> RunEvent:
@@ -106,8 +120,7 @@ def _best(scores: list[RunEvent], version: int | None) -> RunEvent:
 
 def output_model(job: Job, account: str) -> str | None:
     """Full name of the model that a job made; None when it made none."""
-    made = job.run.optimizer_steps if job.run else None
-    if not job.is_good or made == 0:
+    if not _made_model(job):
         return None
     name = (job.training_config.output_model if job.training_config else None) or job.id
     return name if name.startswith("accounts/") else f"accounts/{account}/models/{name}"

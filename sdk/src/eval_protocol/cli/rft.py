@@ -18,7 +18,7 @@ from eval_protocol.cli.follow import closing_lines, follow, output_model, snippe
 from eval_protocol.cli.plan import DatasetPlan, Plan, Request, prepare
 from eval_protocol.cli.secrets import choose, describe, upload_secrets
 from eval_protocol.cli.session import Invocation, Printer, dashboard, find_profile, mask
-from eval_protocol.client.errors import PlatformError, Refused, Taken
+from eval_protocol.client.errors import Missing, PlatformError, Refused, Taken
 from eval_protocol.client.platform import Platform
 from eval_protocol.errors import DatasetError, EvalProtocolError
 
@@ -166,6 +166,11 @@ async def _wait(
         say(f"   {result['links']['job']}")
         say.result({**result, "interrupted": True})
         return INTERRUPTED
+    except Missing:
+        say()
+        say(f"❌ Job {job.id} was deleted while it ran.")
+        say.result({**result, "state": "DELETED", "output_model": None})
+        return 1
     for line in closing_lines(view):
         say(line)
     model = output_model(view.job, platform.account_id)

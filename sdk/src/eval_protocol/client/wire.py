@@ -122,6 +122,11 @@ class Job(Noun):
         return self.state in FINAL_STATES
 
     @property
+    def is_deleted(self) -> bool:
+        """Somebody deletes it, or has."""
+        return self.state == "JOB_STATE_DELETING"
+
+    @property
     def is_good(self) -> bool:
         """It ended as it should: completed, or stopped early because there was nothing to learn from."""
         return self.state in GOOD_STATES
