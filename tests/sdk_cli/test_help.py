@@ -308,3 +308,15 @@ def test_the_console_script_reports_usage_errors_without_a_traceback() -> None:
     assert done.returncode == 2
     assert "No such command 'nonsense'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"), [("--epoch", "'--epochs'"), ("--temprature", "'--temperature'"), ("--zzz", None)]
+)
+def test_an_unknown_flag_brings_up_only_what_was_likely_meant(ep, given: str, meant: str | None) -> None:
+    result = ep("create", "rft", "--base-model", "m", given, "3")
+    assert result.status == 2
+    last = result.err.strip().splitlines()[-1]
+    assert ("Did you mean" in last) == (meant is not None)
+    if meant:
+        assert f"Did you mean {meant}?" in last

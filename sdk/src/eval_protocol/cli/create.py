@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import Any
 
 import click
@@ -9,9 +10,24 @@ import click
 from eval_protocol.cli.rft_options import LATER, check_body, job_body, job_flags, sections
 from eval_protocol.cli.session import Invocation, reports_errors
 
+SIMILAR = 0.8
+"""How like a flag must be to be suggested, 0 to 1: at Click's own 0.6, `--epoch` brings up `--dpo` and `--project`."""
+
 
 class GroupedCommand(click.Command):
-    """A command whose help lists its flags in sections."""
+    """A command whose help lists its flags in sections, and which suggests only flags that were likely meant."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse; an unknown flag gets suggestions of our own. Raises click's UsageErrors."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            likely = get_close_matches(error.option_name, self._useful_flags(ctx), cutoff=SIMILAR)
+            raise click.NoSuchOption(error.option_name, possibilities=likely, ctx=error.ctx) from None
+
+    def _useful_flags(self, ctx: click.Context) -> list[str]:
+        later = {name for title, names in sections() if title == LATER for name in names}
+        return [flag for parameter in self.get_params(ctx) if parameter.name not in later for flag in parameter.opts]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The flags of the workflow first, then those of the job by theme, then the refused ones."""
