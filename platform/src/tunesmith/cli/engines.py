@@ -21,6 +21,7 @@ from tunesmith.settings import Settings
 _START_SECONDS = 600.0
 """A large model takes minutes to read from disk."""
 _STOP_GRACE_SECONDS = 5.0
+_HEALTH_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Engines:
         name = canonical_name(base_model)
         async with self._locks.setdefault(name, asyncio.Lock()):
             engine = self._engines.get(name)
-            if engine is None or not engine.process.running:
+            if engine is None or await _is_gone(engine):
                 engine = self._engines[name] = await self._start(name)
                 self._changed()
             return engine
@@ -103,3 +104,18 @@ class Engines:
         raise Unavailable(
             f"The {process.name} did not answer within {_START_SECONDS:.0f} seconds; see {process.log_path}."
         )
+
+
+async def _is_gone(engine: Engine) -> bool:
+    """Whether an engine has ended, or is ending: a killed process is there until its last thread is, and answers nobody."""
+    if not engine.process.running:
+        return True
+    try:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_HEALTH_SECONDS)) as session:
+            async with session.get(f"{engine.url}/health"):
+                return False
+    except TimeoutError:
+        return False  # alive, and busy
+    except aiohttp.ClientError:
+        await engine.process.stop(_STOP_GRACE_SECONDS)
+        return True
