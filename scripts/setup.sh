@@ -7,21 +7,22 @@ log=.tools/setup.log
 mkdir -p .tools
 : >"$log"
 
-"$python" - <<'PY' || { echo "setup: Python 3.11 or newer with venv is needed (set PYTHON=/path/to/python3.11)." >&2; exit 1; }
-import sys, venv
-sys.exit(sys.version_info < (3, 11))
-PY
-command -v node >/dev/null || echo "setup: no node found; the type checker fetches its own (about 30 MB)."
-
-if ! command -v bwrap >/dev/null; then
+system_package() { # system_package NAME PURPOSE: install a Debian package where that is possible; says what happened
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    echo "setup: installing bubblewrap (evaluators run inside it) with apt-get"
-    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends bubblewrap; } >>"$log" 2>&1 \
-      || echo "setup: bubblewrap could not be installed (see $log); evaluators will run without a sandbox, and tunesmith up says so."
+    echo "setup: installing $1 with apt-get ($2)"
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$1"; } >>"$log" 2>&1 \
+      || echo "setup: $1 could not be installed (see $log)."
   else
-    echo "setup: bubblewrap is missing and this user cannot install it: run 'sudo apt-get install bubblewrap'. Evaluators run without a sandbox until then."
+    echo "setup: $1 is missing ($2) and this user cannot install it: run 'sudo apt-get install $1'."
   fi
-fi
+}
+
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+  || { echo "setup: Python 3.11 or newer is needed (set PYTHON=/path/to/python3.11)." >&2; exit 1; }
+"$python" -c 'import ensurepip' 2>/dev/null || system_package python3-venv "virtual environments"
+command -v node >/dev/null || echo "setup: no node found; the type checker fetches its own (about 30 MB)."
+command -v bwrap >/dev/null \
+  || system_package bubblewrap "the sandbox of evaluators; without it they run unconfined, and tunesmith up says so"
 
 install() { # install MESSAGE PIP-ARGUMENTS...: pip, with every download named and summed
   local message=$1; shift
@@ -32,7 +33,7 @@ install() { # install MESSAGE PIP-ARGUMENTS...: pip, with every download named a
   fi
 }
 
-[ -x .venv/bin/python ] || "$python" -m venv .venv
+[ -x .venv/bin/pip ] || "$python" -m venv .venv
 install "torch (about 0.2 GB as a CPU build, 3 GB where pip picks the CUDA build)" torch==2.13.0
 install "the two distributions and the tools of the gates (about 120 MB)" -e sdk -e "platform[train]" -r requirements-dev.txt
 .venv/bin/python scripts/build_sdk_wheels.py

@@ -38,7 +38,10 @@ def test_it(message):
 """
 FILES = {"requirements.txt": "", "evaluation.py": EXPLORER}
 
-needs_sandbox = pytest.mark.skipif(not sandbox.probe().works, reason=sandbox.probe().reason)
+needs_sandbox = pytest.mark.skipif(
+    not sandbox.probe().works and not os.environ.get("CI"),  # in CI its absence is a failure
+    reason=sandbox.probe().reason,
+)
 
 
 def ask(path: Path, message: dict) -> dict:
