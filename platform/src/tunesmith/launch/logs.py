@@ -1,7 +1,7 @@
 """Keeps the log of a child from filling the disk: what passes the limit loses its middle, in place.
 
 Children append (O_APPEND), so the file may be shortened under them: their next line goes to its new end. What a child writes in
-the instant of the cut may be lost. Cuts lie between lines, so that no half of a secret stays where whole ones are replaced.
+the instant of the cut may be lost, and a line of that instant torn. Our own cuts lie between lines.
 """
 
 from __future__ import annotations
