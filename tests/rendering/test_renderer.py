@@ -11,7 +11,6 @@ import pytest
 from tunesmith.catalog import available
 from tunesmith.errors import InvalidArgument
 from tunesmith.rendering import Renderer
-from tunesmith.rendering.parsing import visible_prefix
 
 from tests.fakes.model_folder import BOS, EOS, make_model_folder
 
@@ -175,13 +174,13 @@ def test_tool_calls_are_parsed(renderer: Renderer) -> None:
     assert renderer.parse(text, tools=False) == {"role": "assistant", "content": text}
 
 
-def test_streamed_prefixes_never_show_what_becomes_a_tool_call() -> None:
+def test_streamed_prefixes_never_show_what_becomes_a_tool_call(renderer: Renderer) -> None:
     text = 'Let me see. <b>x <tool_call>{"name": "f"}</tool_call>'
-    shown = [visible_prefix(text[:n], tools=True) for n in range(len(text) + 1)]
+    shown = [renderer.partial(text[:n]).content for n in range(len(text) + 1)]
     for before, after in zip(shown, shown[1:], strict=False):
         assert after.startswith(before)
-    assert shown[-1] == "Let me see. <b>x"
-    assert visible_prefix(text[:5] + " ", tools=False) == text[:5] + " "
+    assert shown[-1] == "Let me see. <b>x" == renderer.parse(text)["content"]
+    assert renderer.partial(text[:5] + " ", tools=False).content == text[:5] + " "
 
 
 def test_a_recorded_turn_is_continued_on_its_own_ids(bundled: Renderer) -> None:

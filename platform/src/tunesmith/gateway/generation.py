@@ -117,8 +117,9 @@ class Generation:
         """Commit ended candidates and remember them for the rollout's next turn."""
         call = self.call
         for candidate in candidates:
-            message = call.target.base.renderer.parse(candidate.text, tools=bool(call.conversation.tools))
-            candidate.message = message
+            candidate.message = call.target.base.renderer.parse(
+                candidate.text, bool(call.conversation.tools), candidate.token_ids, call.prompt_ids
+            )
         await self._store.add([to_completion(call, candidate) for candidate in candidates])
         for candidate in candidates:
             candidate.stored = True

@@ -81,7 +81,7 @@ class ChunkStream:
             visible = candidate.message.get("content") or ""
         else:
             tools = bool(self._call.conversation.tools)
-            visible = self._call.target.base.renderer.visible_prefix(candidate.text, tools)
+            visible = self._call.target.base.renderer.partial(candidate.text, tools, self._call.prompt_ids).content
         text = visible[len(self._sent[candidate.index]) :]
         self._sent[candidate.index] += text
         return text

@@ -5,6 +5,7 @@ ids = renderer.render([{"role": "user", "content": "1+1?"}])
 message = renderer.parse(renderer.decode(sampled_ids))
 """
 
+from tunesmith.rendering.parsing import PartialMessage
 from tunesmith.rendering.renderer import Renderer
 
-__all__ = ["Renderer"]
+__all__ = ["PartialMessage", "Renderer"]

@@ -8,10 +8,19 @@ from __future__ import annotations
 import json
 import re
 import uuid
+from dataclasses import dataclass
 from typing import Any
 
 _OPEN, _CLOSE = "<tool_call>", "</tool_call>"
 _CALL = re.compile(rf"{_OPEN}\s*(.*?)\s*{_CLOSE}", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class PartialMessage:
+    """What of an unfinished completion may be streamed already. Both strings only grow, and the parsed message begins with them."""
+
+    content: str = ""
+    reasoning_content: str = ""
 
 
 def parse_text(text: str, tools: bool) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 
 from tunesmith.errors import InvalidArgument
 from tunesmith.rendering.messages import normalize_messages
-from tunesmith.rendering.parsing import parse_text, visible_prefix
+from tunesmith.rendering.parsing import PartialMessage, parse_text, visible_prefix
 from tunesmith.rendering.templates import ChatTemplate
 from tunesmith.rendering.vocabulary import Vocabulary
 
@@ -144,13 +144,23 @@ class Renderer:
         """The bytes of one token; a token may be part of a character."""
         return self.vocabulary.token_bytes(id)
 
-    def parse(self, text: str, tools: bool = True) -> dict[str, Any]:
-        """The assistant message of a completion's text; tool calls are read when `tools` were offered."""
+    def parse(
+        self,
+        text: str,
+        tools: bool = True,
+        token_ids: Sequence[int] | None = None,
+        prompt_ids: Sequence[int] | None = None,
+    ) -> dict[str, Any]:
+        """The assistant message of a completion: `content`, and `reasoning_content` and `tool_calls` where there are any.
+
+        Tool calls are read when `tools` were offered; what is no valid call stays in the content word for word. `text` is
+        the completion as the user sees it, `token_ids` what was sampled and `prompt_ids` what it was sampled after.
+        """
         return parse_text(text, tools)
 
-    def visible_prefix(self, text: str, tools: bool) -> str:
-        """How much of an unfinished completion's text may be streamed already."""
-        return visible_prefix(text, tools)
+    def partial(self, text: str, tools: bool = True, prompt_ids: Sequence[int] | None = None) -> PartialMessage:
+        """What of an unfinished completion's text may be streamed: a prefix of what `parse` gives for the whole of it."""
+        return PartialMessage(visible_prefix(text, tools))
 
 
 def _read_json(path: Path, name: str, optional: bool = False) -> dict[str, Any]:
