@@ -35,7 +35,8 @@ async def test_answers_like_openai(gateway: Gateway) -> None:
 @pytest.mark.parametrize("prefix", PREFIXES)
 async def test_every_prefix_answers_and_records_the_five_ids(gateway: Gateway, prefix: str, project: str) -> None:
     assert (await gateway.chat(path=prefix + project)).status == 200
-    for number, tail in enumerate(["", "/encoded_base_url/aHR0cDovL3g="]):
+    url = "/encoded_base_url/aHR0cDovL3g="
+    for number, tail in enumerate(["", "/v1", url, url.rstrip("="), url + "/v1"]):
         rollout = f"r{number}"
         path = f"{prefix}{project}/{FIVE.format(r=rollout)}{tail}"
         assert (await gateway.chat(path=path)).status == 200
@@ -50,7 +51,23 @@ async def test_a_prefix_that_is_none_of_ours_is_404_in_the_envelope(gateway: Gat
     assert answer.body["error"]["code"] == "not_found"
 
 
-@pytest.mark.parametrize("prefix", [*PREFIXES, "/v1/" + FIVE.format(r="r")])
+async def test_a_doubled_slash_of_a_joined_base_url_does_no_harm(gateway: Gateway) -> None:
+    assert (await gateway.chat(path="/litellm-gateway//" + FIVE.format(r="double") + "/")).status == 200
+    assert len(gateway.state.store.of_rollout("double")) == 1
+
+
+@pytest.mark.parametrize("encoded", ["a", "%%%", "/w==", "", "__8"])
+async def test_an_encoded_base_url_that_is_none_is_400(gateway: Gateway, encoded: str) -> None:
+    path = f"/{FIVE.format(r='r')}/encoded_base_url/{encoded}"
+    answer = await gateway.chat(path=path)
+    if encoded.startswith("/"):  # standard base64's slash splits the path
+        assert answer.status == 404
+    else:
+        assert (answer.status, answer.body["error"]["param"]) == (400, "encoded_base_url")
+    assert gateway.engine.generated == []
+
+
+@pytest.mark.parametrize("prefix", [*PREFIXES, "/v1/" + FIVE.format(r="r"), "/v1/" + FIVE.format(r="r") + "/v1"])
 async def test_models_are_listed_under_every_prefix(gateway: Gateway, prefix: str) -> None:
     promoted = gateway.promote("mine")
     gateway.promote("theirs", account="accounts/other")

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from tunesmith.db.completions import CorrelationIds
-from tunesmith.errors import NotFound
 from tunesmith.gateway.errors import BadRequest
 from tunesmith.gateway.generation import Generation
+from tunesmith.gateway.paths import call_path
 from tunesmith.gateway.requests import parse_chat
 from tunesmith.gateway.responses import completion_object
 from tunesmith.gateway.state import GatewayState
@@ -22,24 +20,16 @@ from tunesmith.gateway.streaming import ChunkStream, EventStreamResponse, client
 
 T = TypeVar("T")
 
-_PREFIX = re.compile(
-    r"(?:/v1|/inference/v1|/litellm-gateway(?:/v1)?)?"
-    r"(?:/project_id/[^/]+)?"
-    r"(?:/rollout_id/(?P<rollout_id>[^/]+)/invocation_id/(?P<invocation_id>[^/]+)/experiment_id/(?P<experiment_id>[^/]+)"
-    r"/run_id/(?P<run_id>[^/]+)/row_id/(?P<row_id>[^/]+)(?:/encoded_base_url/[^/]+)?)?"
-)
-"""What may stand before `/chat/completions`. The base URL at the end is the client's own note: models are looked up here."""
-
 _LEFT = 499
 """Status of an answer that nobody reads any more (nginx's word for it)."""
 
 
 async def chat_completions(state: GatewayState, request: Request) -> Response:
     """Answer a chat call, streamed or whole."""
-    ids = correlation_ids(request)
+    path = call_path(request)
     key = await state.authenticator.authenticate(request)
     parsed = parse_chat(await read_json(request))
-    call = await state.calls.prepare(key, ids, parsed)
+    call = await state.calls.prepare(key, path.ids, parsed)
     generation = Generation(call, state.adapters, state.engines, state.store, state.background)
     try:
         if call.chat.stream:
@@ -61,18 +51,6 @@ async def list_models(state: GatewayState, request: Request) -> Response:
     """OpenAI's list of what a call can name."""
     key = await state.authenticator.authenticate(request)
     return JSONResponse({"object": "list", "data": await state.models.listing(key)})
-
-
-def correlation_ids(request: Request) -> CorrelationIds:
-    """The five ids in front of the path. Raises NotFound for a prefix that is none of ours."""
-    prefix = "/" + request.path_params.get("prefix", "")
-    match = _PREFIX.fullmatch(prefix.rstrip("/"))
-    if match is None:
-        raise NotFound(
-            f"No route {request.url.path}. The five ids go /rollout_id/…/invocation_id/…/experiment_id/…/run_id/…/row_id/… "
-            "in this order, behind /v1, /inference/v1, /litellm-gateway or nothing."
-        )
-    return CorrelationIds(**match.groupdict())
 
 
 async def read_json(request: Request) -> Any:

@@ -10,38 +10,32 @@ from starlette.routing import BaseRoute, Route
 
 from tunesmith.gateway import chat, internal
 from tunesmith.gateway.errors import translated
+from tunesmith.gateway.paths import call_route, misshapen, misshapen_route
 from tunesmith.gateway.state import GatewayState
-
-_MODELS_PREFIXES = (
-    "",
-    "/v1",
-    "/inference/v1",
-    "/litellm-gateway",
-    "/litellm-gateway/v1",
-    "/{prefix:path}/row_id/{row}",
-    "/{prefix:path}/row_id/{row}/encoded_base_url/{url}",
-)
-"""Named one by one: a catch-all before `/models` would take the control plane's resources with it."""
 
 Handler = Callable[[GatewayState, Request], Awaitable[Response]]
 
+_CALLS: dict[str, Handler] = {
+    "/chat/completions": chat.chat_completions,
+}
+"""Model calls, each under every prefix and behind the five ids (`paths.call_route`)."""
+
 
 def gateway_routes(state: GatewayState) -> list[BaseRoute]:
-    """Public chat routes under all their prefixes, and the internal ones. Errors are answered in OpenAI's envelope."""
+    """Public routes under all their prefixes, and the internal ones. Errors are answered in OpenAI's envelope."""
+
+    def bound(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+        async def endpoint(request: Request) -> Response:
+            return await handler(state, request)
+
+        return translated(endpoint)
+
     return [
-        _route(state, "POST", "/v1/chat/completions", chat.chat_completions),
-        _route(state, "POST", "/chat/completions", chat.chat_completions),
-        _route(state, "POST", "/{prefix:path}/chat/completions", chat.chat_completions),
-        *[_route(state, "GET", f"{prefix}/models", chat.list_models) for prefix in _MODELS_PREFIXES],
-        _route(state, "PUT", "/internal/policies", internal.put_policy_version),
-        _route(state, "DELETE", "/internal/policies", internal.delete_policy_version),
-        _route(state, "POST", "/internal/policies:score", internal.score),
-        _route(state, "GET", "/internal/rollouts/{rollout_id}/completions", internal.rollout_completions),
+        *[call_route("POST", path, bound(handler)) for path, handler in _CALLS.items()],
+        call_route("GET", "/models", bound(chat.list_models)),
+        *[misshapen_route(path, translated(misshapen)) for path in _CALLS],
+        Route("/internal/policies", bound(internal.put_policy_version), methods=["PUT"]),
+        Route("/internal/policies", bound(internal.delete_policy_version), methods=["DELETE"]),
+        Route("/internal/policies:score", bound(internal.score), methods=["POST"]),
+        Route("/internal/rollouts/{rollout_id}/completions", bound(internal.rollout_completions), methods=["GET"]),
     ]
-
-
-def _route(state: GatewayState, method: str, path: str, handler: Handler) -> Route:
-    async def endpoint(request: Request) -> Response:
-        return await handler(state, request)
-
-    return Route(path, translated(endpoint), methods=[method])
