@@ -5,6 +5,7 @@ Ids are little-endian int32 arrays, log-probabilities float32. Rows are never ch
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
@@ -12,47 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import JSON, Column, Float, Index, Integer, LargeBinary, MetaData, String, Table, Text, select
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy import func, select
 
-from tunesmith.db.group_commit import GroupCommitWriter
-from tunesmith.db.session import make_engine, reading
-
-metadata = MetaData()
-
-completions = Table(
-    "completions",
-    metadata,
-    Column("id", String, primary_key=True),
-    Column("created_at", Float, nullable=False),
-    Column("account", String, nullable=False),
-    Column("job", String),
-    Column("invocation_id", String),
-    Column("experiment_id", String),
-    Column("run_id", String),
-    Column("row_id", String),
-    Column("rollout_id", String),
-    Column("turn", Integer, nullable=False),
-    Column("index", Integer, nullable=False),
-    Column("model", String, nullable=False),
-    Column("base_model", String, nullable=False),
-    Column("policy_version", Integer),
-    Column("prompt_ids", LargeBinary, nullable=False),
-    Column("sampled_ids", LargeBinary, nullable=False),
-    Column("logprobs", LargeBinary, nullable=False),
-    Column("temperature", Float, nullable=False),
-    Column("finish_reason", String),
-    Column("status", String, nullable=False),
-    Column("request", JSON, nullable=False),
-    Column("message", JSON, nullable=False),
-    Column("text", Text, nullable=False),
-    Column("params", JSON, nullable=False),
-    Column("usage", JSON, nullable=False),
-    Column("latency", Float, nullable=False),
-    Index("completions_by_rollout", "rollout_id", "turn", "index"),
-    Index("completions_by_invocation", "invocation_id"),
-    Index("completions_by_time", "created_at"),
-)
+from tunesmith.db.captured import CapturedFile, completions
+from tunesmith.db.session import reading
 
 
 class CompletionStatus(StrEnum):
@@ -115,21 +79,44 @@ class Completion:
     latency: float
     """Seconds from the call to its end."""
 
+    @property
+    def tokens(self) -> int:
+        """What counts for a budget: the completion, and with the first candidate of a call its prompt."""
+        prompt = self.usage.get("prompt_tokens") or len(self.prompt_ids)
+        return (self.usage.get("completion_tokens") or len(self.sampled_ids)) + (prompt if self.index == 0 else 0)
+
 
 class CompletionStore:
-    """Opens `completions.db`, writes through the group-commit writer, reads on snapshots."""
+    """Writes completions through the group-commit writer, reads them on snapshots."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._engine = make_engine(path)
-        with self._engine.begin() as connection:
-            metadata.create_all(connection)
-        self._sessions: sessionmaker[Session] = sessionmaker(self._engine)
-        self.writer = GroupCommitWriter(self._engine)
+        """Open the file at `path`. `file` is shared with the other stores of what the gateway captured."""
+        self.file = CapturedFile(path)
+        self.writer = self.file.writer
+        self._sessions = self.file.sessions
+        self._tokens: dict[tuple[str, str], asyncio.Task[list[int]]] = {}
 
     async def add(self, records: Sequence[Completion]) -> None:
         """Store completions; returns once they are committed. Raises Unavailable when that is not possible."""
         await self.writer.write(completions, [_to_row(record) for record in records])
+        for record in records:
+            counting = self._tokens.get((record.account, record.job or ""))
+            if counting is not None and counting.done():
+                counting.result()[0] += record.tokens
+
+    async def tokens_of_job(self, account: str, job: str) -> int:
+        """Tokens recorded under a job so far, prompts and completions together; summed once, then counted in memory."""
+        counting = self._tokens.get((account, job))
+        if counting is None or (counting.done() and counting.exception() is not None):
+            counting = asyncio.create_task(asyncio.to_thread(self._sum_tokens, account, job))
+            self._tokens[account, job] = counting
+        return (await asyncio.shield(counting))[0]
+
+    def _sum_tokens(self, account: str, job: str) -> list[int]:
+        query = select(func.coalesce(func.sum(completions.c.tokens), 0))
+        query = query.where(completions.c.job == job, completions.c.account == account)
+        with reading(self._sessions) as session:
+            return [session.execute(query).scalar_one()]
 
     def of_rollout(self, rollout_id: str, account: str | None = None, job: str | None = None) -> list[Completion]:
         """Everything recorded under a rollout id, by turn and candidate; narrowed to an account and a job where given."""
@@ -153,8 +140,7 @@ class CompletionStore:
 
     def close(self) -> None:
         """Commit what is queued and close the file."""
-        self.writer.close()
-        self._engine.dispose()
+        self.file.close()
 
 
 _CORRELATION = [item.name for item in fields(CorrelationIds)]
@@ -165,7 +151,7 @@ def _to_row(record: Completion) -> dict[str, Any]:
     row = {item.name: getattr(record, item.name) for item in fields(Completion) if item.name != "ids"}
     row.update({name: getattr(record.ids, name) for name in _CORRELATION})
     row.update({name: np.asarray(row[name], dtype).tobytes() for name, dtype in _ARRAYS.items()})
-    row["status"] = record.status.value
+    row["status"], row["tokens"] = record.status.value, record.tokens
     return row
 
 
@@ -173,4 +159,5 @@ def _from_row(row: dict[str, Any]) -> Completion:
     ids = CorrelationIds(**{name: row.pop(name) for name in _CORRELATION})
     row.update({name: np.frombuffer(row[name], dtype).tolist() for name, dtype in _ARRAYS.items()})
     row["status"] = CompletionStatus(row["status"])
+    del row["tokens"]
     return Completion(ids=ids, **row)
