@@ -151,8 +151,7 @@ def _check_policy_rules(target: Target, chat: ChatRequest, ids: CorrelationIds) 
 
 
 def _conversation(target: Target, chat: ChatRequest) -> Conversation:
-    template = target.base.renderer.template
-    mentions = template.mentions if template else (lambda _variable: False)
+    mentions = target.base.renderer.mentions
     return Conversation(normalize_messages(chat.messages), chat.offered_tools, template_variables(chat, mentions))
 
 

@@ -15,24 +15,27 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from tunesmith.errors import InvalidArgument
+from tunesmith.rendering.encoding import TextEncoder
+from tunesmith.rendering.formats import ChatFormat, TemplateFormat
 from tunesmith.rendering.messages import normalize_messages
-from tunesmith.rendering.parsing import PartialMessage, parse_text, visible_prefix
+from tunesmith.rendering.parsing import PartialMessage, Syntax
 from tunesmith.rendering.templates import ChatTemplate
 from tunesmith.rendering.vocabulary import Vocabulary
-
-_SENTINEL = "\ue000recorded turn\ue000"
-"""Stands in for a recorded assistant turn while the text around it is rendered; private-use characters, seen in no chat."""
 
 
 @dataclass(frozen=True)
 class Renderer:
-    """Messages to ids and back. Make it with `Renderer.load`."""
+    """Messages to ids and back. Make it with `Renderer.load`; safe for several threads."""
 
     name: str
     """The model, in error messages."""
     tokenizer: Tokenizer
-    template: ChatTemplate | None
     vocabulary: Vocabulary
+    encoder: TextEncoder
+    chat_format: ChatFormat | None
+    """How conversations become ids; None where the model has no chat template."""
+    syntax: Syntax
+    """How what the model wrote is read."""
     context_length: int
     """Longest sequence the model can hold, in tokens, prompt and completion together."""
     vocab_size: int
@@ -61,16 +64,27 @@ class Renderer:
             context_length, vocab_size = int(text_config["max_position_embeddings"]), int(text_config["vocab_size"])
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidArgument(f"config.json of {name} gives no max_position_embeddings or vocab_size.") from error
+        vocabulary, encoder = Vocabulary(tokenizer), TextEncoder(tokenizer)
+        eos_ids = _eos_ids(generation, text_config)
         source = _template_source(folder, settings)
+        own = None
+        if source:
+            own = TemplateFormat(ChatTemplate(source, _special_tokens(settings), name), encoder, vocabulary, eos_ids)
         return cls(
             name=name,
             tokenizer=tokenizer,
-            template=ChatTemplate(source, _special_tokens(settings), name) if source else None,
-            vocabulary=Vocabulary(tokenizer),
+            vocabulary=vocabulary,
+            encoder=encoder,
+            chat_format=own,
+            syntax=Syntax(),
             context_length=context_length,
             vocab_size=vocab_size,
-            eos_ids=_eos_ids(generation, text_config),
+            eos_ids=eos_ids,
         )
+
+    def mentions(self, variable: str) -> bool:
+        """Whether a template variable (`enable_thinking`, ...) has an effect on what is rendered."""
+        return self.chat_format is not None and self.chat_format.mentions(variable)
 
     def render(
         self,
@@ -81,23 +95,10 @@ class Renderer:
     ) -> list[int]:
         """The prompt's token ids. `variables` reach the template (`enable_thinking`, ...).
 
-        Raises InvalidArgument when a message is not understood or the template refuses them.
+        A special token that is spelled in a message stays text. Raises InvalidArgument when a message is not understood or
+        the template refuses them.
         """
-        return self.encode(self.render_text(messages, tools, add_generation_prompt, **variables))
-
-    def render_text(
-        self,
-        messages: Sequence[Any],
-        tools: list[dict[str, Any]] | None = None,
-        add_generation_prompt: bool = True,
-        **variables: Any,
-    ) -> str:
-        """The prompt as text, before tokenizing."""
-        if self.template is None:
-            raise InvalidArgument(
-                f"{self.name} has no chat template (tokenizer_config.json or chat_template.jinja), so it cannot chat."
-            )
-        return self.template.render(normalize_messages(messages), tools, add_generation_prompt, **variables)
+        return self._format().render(normalize_messages(messages), tools, add_generation_prompt, **variables)
 
     def continue_turn(
         self,
@@ -110,31 +111,14 @@ class Renderer:
     ) -> list[int] | None:
         """Ids of `messages` whose item number `turn` is an assistant message that was sampled as `sampled_ids` after `prompt_ids`.
 
-        None when the template shows the past differently from how it was sampled (it drops old reasoning, say): then the
-        conversation forks and is rendered anew.
+        They begin with both. None when the past is shown differently from how it was sampled (the template drops old
+        reasoning, say): then the conversation forks and is rendered anew.
         """
-        conversation: list[Any] = [*messages]
-        conversation[turn] = {"role": "assistant", "content": _SENTINEL}
-        try:
-            before = self.render_text(conversation[:turn], tools, True, **variables)
-            whole = self.render_text(conversation, tools, True, **variables)
-        except InvalidArgument:  # the template wants to see the turn itself, its tool calls say
-            return None
-        head, sentinel, tail = whole.partition(_SENTINEL)
-        if not sentinel or head != before:
-            return None
-        if (
-            sampled_ids and sampled_ids[-1] in self.eos_ids
-        ):  # the model ended its turn itself: the template must not again
-            end = self.vocabulary.token_bytes(sampled_ids[-1]).decode()
-            if not tail.startswith(end):
-                return None
-            tail = tail[len(end) :]
-        return [*prompt_ids, *sampled_ids, *self.encode(tail)]
+        return self._format().extend(normalize_messages(messages), turn, prompt_ids, sampled_ids, tools, **variables)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of text; special tokens spelled in it become their ids, none are added."""
-        return self.tokenizer.encode(text, add_special_tokens=False).ids
+        return self.encoder.encode(text)
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = False) -> str:
         """Text of token ids."""
@@ -156,11 +140,27 @@ class Renderer:
         Tool calls are read when `tools` were offered; what is no valid call stays in the content word for word. `text` is
         the completion as the user sees it, `token_ids` what was sampled and `prompt_ids` what it was sampled after.
         """
-        return parse_text(text, tools)
+        in_reasoning = self._in_reasoning(prompt_ids)
+        message = self.syntax.parse(text, tools, in_reasoning)
+        calls = message.get("tool_calls")
+        if calls and token_ids and not self._format().confirms(token_ids, prompt_ids or (), len(calls)):
+            return self.syntax.parse(text, False, in_reasoning)  # spelled with other tokens than calls are: only text
+        return message
 
     def partial(self, text: str, tools: bool = True, prompt_ids: Sequence[int] | None = None) -> PartialMessage:
         """What of an unfinished completion's text may be streamed: a prefix of what `parse` gives for the whole of it."""
-        return PartialMessage(visible_prefix(text, tools))
+        return self.syntax.partial(text, tools, self._in_reasoning(prompt_ids))
+
+    def _format(self) -> ChatFormat:
+        if self.chat_format is None:
+            raise InvalidArgument(
+                f"{self.name} has no chat template (tokenizer_config.json or chat_template.jinja), so it cannot chat."
+            )
+        return self.chat_format
+
+    def _in_reasoning(self, prompt_ids: Sequence[int] | None) -> bool:
+        """Whether the prompt ends with an open think block."""
+        return self.syntax.reasoning and self.decode((prompt_ids or ())[-8:]).rstrip().endswith("<think>")
 
 
 def _read_json(path: Path, name: str, optional: bool = False) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 
 from tokenizers import Tokenizer
@@ -33,6 +34,10 @@ class Vocabulary:
         if match := _HEX_BYTE.fullmatch(token):
             return bytes([int(match.group(1), 16)])
         return token.replace("\u2581", " ").encode()
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Text of ids, special tokens included."""
+        return self._tokenizer.decode(list(ids), skip_special_tokens=False)
 
 
 @lru_cache(maxsize=1)
