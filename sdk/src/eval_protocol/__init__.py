@@ -24,6 +24,13 @@ _HOMES = {
     "Status": "eval_protocol.models",
     "evaluation_test": "eval_protocol.evaluation.decorator",
     "load_jsonl": "eval_protocol.datasets",
+    "InitRequest": "eval_protocol.models.remote",
+    "RolloutMetadata": "eval_protocol.models.remote",
+    "StatusResponse": "eval_protocol.models.remote",
+    "DataLoaderConfig": "eval_protocol.models.remote",
+    "create_langfuse_config_tags": "eval_protocol.models.remote",
+    "FireworksTracingHttpHandler": "eval_protocol.tracing.handler",
+    "RolloutIdFilter": "eval_protocol.tracing.filters",
 }
 
 if TYPE_CHECKING:
@@ -38,15 +45,31 @@ if TYPE_CHECKING:
         MetricResult,
         Status,
     )
+    from eval_protocol.models.remote import (
+        DataLoaderConfig,
+        InitRequest,
+        RolloutMetadata,
+        StatusResponse,
+        create_langfuse_config_tags,
+    )
+    from eval_protocol.tracing.filters import RolloutIdFilter
+    from eval_protocol.tracing.handler import FireworksTracingHttpHandler
 
 __all__ = [
+    "DataLoaderConfig",
     "EvaluateResult",
     "EvaluationRow",
     "ExecutionMetadata",
+    "FireworksTracingHttpHandler",
+    "InitRequest",
     "InputMetadata",
     "Message",
     "MetricResult",
+    "RolloutIdFilter",
+    "RolloutMetadata",
     "Status",
+    "StatusResponse",
+    "create_langfuse_config_tags",
     "evaluation_test",
     "load_jsonl",
 ]

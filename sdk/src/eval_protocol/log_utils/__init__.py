@@ -1,0 +1,1 @@
+"""Public import path of what agent servers log with; see `eval_protocol.tracing`."""

@@ -1,0 +1,1 @@
+"""Public import path of wire types; see `eval_protocol.models`."""
