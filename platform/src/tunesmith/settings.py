@@ -8,12 +8,17 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from tunesmith.errors import InvalidArgument
 
 DEFAULT_ACCOUNT = "local"
+
+
+def _split(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
 class Settings(BaseModel):
@@ -41,6 +46,13 @@ class Settings(BaseModel):
     """Longest scoring of one rollout in training: a scorer that hangs is killed and costs that rollout. TUNESMITH_EVALUATION_TIMEOUT_SECONDS."""
     max_upload_bytes: int = 150 * 1024 * 1024
     """Largest dataset or evaluator archive accepted, in bytes. TUNESMITH_MAX_UPLOAD_BYTES."""
+    allowed_upstreams: Annotated[tuple[str, ...], BeforeValidator(_split)] = ()
+    """Private upstreams that model calls may be passed on to: HOST, HOST:PORT, ADDRESS or NETWORK/BITS, with commas between them.
+    TUNESMITH_ALLOWED_UPSTREAMS."""
+    upstream_proxy: str = ""
+    """HTTP proxy through which calls are passed on; HTTP_PROXY and its like are not read. TUNESMITH_UPSTREAM_PROXY."""
+    upstream_timeout_seconds: float = 600.0
+    """An upstream that sends nothing for this long is given up. TUNESMITH_UPSTREAM_TIMEOUT_SECONDS."""
     sandbox: str = "auto"
     """`auto`: bubblewrap where it works, else say so and go on; `strict`: refuse without it; `off`. TUNESMITH_SANDBOX."""
 

@@ -11,6 +11,7 @@ _COMMANDS = {
     "up": ("tunesmith.cli.up", "Start the platform on this machine, in the foreground."),
     "env": ("tunesmith.cli.env", "Print the exports with which published clients find the platform."),
     "rftj": ("tunesmith.cli.rftj", "List, show, cancel and delete RFT jobs."),
+    "provider": ("tunesmith.cli.providers", "Upstreams for models that are not served here."),
     "status": ("tunesmith.cli.status", "What runs here: processes, memory, jobs."),
 }
 

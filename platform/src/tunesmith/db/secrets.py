@@ -63,6 +63,12 @@ def list_secrets(session: Session, account: str, query: ListQuery) -> tuple[list
     return page(session, Secret, [Secret.account == account], FIELDS, query)
 
 
+def secret_value(session: Session, name: str, master: bytes) -> str | None:
+    """Plaintext of one secret; None when there is none of that name. Raises Internal when it cannot be decrypted."""
+    secret = session.get(Secret, name)
+    return None if secret is None else _open(secret, master)
+
+
 def secret_values(session: Session, account: str, master: bytes) -> dict[str, str]:
     """Environment of an account's evaluators: key name -> plaintext. Of two with one key name, the one set last wins.
 

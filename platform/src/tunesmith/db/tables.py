@@ -58,6 +58,21 @@ class Secret(Base):
     updated: Mapped[float] = mapped_column(Float, default=time.time)
 
 
+class Provider(Base):
+    """An upstream of an account; it answers for models that are not served here."""
+
+    __tablename__ = "providers"
+
+    name: Mapped[str] = mapped_column(String, primary_key=True)
+    account: Mapped[str] = mapped_column(ForeignKey("accounts.name"), index=True)
+    base_url: Mapped[str] = mapped_column(String)
+    models: Mapped[list[Any]]
+    """Patterns of model names."""
+    secret: Mapped[str | None] = mapped_column(String)
+    """Resource name of the secret that holds the key; it may be deleted while the provider stays."""
+    created: Mapped[float] = mapped_column(Float, default=time.time)
+
+
 class Dataset(Base):
     """Rows, as one JSONL object."""
 
