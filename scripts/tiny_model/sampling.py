@@ -38,17 +38,18 @@ def sample(
     limit: int = 64,
 ) -> list[str]:
     """Completes each prompt at its own temperature (0 is greedy); at most ``limit`` new tokens."""
-    generator = torch.Generator().manual_seed(seed)
+    device = model.device
+    generator = torch.Generator(device).manual_seed(seed)
     vocabulary = tokenizer.get_vocab()
     pad, stop = vocabulary[END_OF_TEXT], vocabulary[TURN_END]
     width = max(map(len, prompts))
-    ids_BT = torch.tensor([[pad] * (width - len(p)) + p for p in prompts])
-    mask_BT = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
+    ids_BT = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=device)
+    mask_BT = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
     position_B = mask_BT.sum(1)
     positions_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)
-    heat_B = torch.tensor(temperatures)
+    heat_B = torch.tensor(temperatures, device=device)
     cache = DynamicCache(config=model.config)
-    done_B = torch.zeros(len(prompts), dtype=torch.bool)
+    done_B = torch.zeros(len(prompts), dtype=torch.bool, device=device)
     new: list[torch.Tensor] = []
     for _ in range(limit):
         out = model(ids_BT, attention_mask=mask_BT, position_ids=positions_BT, past_key_values=cache, logits_to_keep=1)
@@ -62,7 +63,7 @@ def sample(
             break
         ids_BT, positions_BT = next_B[:, None], position_B[:, None]
         position_B = position_B + 1
-        mask_BT = torch.cat([mask_BT, torch.ones(len(prompts), 1, dtype=mask_BT.dtype)], 1)
+        mask_BT = torch.cat([mask_BT, torch.ones(len(prompts), 1, dtype=mask_BT.dtype, device=device)], 1)
     rows = torch.stack(new, 1).tolist()
     return [str(tokenizer.decode(row[: row.index(stop)] if stop in row else row)) for row in rows]
 
