@@ -164,9 +164,9 @@ async def test_tools_are_rendered_and_their_calls_parsed(gateway: Gateway) -> No
     chunks = await gateway.stream("please", tools=TOOLS)
     deltas = [choice["delta"] for chunk in chunks for choice in chunk["choices"]]
     assert "".join(delta.get("content", "") for delta in deltas) == "Let me."
-    (calls,) = [delta["tool_calls"] for delta in deltas if "tool_calls" in delta]
-    assert calls[0]["index"] == 0
-    assert calls[0]["function"]["name"] == "add"
+    opened, arguments = [delta["tool_calls"][0] for delta in deltas if "tool_calls" in delta]
+    assert (opened["index"], opened["type"], opened["function"]) == (0, "function", {"name": "add", "arguments": ""})
+    assert arguments == {"index": 0, "function": {"arguments": '{"a": 1}'}}
     assert chunks[-1]["choices"][0]["finish_reason"] == "tool_calls"
 
     plain = await gateway.chat("please", tools=TOOLS, tool_choice="none")
@@ -176,7 +176,7 @@ async def test_tools_are_rendered_and_their_calls_parsed(gateway: Gateway) -> No
 async def test_streaming_sends_role_content_finish_and_usage(gateway: Gateway) -> None:
     chunks = await gateway.stream("say héllo", path="/" + FIVE.format(r="s"))
     assert {chunk["object"] for chunk in chunks} == {"chat.completion.chunk"}
-    assert chunks[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+    assert chunks[0]["choices"][0]["delta"] == {"role": "assistant"}
     assert "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks) == "héllo"
     assert len(chunks) > 4
     assert [chunk["choices"][0]["finish_reason"] for chunk in chunks] == [None] * (len(chunks) - 1) + ["stop"]
@@ -203,7 +203,11 @@ REFUSED = [
     ({"presence_penalty": 0.5}, "presence_penalty", "unsupported_parameter"),
     ({"response_format": {"type": "json_object"}}, "response_format", "unsupported_parameter"),
     ({"min_p": 0.1}, "min_p", "unsupported_parameter"),
-    ({"tools": TOOLS, "tool_choice": "required"}, "tool_choice", "unsupported_parameter"),
+    ({"tools": TOOLS, "tool_choice": "some"}, "tool_choice", "invalid_value"),
+    ({"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "sub"}}}, "tool_choice", "invalid_value"),
+    ({"tools": [{"type": "web_search"}]}, "tools", "unsupported_parameter"),
+    ({"tools": [{"type": "function", "function": {}}]}, "tools", "invalid_value"),
+    ({"model": "a\x00b"}, "model", "invalid_value"),
     ({"temprature": 1}, "temprature", "unknown_parameter"),
     ({"temperature": 3}, "temperature", "invalid_value"),
     ({"n": 0}, "n", "invalid_value"),

@@ -129,6 +129,15 @@ class CompletionStore:
         with reading(self._sessions) as session:
             return [_from_row(dict(row)) for row in session.execute(query).mappings()]
 
+    def get(self, id: str, account: str, job: str | None = None) -> Completion | None:
+        """One completion by its id, of an account, and of a job where one is given; None where there is none."""
+        query = select(completions).where(completions.c.id == id, completions.c.account == account)
+        if job is not None:
+            query = query.where(completions.c.job == job)
+        with reading(self._sessions) as session:
+            row = session.execute(query).mappings().first()
+        return _from_row(dict(row)) if row is not None else None
+
     def of_invocation(self, invocation_id: str, account: str) -> list[Completion]:
         """Everything that an account recorded under an invocation id, in order of time."""
         query = select(completions).where(

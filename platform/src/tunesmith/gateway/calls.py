@@ -51,6 +51,8 @@ class Call:
     prompt_ids: list[int]
     sampling: Sampling
     turn: Turn | None
+    notes: dict[str, Any]
+    """Recorded beside the sampling parameters: the dialect, options without effect."""
 
     @property
     def engine_body(self) -> dict[str, Any]:
@@ -81,7 +83,7 @@ class Calls:
             prompt_ids = _prompt_ids(target, conversation, turn)
             number = turn.number if turn else 0
             return Call(
-                id=f"chatcmpl-{uuid.uuid4().hex}",
+                id=f"{parsed.id_prefix}{uuid.uuid4().hex}",
                 started=time.time(),
                 key=key,
                 ids=ids,
@@ -93,6 +95,7 @@ class Calls:
                 prompt_ids=prompt_ids,
                 sampling=self._sampling(target, chat, ids, number, len(prompt_ids)),
                 turn=turn,
+                notes=_notes(parsed),
             )
         except BaseException:
             if turn:
@@ -130,6 +133,11 @@ class Calls:
                 log.info(
                     "Job %s samples with its own %s; what its agents set (%r) has no effect.", policy.job, name, value
                 )
+
+
+def _notes(parsed: ParsedChat) -> dict[str, Any]:
+    ignored = [*parsed.notes.get("ignored", ()), *parsed.chat.ignored]
+    return {"dialect": parsed.dialect, **parsed.notes, **({"ignored": ignored} if ignored else {})}
 
 
 def _check_policy_rules(target: Target, chat: ChatRequest, ids: CorrelationIds) -> None:

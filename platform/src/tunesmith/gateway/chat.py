@@ -1,42 +1,68 @@
-"""`POST …/chat/completions` and `GET …/models`, under every prefix that clients use."""
+"""The one way of a model call, whatever its dialect: authenticate, read, prepare, generate, answer. And `GET …/models`."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
+import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
+from tunesmith.db.completions import Completion
+from tunesmith.gateway.auth import Key
+from tunesmith.gateway.dialects import Dialect
 from tunesmith.gateway.errors import BadRequest
 from tunesmith.gateway.generation import Generation
-from tunesmith.gateway.paths import call_path
-from tunesmith.gateway.requests import parse_chat
-from tunesmith.gateway.responses import completion_object
+from tunesmith.gateway.paths import CallPath, call_path
 from tunesmith.gateway.state import GatewayState
-from tunesmith.gateway.streaming import ChunkStream, EventStreamResponse, client_left
+from tunesmith.gateway.streaming import EventStreamResponse, client_left, start_stream
 
 T = TypeVar("T")
 
+Handler = Callable[[GatewayState, Request], Awaitable[Response]]
+
+IGNORED_HEADER = "x-tunesmith-ignored"
+"""Names the options of a call that were accepted and had no effect."""
+MAX_DEPTH = 128
+"""Lists and objects inside each other in a body. Templates and encoders recurse."""
+_TOO_DEEP = f"The body nests lists and objects more than {MAX_DEPTH} deep; send a flatter one."
 _LEFT = 499
 """Status of an answer that nobody reads any more (nginx's word for it)."""
 
 
-async def chat_completions(state: GatewayState, request: Request) -> Response:
-    """Answer a chat call, streamed or whole."""
-    path = call_path(request)
-    key = await state.authenticator.authenticate(request)
-    parsed = parse_chat(await read_json(request))
-    call = await state.calls.prepare(key, path.ids, parsed)
+def call_handler(dialect: Callable[[], Dialect]) -> Handler:
+    """The handler of a model call in a dialect, streamed or whole."""
+
+    async def handle(state: GatewayState, request: Request) -> Response:
+        path = call_path(request)
+        key = await state.authenticator.authenticate(request)
+        return await _answer(state, request, key, path, await read_json(request), dialect())
+
+    return handle
+
+
+async def _answer(
+    state: GatewayState, request: Request, key: Key, path: CallPath, body: Any, dialect: Dialect
+) -> Response:
+    async def recall(id: str) -> Completion | None:
+        return await asyncio.to_thread(state.store.get, id, key.account, key.job)
+
+    call = await state.calls.prepare(key, path.ids, await dialect.read(body, recall))
     generation = Generation(call, state.adapters, state.engines, state.store, state.background)
+    headers = {IGNORED_HEADER: ", ".join(call.notes["ignored"])} if "ignored" in call.notes else {}
     try:
         if call.chat.stream:
-            chunks = await unless_client_leaves(request, ChunkStream(generation).start())
-            return EventStreamResponse(chunks) if chunks is not None else Response(status_code=_LEFT)  # type: ignore[return-value]
-        ended = await unless_client_leaves(request, _run_whole(generation))
-        return JSONResponse(completion_object(call, generation.candidates)) if ended else Response(status_code=_LEFT)
+            writer = dialect.writer(call, generation.candidates)
+            events = await unless_client_leaves(request, start_stream(generation, writer))
+            if events is None:
+                return Response(status_code=_LEFT)
+            return EventStreamResponse(events, writer.failed, headers)  # type: ignore[return-value]
+        if not await unless_client_leaves(request, _run_whole(generation)):
+            return Response(status_code=_LEFT)
+        answer = msgspec.json.encode(dialect.whole(call, generation.candidates))
+        return Response(answer, media_type="application/json", headers=headers)
     finally:
         generation.discard()
 
@@ -56,11 +82,32 @@ async def list_models(state: GatewayState, request: Request) -> Response:
 async def read_json(request: Request) -> Any:
     """The body. Raises BadRequest when it is not JSON."""
     try:
-        return json.loads(await request.body())
+        raw = await request.body()
+        body = msgspec.json.decode(raw)
+    except RecursionError as error:
+        raise BadRequest(_TOO_DEEP) from error
     except ValueError as error:
         raise BadRequest(f"The body is not valid JSON: {error}.") from error
     except ClientDisconnect as error:
         raise BadRequest("The client left before its request was whole.") from error
+    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _deeper_than(body, MAX_DEPTH):
+        raise BadRequest(_TOO_DEEP)
+    return body
+
+
+def _deeper_than(body: Any, levels: int) -> bool:
+    """Whether lists and objects nest deeper than so many levels; level by level, because recursion is what is to be avoided."""
+    level = [body]
+    for _ in range(levels):
+        level = [
+            child
+            for item in level
+            if isinstance(item, (dict, list))
+            for child in (item.values() if isinstance(item, dict) else item)
+        ]
+        if not level:
+            return False
+    return any(isinstance(item, (dict, list)) for item in level)
 
 
 async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -> T | None:

@@ -64,10 +64,11 @@ def envelope(error: TunesmithError) -> dict[str, Any]:
     }
 
 
-def error_response(error: TunesmithError) -> JSONResponse:
-    """The answer to a failed call. Clients retry 409 by default, which cannot help here: the header tells them."""
-    headers = {"x-should-retry": "false"} if error.status == 409 else None
-    return JSONResponse(envelope(error), error.status, headers)
+def error_response(error: TunesmithError, body: Callable[[TunesmithError], dict[str, Any]] = envelope) -> JSONResponse:
+    """The answer to a failed call. Clients retry 409 by default, and a spent budget's 429; neither can help: the header tells them."""
+    final = error.status == 409 or getattr(error, "reason", None) == "budget_exhausted"
+    headers = {"x-should-retry": "false"} if final else None
+    return JSONResponse(body(error), error.status, headers)
 
 
 def internal_error(error: Exception) -> TunesmithError:
@@ -80,17 +81,17 @@ def internal_error(error: Exception) -> TunesmithError:
 
 
 def translated(
-    handler: Callable[[Request], Awaitable[Response]],
+    handler: Callable[[Request], Awaitable[Response]], body: Callable[[TunesmithError], dict[str, Any]] = envelope
 ) -> Callable[[Request], Awaitable[Response]]:
-    """Wrap a handler: errors become answers here and nowhere else."""
+    """Wrap a handler: errors become answers here and nowhere else, in the envelope that `body` makes."""
 
     @functools.wraps(handler)
     async def translate(request: Request) -> Response:
         try:
             return await handler(request)
         except TunesmithError as error:
-            return error_response(error)
+            return error_response(error, body)
         except Exception as error:  # noqa: BLE001 - the edge: whatever it was, the caller gets an envelope, the log the trace
-            return error_response(internal_error(error))
+            return error_response(internal_error(error), body)
 
     return translate

@@ -197,7 +197,7 @@ def to_completion(call: Call, candidate: Candidate) -> Completion:
         request=call.body,
         message=candidate.message,
         text=candidate.text,
-        params={**vars(call.sampling), "template_variables": call.conversation.variables},
+        params={**vars(call.sampling), "template_variables": call.conversation.variables, **call.notes},
         usage=candidate.usage,
         latency=time.time() - call.started,
     )

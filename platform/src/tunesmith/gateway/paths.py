@@ -24,7 +24,7 @@ from tunesmith.db.completions import CorrelationIds
 from tunesmith.errors import NotFound
 from tunesmith.gateway.errors import BadRequest
 
-_BASE = r"(?:/v1|/inference/v1|/litellm-gateway(?:/v1)?)?(?:/project_id/(?P<project_id>[^/]+))?"
+_BASE = r"(?:/v1|/inference/v1|/litellm-gateway(?:/v1)?)?(?:/project_id/(?P<project_id>[^/]+)(?:/v1)?)?"
 _IDS = (
     r"(?:/+rollout_id/(?P<rollout_id>[^/]+)/invocation_id/(?P<invocation_id>[^/]+)/experiment_id/(?P<experiment_id>[^/]+)"
     r"/run_id/(?P<run_id>[^/]+)/row_id/(?P<row_id>[^/]+)(?:/encoded_base_url/(?P<encoded_base_url>[^/]*))?(?:/v1)?)?"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -16,8 +16,6 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "echo": (False,),
     "echo_last": (0,),
     "frequency_penalty": (0,),
-    "function_call": ("none", "auto"),
-    "functions": ([],),
     "grammar": (),
     "guided_choice": (),
     "guided_grammar": (),
@@ -36,11 +34,18 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "response_format": ({"type": "text"},),
     "safe_tokenization": (False,),
     "typical_p": (1,),
+    "verbosity": ("medium",),
 }
 """Options that would change what is sampled and are not built: only the values given here, which change nothing, are accepted."""
 
 _INERT = frozenset(
     [
+        "api_base",
+        "api_key",
+        "base_url",
+        "extra_headers",
+        "extra_query",
+        "max_retries",
         "metadata",
         "mirostat_lr",
         "perf_metrics_in_response",
@@ -53,10 +58,20 @@ _INERT = frozenset(
         "service_tier",
         "speculation",
         "store",
+        "timeout",
         "user",
     ]
 )
-"""Options without any effect on what is sampled."""
+"""Options without any effect on what is sampled: OpenAI's own, and those of client libraries that leak into bodies."""
+
+_NEVER_RECORDED = frozenset(["api_key", "extra_headers"])
+"""May hold somebody's credentials."""
+
+_RESERVED = frozenset(["messages", "tools", "add_generation_prompt", "turn", "prompt_ids", "sampled_ids", "self"])
+"""Names that templates and renderer use themselves."""
+
+
+Body = TypeVar("Body", bound=BaseModel)
 
 
 class StreamOptions(BaseModel):
@@ -78,7 +93,7 @@ class ChatRequest(BaseModel):
     max_completion_tokens: int | None = Field(None, ge=1)
     temperature: float = Field(1.0, ge=0, le=2)
     top_p: float = Field(1.0, gt=0, le=1)
-    top_k: int = Field(0, ge=-1)
+    top_k: int = Field(0, ge=-1, le=2**31 - 1)
     n: int = Field(1, ge=1, le=128)
     seed: int | None = None
     stop: str | list[str] = []
@@ -87,6 +102,10 @@ class ChatRequest(BaseModel):
     tools: list[dict[str, Any]] = []
     tool_choice: str | dict[str, Any] = "auto"
     parallel_tool_calls: bool = True
+    functions: list[dict[str, Any]] = []
+    """The deprecated form of `tools`; answered with `message.function_call`."""
+    function_call: str | dict[str, Any] = "auto"
+    """The deprecated form of `tool_choice`."""
     return_token_ids: bool = False
     raw_output: bool = False
     context_length_exceeded_behavior: Literal["truncate", "error"] = "truncate"
@@ -106,8 +125,23 @@ class ChatRequest(BaseModel):
 
     @property
     def offered_tools(self) -> list[dict[str, Any]]:
-        """Tools shown to the model."""
-        return [] if self.tool_choice == "none" else self.tools
+        """Tools shown to the model, in one form whichever dialect and client they came from."""
+        if "none" in (self.tool_choice, self.function_call):
+            return []
+        return [canonical_tool(tool) for tool in self.tools or _as_tools(self.functions)]
+
+    @property
+    def legacy_functions(self) -> bool:
+        """The client speaks of functions and reads `message.function_call`."""
+        return bool(self.functions)
+
+    @property
+    def ignored(self) -> list[str]:
+        """Options that were sent and have no effect: they would force what is sampled, which is left to the model."""
+        if not self.offered_tools:
+            return []
+        names = [name for name in ("tool_choice", "function_call") if getattr(self, name) != "auto"]
+        return names if self.parallel_tool_calls else [*names, "parallel_tool_calls"]
 
     @property
     def alternatives(self) -> int:
@@ -124,10 +158,16 @@ class ChatRequest(BaseModel):
 
 @dataclass(frozen=True)
 class ParsedChat:
-    """A checked request and the body as it came, without its null fields."""
+    """A checked request, and its body in chat form without null fields and credentials."""
 
     chat: ChatRequest
     body: dict[str, Any]
+    dialect: str = "chat"
+    """The API that the client spoke."""
+    id_prefix: str = "chatcmpl-"
+    """What the ids of its answers begin with."""
+    notes: dict[str, Any] = field(default_factory=dict)
+    """What the dialect wants recorded beside the sampling parameters."""
 
 
 def parse_chat(body: Any) -> ParsedChat:
@@ -135,8 +175,19 @@ def parse_chat(body: Any) -> ParsedChat:
     if not isinstance(body, dict):
         raise BadRequest("The body is not a JSON object.")
     body = {key: value for key, value in body.items() if value is not None}
+    chat = validated(ChatRequest, body)
+    for name, value in (chat.model_extra or {}).items():
+        _check_extra(name, value)
+    _check_together(chat)
+    _check_tools(chat)
+    chat.messages = [current_message(message) for message in chat.messages]
+    return ParsedChat(chat, {key: value for key, value in body.items() if key not in _NEVER_RECORDED})
+
+
+def validated(kind: type[Body], body: dict[str, Any]) -> Body:
+    """The body as a model. Raises BadRequest naming the first field that is wrong."""
     try:
-        chat = ChatRequest.model_validate(body)
+        return kind.model_validate(body)
     except ValidationError as error:
         first = error.errors()[0]
         param = ".".join(str(part) for part in first["loc"][:1])
@@ -146,10 +197,6 @@ def parse_chat(body: Any) -> ParsedChat:
             param,
             "missing_required_parameter" if missing else "invalid_value",
         ) from error
-    for name, value in (chat.model_extra or {}).items():
-        _check_extra(name, value)
-    _check_together(chat)
-    return ParsedChat(chat, body)
 
 
 def _check_extra(name: str, value: Any) -> None:
@@ -174,18 +221,75 @@ def _check_together(chat: ChatRequest) -> None:
         raise BadRequest("logprobs is true, false, or a number of alternatives from 0 to 5.", "logprobs")
     if chat.top_logprobs and chat.logprobs is False:
         raise BadRequest("top_logprobs has no effect without logprobs: true; send both.", "top_logprobs")
-    if chat.tools and chat.tool_choice not in ("auto", "none"):
+    if not chat.model.isprintable():
+        raise BadRequest("model holds control characters; send a model's name.", "model")
+
+
+def _check_tools(chat: ChatRequest) -> None:
+    """Tools must be functions with names. What would force a call is accepted, checked and has no effect (`ignored`)."""
+    if chat.tools and chat.functions:
+        raise BadRequest("functions is the deprecated form of tools; send one of them.", "functions")
+    param = "functions" if chat.functions else "tools"
+    names = {_tool_name(tool, param) for tool in chat.tools or _as_tools(chat.functions)}
+    for option in ("tool_choice", "function_call"):
+        choice = getattr(chat, option)
+        if not names or choice in ("auto", "none", "required"):
+            continue
+        wanted = chosen_name(choice) if isinstance(choice, dict) else None
+        if wanted not in names:
+            raise BadRequest(
+                f"{option} {str(choice)[:200]} is none of 'auto', 'none', 'required' and names no function that was sent "
+                f"({', '.join(sorted(names))[:400]}).",
+                option,
+            )
+
+
+def chosen_name(choice: dict[str, Any]) -> Any:
+    """The function that a forced choice names, wherever the dialect puts it."""
+    function = choice.get("function")
+    return function.get("name") if isinstance(function, dict) else choice.get("name")
+
+
+def _tool_name(tool: dict[str, Any], param: str) -> str:
+    function = tool.get("function")
+    if tool.get("type", "function") != "function":
         raise BadRequest(
-            "tool_choice other than 'auto' and 'none' would force what is sampled, which is not supported.",
-            "tool_choice",
+            f"A tool of type {str(tool.get('type'))[:80]!r} is not available here; send tools of type 'function'.",
+            param,
             "unsupported_parameter",
         )
-    if chat.tools and not chat.parallel_tool_calls:
-        raise BadRequest(
-            "parallel_tool_calls: false would constrain what is sampled, which is not supported.",
-            "parallel_tool_calls",
-            "unsupported_parameter",
-        )
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str) or not function["name"]:
+        raise BadRequest(f"{param}: every one needs a function with a name.", param)
+    return function["name"]
+
+
+def _as_tools(functions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{"type": "function", "function": function} for function in functions]
+
+
+def canonical_tool(tool: dict[str, Any]) -> dict[str, Any]:
+    """A tool as templates see it: name, description, parameters, then the rest. `strict` is dropped: nothing is constrained."""
+    function = {key: value for key, value in tool["function"].items() if value is not None and key != "strict"}
+    first = {key: function.pop(key) for key in ("name", "description", "parameters") if key in function}
+    return {"type": "function", "function": {**first, **function}}
+
+
+def current_message(message: Any) -> Any:
+    """A message without deprecated spellings: `function_call`, the role `function`, and `reasoning` for `reasoning_content`."""
+    if not isinstance(message, dict):
+        return message
+    legacy = message.get("function_call")
+    if legacy is None and message.get("role") != "function" and message.get("reasoning") is None:
+        return message
+    reasoning = message.get("reasoning")
+    message = {key: value for key, value in message.items() if key not in ("function_call", "reasoning")}
+    if isinstance(reasoning, str) and message.get("reasoning_content") is None:
+        message["reasoning_content"] = reasoning
+    if legacy is not None and not message.get("tool_calls"):
+        message["tool_calls"] = [{"type": "function", "function": legacy}]
+    if message.get("role") == "function":
+        message["role"] = "tool"
+    return message
 
 
 def template_variables(chat: ChatRequest, mentions: Any) -> dict[str, Any]:
@@ -194,7 +298,7 @@ def template_variables(chat: ChatRequest, mentions: Any) -> dict[str, Any]:
     `mentions(variable)` says whether the template reads a variable; a model without reasoning ignores the switches.
     """
     for name in chat.chat_template_kwargs:
-        if name in ("messages", "tools", "add_generation_prompt") or not mentions(name):
+        if name in _RESERVED or not mentions(name):
             raise BadRequest(
                 f"chat_template_kwargs.{name} is not read by this model's chat template; remove it.",
                 "chat_template_kwargs",

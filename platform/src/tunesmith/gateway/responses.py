@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from tunesmith.gateway.calls import Call
@@ -74,14 +75,14 @@ def wants_logprobs(call: Call) -> bool:
     return call.chat.legacy_logprobs or bool(call.chat.logprobs)
 
 
-def finish_reason(candidate: Candidate) -> str | None:
+def finish_reason(call: Call, candidate: Candidate) -> str | None:
     """OpenAI's word for why a candidate ended."""
     if candidate.finish_reason == "stop" and candidate.message.get("tool_calls"):
-        return "tool_calls"
+        return "function_call" if call.chat.legacy_functions else "tool_calls"
     return candidate.finish_reason
 
 
-def usage(call: Call, candidates: list[Candidate]) -> dict[str, Any]:
+def usage(call: Call, candidates: Sequence[Candidate]) -> dict[str, Any]:
     """Tokens of the call; the prompt counts once however many candidates it has."""
     completion = sum(candidate.usage.get("completion_tokens", len(candidate.token_ids)) for candidate in candidates)
     cached = max((candidate.usage.get("cached_tokens", 0) for candidate in candidates), default=0)
@@ -93,7 +94,7 @@ def usage(call: Call, candidates: list[Candidate]) -> dict[str, Any]:
     }
 
 
-def completion_object(call: Call, candidates: list[Candidate]) -> dict[str, Any]:
+def completion_object(call: Call, candidates: Sequence[Candidate]) -> dict[str, Any]:
     """The answer to a call that is not streamed."""
     answer = {
         "id": call.id,
@@ -111,8 +112,8 @@ def completion_object(call: Call, candidates: list[Candidate]) -> dict[str, Any]
 def _choice(call: Call, candidate: Candidate) -> dict[str, Any]:
     choice: dict[str, Any] = {
         "index": candidate.index,
-        "message": candidate.message,
-        "finish_reason": finish_reason(candidate),
+        "message": _message(call, candidate),
+        "finish_reason": finish_reason(call, candidate),
         "logprobs": None,
     }
     if wants_logprobs(call):
@@ -124,6 +125,14 @@ def _choice(call: Call, candidate: Candidate) -> dict[str, Any]:
     if call.chat.raw_output:
         choice["raw_output"] = raw_output(call, candidate)
     return choice
+
+
+def _message(call: Call, candidate: Candidate) -> dict[str, Any]:
+    """The assistant message; clients that sent `functions` find its first call under the deprecated name too."""
+    calls = candidate.message.get("tool_calls")
+    if not calls or not call.chat.legacy_functions:
+        return candidate.message
+    return {**candidate.message, "function_call": calls[0]["function"]}
 
 
 def raw_output(call: Call, candidate: Candidate) -> dict[str, Any]:

@@ -3,35 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from tunesmith.errors import TunesmithError
 from tunesmith.gateway import chat, internal
-from tunesmith.gateway.errors import translated
+from tunesmith.gateway.chat import Handler, call_handler
+from tunesmith.gateway.dialects import Chat, Dialect
+from tunesmith.gateway.errors import envelope, translated
 from tunesmith.gateway.paths import call_route, misshapen, misshapen_route
 from tunesmith.gateway.state import GatewayState
 
-Handler = Callable[[GatewayState, Request], Awaitable[Response]]
-
-_CALLS: dict[str, Handler] = {
-    "/chat/completions": chat.chat_completions,
+_CALLS: dict[str, type[Dialect]] = {
+    "/chat/completions": Chat,
 }
 """Model calls, each under every prefix and behind the five ids (`paths.call_route`)."""
 
 
 def gateway_routes(state: GatewayState) -> list[BaseRoute]:
-    """Public routes under all their prefixes, and the internal ones. Errors are answered in OpenAI's envelope."""
+    """Public routes under all their prefixes, and the internal ones. Errors are answered in the dialect's envelope, or OpenAI's."""
 
-    def bound(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+    def bound(
+        handler: Handler, error: Callable[[TunesmithError], dict[str, Any]] = envelope
+    ) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
             return await handler(state, request)
 
-        return translated(endpoint)
+        return translated(endpoint, error)
 
     return [
-        *[call_route("POST", path, bound(handler)) for path, handler in _CALLS.items()],
+        *[call_route("POST", path, bound(call_handler(kind), kind.error)) for path, kind in _CALLS.items()],
         call_route("GET", "/models", bound(chat.list_models)),
         *[misshapen_route(path, translated(misshapen)) for path in _CALLS],
         Route("/internal/policies", bound(internal.put_policy_version), methods=["PUT"]),

@@ -1,0 +1,6 @@
+"""The client APIs that the gateway speaks: OpenAI chat completions, OpenAI Responses, Anthropic Messages."""
+
+from tunesmith.gateway.dialects.dialect import Dialect
+from tunesmith.gateway.dialects.openai_chat import Chat
+
+__all__ = ["Chat", "Dialect"]
