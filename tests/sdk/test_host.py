@@ -289,6 +289,10 @@ async def test_rollouts_go_through_the_tests_own_processor(start: Any, connect: 
     assert {seen.body["model"] for seen in model.seen} == {"accounts/local/models/job-v0"}
     assert {seen.body["temperature"] for seen in model.seen} == {1.0}
     assert {seen.headers["Authorization"] for seen in model.seen} == {"Bearer rk"}
+    again = [seen.path.split("/")[2] for seen in model.seen if seen.body["messages"][-1]["content"] == "later"]
+    assert again == ["job-r3-k2-a1", "job-r3-k2-a1-t1"]
+    assert events[3]["rollout_id"] == again[1] == events[3]["row"]["execution_metadata"]["rollout_id"]
+    assert [events[i]["rollout_id"] for i in (0, 2, 4)] == [f"job-r{i}-k2-a1" for i in (0, 2, 4)]
     first = next(seen for seen in model.seen if seen.body["messages"][-1]["content"] == "2+2")
     assert first.path == (
         "/rollout_id/job-r0-k2-a1/invocation_id/job-epoch-0-chunk-0/experiment_id/job-epoch-0-chunk-0"

@@ -225,6 +225,27 @@ async def test_only_what_may_pass_is_tried_again(model: FakeModel, tmp_path: Pat
     assert isinstance(strict.experiments[0].failure, ThresholdMissed)
 
 
+async def test_every_try_has_an_id_of_its_own_and_only_the_last_stays(model: FakeModel, tmp_path: Path, clean: Path):
+    asked: list[str] = []
+
+    def answer(seen: Any) -> Any:
+        asked.append(seen.path.split("/")[2])
+        return (200, {}, completion("1")) if len(asked) == 3 else (503, {}, {})
+
+    model.answer = answer
+    scored = evaluation_test(
+        input_rows=[rows("q")], completion_params=[{"model": "m"}], exception_handler_config=QUICK
+    )(echo_score)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EP_MODEL_BASE_URL", model.url)
+        report = await run(scored, tmp_path, invocation_id="inv")
+    assert asked == [asked[0], f"{asked[0]}-t1", f"{asked[0]}-t2"]
+    [row] = report.rows
+    assert row.execution_metadata.rollout_id == asked[-1]
+    [stored] = rows_of(tmp_path / "results.db", "inv")
+    assert stored.row == row
+
+
 async def test_retry_after_is_waited_for(model: FakeModel, tmp_path: Path):
     model.answer = lambda seen: (
         (429, {"Retry-After": "0.3"}, {}) if len(model.seen) == 1 else (200, {}, completion("1"))

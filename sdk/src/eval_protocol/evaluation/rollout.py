@@ -42,16 +42,20 @@ async def settle(
 ) -> EvaluationRow:
     """Wait for one rollout, trying again as the config's `exception_handler_config` says.
 
+    Every try has a rollout id of its own: what an earlier one still does (a zombie's model calls, a late status) is not taken for this
+    one's. New try n is called `{first id}-t{n}`.
+
     Args:
         row: the row that was handed to the processor: it keeps what a failed rollout got to.
         task: the first try.
-        fresh: makes the row as it was before, ids included, for another try.
+        fresh: makes the row as it was before, for another try.
 
     Returns:
-        the row with a final status: finished, or an error.
+        the row of the last try with a final status: finished, or an error.
     """
     handler = config.exception_handler_config
     backoff = handler.backoff_config
+    first_id = row.execution_metadata.rollout_id
     started = time.perf_counter()
     tries = 1
     while True:
@@ -61,8 +65,9 @@ async def settle(
         if tries > backoff.max_tries or not handler.is_retryable(error):
             return _failed(row, error, tries, time.perf_counter() - started)
         await asyncio.sleep(backoff.delay(tries, getattr(error, "retry_after", None)))
-        tries += 1
         row = fresh()
+        row.execution_metadata.rollout_id = f"{first_id}-t{tries}"
+        tries += 1
         task = start(processor, [row], config)[0]
 
 

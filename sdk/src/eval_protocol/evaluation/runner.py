@@ -263,9 +263,13 @@ def _begin(work: Work, source: EvaluationRow, run_id: str, rollout_id: str) -> E
 async def _one(
     work: Work, run: int, row: EvaluationRow, task: rollout.RowTask, fresh: Callable[[], EvaluationRow]
 ) -> EvaluationRow:
+    first_id = row.execution_metadata.rollout_id
     row = await rollout.settle(work.processor, row, task, fresh, work.config)
     work.progress.rollout_done(run)
-    work.logger.log(row)
+    if row.execution_metadata.rollout_id != first_id and isinstance(work.logger, ResultsStore):
+        work.logger.log(row, replaces=first_id)  # the first try's row, shown as running until now
+    else:
+        work.logger.log(row)
     failed = row.rollout_status.is_error()
     if not failed:
         async with work.evaluations:

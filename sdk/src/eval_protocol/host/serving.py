@@ -198,21 +198,25 @@ class Host:
         await send(await self._event(request, attempt, row))
 
     async def _event(self, request: Run, attempt: Attempt, row: EvaluationRow) -> dict[str, Any]:
+        last_id = row.execution_metadata.rollout_id
         try:
             dumped = dump_row(row)
             encode(dumped)  # finds NaN and infinity, which the dump lets pass
         except (ValueError, TypeError) as error:  # what a processor put on the row is no JSON
             row = self._row(request, attempt)
+            row.execution_metadata.rollout_id = last_id
             row.rollout_status = Status.rollout_error(f"The rollout cannot be written as JSON: {_short(error)}")
             dumped = dump_row(row)
         if row.rollout_status.is_error():
             reason = row.rollout_status.message or row.rollout_status.code.name
-            return rollout_event(request.request_id, attempt, dumped, reason, None)
+            return rollout_event(request.request_id, attempt, dumped, reason, None, last_id=last_id)
         try:
             answer = await self._pool.ask({"op": "score", "row": dumped}, self._evaluator.timeout)
         except ScorerLost as error:
-            return rollout_event(request.request_id, attempt, _unscored(dumped, str(error)), str(error), None)
-        return rollout_event(request.request_id, attempt, answer["row"], answer["reason"], answer["score"])
+            answer = {"row": _unscored(dumped, str(error)), "reason": str(error), "score": None}
+        return rollout_event(
+            request.request_id, attempt, answer["row"], answer["reason"], answer["score"], last_id=last_id
+        )
 
     def _row(self, request: Run, attempt: Attempt) -> EvaluationRow:
         """The row, ready for its rollout: gold answer dropped, ids set."""

@@ -69,16 +69,26 @@ def dump_row(row: EvaluationRow) -> dict[str, Any]:
 
 
 def rollout_event(
-    request_id: str, attempt: Attempt, row: dict[str, Any], reason: str, score: float | None
+    request_id: str,
+    attempt: Attempt,
+    row: dict[str, Any],
+    reason: str,
+    score: float | None,
+    *,
+    last_id: str | None = None,
 ) -> dict[str, Any]:
-    """The event of a finished rollout; a score of None is an invalid one."""
+    """The event of a finished rollout; a score of None is an invalid one.
+
+    Args:
+        last_id: rollout id of the last try; None = the attempt's own: it was not tried again.
+    """
     return {
         "type": "rollout",
         "request_id": request_id,
         "row_index": attempt.row_index,
         "k": attempt.k,
         "attempt": attempt.attempt,
-        "rollout_id": attempt.rollout_id,
+        "rollout_id": last_id or attempt.rollout_id,
         "row": row,
         "score": score,
         "is_score_valid": score is not None,

@@ -24,6 +24,7 @@ UPSERT = (
     f"INSERT INTO rollouts ({COLUMNS}) VALUES ({', '.join('?' * 16)}) ON CONFLICT (rollout_id) DO UPDATE SET "
     + ", ".join(f"{name} = excluded.{name}" for name in COLUMNS.replace(" ", "").split(",") if name not in KEPT)
 )
+DELETE = "DELETE FROM rollouts WHERE rollout_id = ?"
 LARGEST_BATCH = 500
 """Rows of one transaction."""
 
@@ -41,15 +42,24 @@ class ResultsStore:
     def __init__(self, path: Path) -> None:
         self.path = path.expanduser()
         self._connection = connect(self.path)
-        self._queue: queue.SimpleQueue[tuple[Any, ...] | threading.Event | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[tuple[Any, ...], str | None] | threading.Event | None] = (
+            queue.SimpleQueue()
+        )
         self._error: Exception | None = None
         self._process = (os.uname().nodename, os.getpid(), process_started(os.getpid()))
         self._thread = threading.Thread(target=self._write_all, name="eval-protocol-results", daemon=True)
         self._thread.start()
 
-    def log(self, row: EvaluationRow) -> None:
-        """Keep the row as it is now. Returns at once. Raises UsageError for a row without a rollout id."""
-        self._queue.put(self._record(row))
+    def log(self, row: EvaluationRow, *, replaces: str | None = None) -> None:
+        """Keep the row as it is now. Returns at once.
+
+        Args:
+            replaces: rollout id of an earlier try of the same rollout; it leaves the store in the same transaction.
+
+        Raises:
+            UsageError: the row has no rollout id.
+        """
+        self._queue.put((self._record(row), replaces))
 
     def flush(self) -> None:
         """Wait until all that was logged is committed. Raises ResultsError when it could not be."""
@@ -104,6 +114,7 @@ class ResultsStore:
         while True:
             item = self._queue.get()
             batch: dict[str, tuple[Any, ...]] = {}
+            replaced: set[str] = set()
             waiting: list[threading.Event] = []
             ended = False
             while True:
@@ -112,25 +123,30 @@ class ResultsStore:
                 elif isinstance(item, threading.Event):
                     waiting.append(item)
                 else:
-                    batch[item[0]] = item
+                    record, earlier = item
+                    batch[record[0]] = record
+                    if earlier is not None:
+                        batch.pop(earlier, None)
+                        replaced.add(earlier)
                 if ended or waiting or len(batch) >= LARGEST_BATCH:
                     break
                 try:
                     item = self._queue.get_nowait()
                 except queue.Empty:
                     break
-            self._write(batch)
+            self._write(batch, replaced)
             for event in waiting:
                 event.set()
             if ended:
                 return
 
-    def _write(self, batch: dict[str, tuple[Any, ...]]) -> None:
+    def _write(self, batch: dict[str, tuple[Any, ...]], replaced: set[str]) -> None:
         if not batch:
             return
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.executemany(UPSERT, batch.values())
+            self._connection.executemany(DELETE, ((rollout_id,) for rollout_id in replaced))
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
             self._error = error
