@@ -74,3 +74,5 @@ class BaseModelEntry:
     training: TrainingDefaults = TrainingDefaults()
     inference_max_tokens: int = 2048
     """Completion length of a chat call that names none, in tokens."""
+    family: str | None = None
+    """Its family in `tunesmith.rendering`; None: found from the folder, or its own chat template renders."""

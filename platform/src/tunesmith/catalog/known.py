@@ -21,6 +21,8 @@ class KnownModel:
     folder: Path | None = None
     training: TrainingDefaults = TrainingDefaults()
     inference_max_tokens: int = 2048
+    family: str | None = None
+    """Its family in `tunesmith.rendering`, where a maintained library writes that family's prompts."""
 
 
 _TINY_TRAINING = TrainingDefaults(
@@ -58,10 +60,18 @@ _DOCUMENTED = {
     "llama-v3p2-3b-instruct": "meta-llama/Llama-3.2-3B-Instruct",
 }
 
+_FAMILIES = {
+    "qwen3": ("qwen3-0p6b", "qwen3-1p7b", "qwen3-4b", "qwen3-8b", "qwen3-14b", "qwen3-32b"),
+    "llama-3": ("llama-v3p2-1b-instruct", "llama-v3p2-3b-instruct"),
+}
+_FAMILY_OF = {id: family for family, ids in _FAMILIES.items() for id in ids}
+
 KNOWN: dict[str, KnownModel] = {
     **{model.name: model for model in _BUNDLED},
     **{
-        f"accounts/fireworks/models/{id}": KnownModel(f"accounts/fireworks/models/{id}", repo.split("/")[1], repo=repo)
+        f"accounts/fireworks/models/{id}": KnownModel(
+            f"accounts/fireworks/models/{id}", repo.split("/")[1], repo=repo, family=_FAMILY_OF.get(id)
+        )
         for id, repo in _DOCUMENTED.items()
     },
 }

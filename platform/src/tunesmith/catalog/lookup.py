@@ -151,7 +151,9 @@ def _download(repo: str, target: Path) -> str | None:
 def _entry(name: str, path: Path, source: str, known: KnownModel | None) -> BaseModelEntry:
     if known is None:
         return BaseModelEntry(name, path, source, display_name=name.rstrip("/").rsplit("/", 1)[-1])
-    return BaseModelEntry(name, path, source, known.display_name, known.training, known.inference_max_tokens)
+    return BaseModelEntry(
+        name, path, source, known.display_name, known.training, known.inference_max_tokens, known.family
+    )
 
 
 def _unknown(name: str) -> str:

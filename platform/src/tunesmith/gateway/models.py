@@ -189,7 +189,7 @@ class Models:
 
     def _load_base(self, name: str) -> LoadedBase:
         entry = resolve(name, models_dir=self._models_dir, download=False)
-        return LoadedBase(entry, Renderer.load(entry.path, entry.name))
+        return LoadedBase(entry, Renderer.load(entry.path, entry.name, entry.family))
 
     def _listing(self, key: Key) -> list[dict[str, Any]]:
         found = [

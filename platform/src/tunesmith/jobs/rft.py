@@ -111,7 +111,7 @@ class _Claim:
         held_out = others[0] if others else []
         if self.spec.eval_auto_carveout and not held_out:
             train, held_out = rft_inputs.carve_out(train, self.spec.seed)
-        renderer = await asyncio.to_thread(Renderer.load, base.path)
+        renderer = await asyncio.to_thread(Renderer.load, base.path, base.name, base.family)
         limit = min(self.spec.max_context_length or renderer.context_length, renderer.context_length)
         for rows, what in ((train, self.spec.dataset), (held_out, self.spec.evaluation_dataset or self.spec.dataset)):
             await asyncio.to_thread(rft_inputs.check_prompts, rows, renderer, limit, what)

@@ -47,6 +47,12 @@ class Syntax:
     calls: CallSyntax = CallSyntax.HERMES
     reasoning: bool = False
 
+    @classmethod
+    def of_template(cls, template: str) -> Syntax:
+        """The syntax that a chat template shows calls in; Hermes where it shows none."""
+        llama = '"parameters": ' in template and "ipython" in template and _OPEN not in template
+        return cls(CallSyntax.LLAMA if llama else CallSyntax.HERMES)
+
     def parse(self, text: str, tools: bool, in_reasoning: bool = False) -> dict[str, Any]:
         """The assistant message of a whole text. `in_reasoning`: the prompt ended inside an open `<think>`."""
         reasoning, rest = self._split(text, tools, in_reasoning)
@@ -64,7 +70,7 @@ class Syntax:
             if _THINK.startswith(body):
                 return PartialMessage()  # it may still become a think block
             if (in_reasoning or body.startswith(_THINK)) and _THOUGHT not in body:
-                body = body.removeprefix(_THINK)
+                body = body.removeprefix(_THINK).lstrip()
                 return PartialMessage(reasoning_content=_held_back(body, [_THOUGHT, _OPEN] if tools else [_THOUGHT]))
         reasoning, rest = self._split(text, tools, in_reasoning)
         content = rest

@@ -7,6 +7,7 @@ behind each other without tokenizing the model's own words a second time.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,14 @@ from tokenizers import Tokenizer
 
 from tunesmith.errors import InvalidArgument
 from tunesmith.rendering.encoding import TextEncoder
+from tunesmith.rendering.families import FAMILIES, Family, FamilyFormat, family_of
 from tunesmith.rendering.formats import ChatFormat, TemplateFormat
 from tunesmith.rendering.messages import normalize_messages
 from tunesmith.rendering.parsing import PartialMessage, Syntax
 from tunesmith.rendering.templates import ChatTemplate
 from tunesmith.rendering.vocabulary import Vocabulary
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -44,10 +48,11 @@ class Renderer:
     """Ids that end a turn."""
 
     @classmethod
-    def load(cls, folder: Path, name: str | None = None) -> Renderer:
+    def load(cls, folder: Path, name: str | None = None, family: str | None = None) -> Renderer:
         """Read tokenizer.json, config.json, generation_config.json and the chat template of a model folder.
 
-        Raises InvalidArgument when a file is missing or cannot be read.
+        `family` is the catalogue's word for the model's family; without it the family is found from config.json and the
+        template. Raises InvalidArgument when a file is missing or cannot be read.
         """
         name = name or str(folder)
         config = _read_json(folder / "config.json", name)
@@ -67,16 +72,23 @@ class Renderer:
         vocabulary, encoder = Vocabulary(tokenizer), TextEncoder(tokenizer)
         eos_ids = _eos_ids(generation, text_config)
         source = _template_source(folder, settings)
-        own = None
+        chat_format: ChatFormat | None = None
+        syntax = Syntax.of_template(source or "")
         if source:
             own = TemplateFormat(ChatTemplate(source, _special_tokens(settings), name), encoder, vocabulary, eos_ids)
+            chat_format = own
+            known = FAMILIES[family] if family else family_of(config.get("model_type"), source)
+            if known:
+                of_family = _of_family(known, tokenizer, encoder, own, name)
+                chat_format = of_family or own
+                syntax = known.syntax if family or of_family else syntax
         return cls(
             name=name,
             tokenizer=tokenizer,
             vocabulary=vocabulary,
             encoder=encoder,
-            chat_format=own,
-            syntax=Syntax(),
+            chat_format=chat_format,
+            syntax=syntax,
             context_length=context_length,
             vocab_size=vocab_size,
             eos_ids=eos_ids,
@@ -161,6 +173,27 @@ class Renderer:
     def _in_reasoning(self, prompt_ids: Sequence[int] | None) -> bool:
         """Whether the prompt ends with an open think block."""
         return self.syntax.reasoning and self.decode((prompt_ids or ())[-8:]).rstrip().endswith("<think>")
+
+
+def _of_family(
+    family: Family, tokenizer: Tokenizer, encoder: TextEncoder, own: TemplateFormat, name: str
+) -> FamilyFormat | None:
+    """The family's format if it gives the ids of the model's own template, else None with a line in the log."""
+    try:
+        found = FamilyFormat(family, tokenizer, encoder)
+        difference = found.difference(own)
+    except InvalidArgument as error:
+        difference = error.message
+    else:
+        if difference is None:
+            return found
+    log.warning(
+        "%s is not rendered as %s, because its own chat template differs (%s); its template renders it.",
+        name,
+        family.name,
+        difference,
+    )
+    return None
 
 
 def _read_json(path: Path, name: str, optional: bool = False) -> dict[str, Any]:
