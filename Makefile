@@ -44,7 +44,7 @@ bench: setup ## Engine and learner beside their peers, as ratios
 	@$(PY) benchmarks/bench_learner.py
 
 tiny-model: setup ## Pre-train the bundled model again from its seed (about 20 minutes)
-	@$(PY) -m scripts.tiny_model.pretrain --seed 0 --out .tools/tiny-model
+	@$(PY) -m scripts.tiny_model.pretrain --task sums --seed 0 --out .tools/tiny-model
 
 wheels: setup ## Build both wheels into dist/
 	@$(PY) scripts/build_sdk_wheels.py

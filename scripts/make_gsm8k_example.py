@@ -13,10 +13,12 @@ import argparse
 import json
 from pathlib import Path
 
-from scripts.tiny_model.demonstrations import pretraining_problem
-from scripts.tiny_model.pretrain import BATCH, STAGES
-from scripts.tiny_model.problems import INSTRUCTION, Part, Problem, problem, solution
+from scripts.tiny_model.sums.demonstrations import pretraining_problem
+from scripts.tiny_model.sums.problems import INSTRUCTION, Part, Problem, problem, solution
+from scripts.tiny_model.sums.task import STAGES
 
+BATCH = 32
+"""Examples a step of the pre-training that the bundled weights had (on a CPU)."""
 TRAIN_ROWS, HELD_OUT_ROWS, TEMPLATE_ROWS = 800, 1000, 600
 
 

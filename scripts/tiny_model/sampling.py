@@ -1,37 +1,29 @@
-"""Samples from the model in one batch, and judges what came out.
+"""Samples from a model in one batch: each row has its own temperature, so that one pass measures all of them.
 
-Each row of a batch has its own temperature, so that one pass measures all four. A score is 1 or 0: the first
-digits inside ``<answer>`` tags against the right number, as the example's evaluator has it; "any form" also
-accepts "The answer is N.", to tell skill from form.
-
-    python -m scripts.tiny_model.sampling MODEL_DIR
+python -m scripts.tiny_model.sampling --task sums|drawings MODEL_DIR
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import math
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from tokenizers import Tokenizer
+from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
-from scripts.tiny_model.demonstrations import prompt_ids
-from scripts.tiny_model.problems import INSTRUCTION, Part, Problem, problem
 from scripts.tiny_model.tokenizer import END_OF_TEXT, TURN_END
 
 TEMPERATURES = (0.0, 0.3, 0.7, 1.0)
-TAGGED = re.compile(r"<answer>\D*?(\d+)[\s\S]*?</answer>")
-ANY_FORM = re.compile(r"(?:<answer>\D*?|The answer is )(\d+)")
+_CHUNK = {"cpu": 128, "cuda": 1200}
+"""Rows side by side."""
 
 
 @torch.no_grad()
 def sample(
     model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: Tokenizer | PreTrainedTokenizerBase,
     prompts: Sequence[list[int]],
     temperatures: Sequence[float],
     seed: int,
@@ -65,79 +57,46 @@ def sample(
         position_B = position_B + 1
         mask_BT = torch.cat([mask_BT, torch.ones(len(prompts), 1, dtype=mask_BT.dtype, device=device)], 1)
     rows = torch.stack(new, 1).tolist()
-    return [str(tokenizer.decode(row[: row.index(stop)] if stop in row else row)) for row in rows]
+    return [_decoded(tokenizer, row[: row.index(stop)] if stop in row else row) for row in rows]
 
 
-def score(text: str, answer: int, *, any_form: bool = False) -> int:
-    """Gives 1 if the text states the answer in the asked form (or in any), else 0."""
-    found = (ANY_FORM if any_form else TAGGED).search(text)
-    return int(bool(found) and int(found.group(1)) == answer)
+def _decoded(tokenizer: Tokenizer | PreTrainedTokenizerBase, ids: list[int]) -> str:
+    return str(tokenizer.decode(ids, skip_special_tokens=False))
 
 
-def evaluate(
+def complete(
     model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    problems: Sequence[Problem],
-    temperatures: Sequence[float] = TEMPERATURES,
+    tokenizer: Tokenizer,
+    prompts: Sequence[str],
+    temperatures: Sequence[float],
     seed: int = 0,
-    chunk: int = 128,
-) -> dict[str, float]:
-    """Scores one completion per problem and temperature: ``T=1`` is the asked form, ``any T=1`` any form."""
-    jobs = [(p, t) for t in temperatures for p in problems]
-    tagged, free = dict.fromkeys(temperatures, 0), dict.fromkeys(temperatures, 0)
-    for start in range(0, len(jobs), chunk):
-        part = jobs[start : start + chunk]
-        prompts = [prompt_ids(tokenizer, _messages(p)) for p, _ in part]
-        texts = sample(model, tokenizer, prompts, [t for _, t in part], seed + start)
-        for (item, heat), text in zip(part, texts, strict=True):
-            tagged[heat] += score(text, item.answer)
-            free[heat] += score(text, item.answer, any_form=True)
-    total = len(problems)
-    return {f"T={t:g}": round(tagged[t] / total, 4) for t in temperatures} | {
-        f"any T={t:g}": round(free[t] / total, 4) for t in temperatures
-    }
-
-
-def pass_at(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, problems: Sequence[Problem], k: int = 8, seed: int = 0
-) -> float:
-    """Gives the share of problems with at least one asked-for right answer among ``k`` samples at temperature 1."""
-    solved = 0
-    for start in range(0, len(problems), 16):
-        part = [p for p in problems[start : start + 16] for _ in range(k)]
-        prompts = [prompt_ids(tokenizer, _messages(p)) for p in part]
-        texts = sample(model, tokenizer, prompts, [1.0] * len(part), seed + start)
-        scores = [score(text, p.answer) for text, p in zip(texts, part, strict=True)]
-        solved += sum(any(scores[i : i + k]) for i in range(0, len(scores), k))
-    return round(solved / len(problems), 4)
-
-
-def held_out(count: int, stream: str = "progress", *, templates: bool = False) -> list[Problem]:
-    """Gives problems that no training has seen; with ``templates``, of families that no training has seen."""
-    return [problem(stream, i, Part.HELD_OUT, held_out_templates=templates) for i in range(count)]
-
-
-def _messages(item: Problem) -> list[dict[str, str]]:
-    return [{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": item.question}]
+    limit: int = 64,
+) -> list[str]:
+    """Completes rendered prompts in chunks that suit the model's device."""
+    size, texts = _CHUNK[model.device.type], list[str]()
+    for start in range(0, len(prompts), size):
+        chunk = prompts[start : start + size]
+        ids = [encoded.ids for encoded in tokenizer.encode_batch(list(chunk), add_special_tokens=False)]
+        texts += sample(model, tokenizer, ids, temperatures[start : start + size], seed + start, limit)
+    return texts
 
 
 def main() -> None:
     """Prints the figures of the model card."""
+    from scripts.tiny_model import task  # noqa: PLC0415 - a task imports this module
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
-    parser.add_argument("--problems", type=int, default=600)
+    parser.add_argument("--task", choices=task.NAMES, default="sums")
+    parser.add_argument("--problems", type=int, default=600, help="held-out items")
+    parser.add_argument("--device", choices=tuple(_CHUNK), default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    model = AutoModelForCausalLM.from_pretrained(arguments.model).eval()
-    tokenizer = AutoTokenizer.from_pretrained(arguments.model)
-    for name, templates in (("templates of the training", False), ("held-out templates", True)):
-        problems = held_out(arguments.problems, "card", templates=templates)
-        figures = evaluate(model, tokenizer, problems, seed=arguments.seed)
-        figures["pass@8"] = pass_at(model, tokenizer, problems, seed=arguments.seed)
-        error = 1.96 * math.sqrt(0.25 / len(problems))
-        print(f"{name}, {len(problems)} problems, at most +-{error:.3f}: {json.dumps(figures)}", flush=True)
+    model = AutoModelForCausalLM.from_pretrained(arguments.model).to(arguments.device).eval()
+    tokenizer = Tokenizer.from_file(str(arguments.model / "tokenizer.json"))
+    task.named(arguments.task).card(model, tokenizer, arguments.problems, arguments.seed)
 
 
 if __name__ == "__main__":

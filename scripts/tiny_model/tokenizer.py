@@ -1,23 +1,16 @@
-"""Trains the tokenizer of the tiny models: byte-level BPE, Qwen's special tokens, a ChatML template.
+"""Trains the tokenizers of the tiny models: byte-level BPE, Qwen's special tokens, a ChatML template.
 
-Byte-level means that every string can be encoded and comes back unchanged. Digits are single tokens, which
-is what lets a model this small do sums. The corpus is the word problems plus a page of other text (drawings,
-tool calls, plain sentences), so that the vocabulary is of some use outside the problems as well.
-
-    python -m scripts.tiny_model.tokenizer OUT_DIR
+Byte-level means that every string can be encoded and comes back unchanged. A task's corpus gets a page of other text
+(drawings, tool calls, plain sentences) beside it, so that the vocabulary is of some use outside the task as well.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import random
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-
-from scripts.tiny_model.problems import INSTRUCTION, AnswerForm, Part, drill, problem, solution
 
 VOCABULARY = 1024
 CONTEXT = 4096
@@ -101,26 +94,17 @@ CHAT_TEMPLATE = r"""
 """.strip()
 
 
-def _corpus(problems: int) -> Iterator[str]:
-    rng = random.Random("tokenizer")
-    for index in range(problems):
-        item = problem("tokenizer", index, Part.PRETRAIN)
-        yield item.question
-        yield solution(item, rng.choice(list(AnswerForm)))
-        if index % 10 == 0:
-            yield drill(rng).question
-            yield INSTRUCTION
-            yield ROLES
-    for _ in range(5):
-        yield OTHER_TEXT
+def train(corpus: Iterable[str], *, pieces: str = PIECES) -> Tokenizer:
+    """Trains a tokenizer; deterministic.
 
-
-def train(problems: int = 4000) -> Tokenizer:
-    """Trains the tokenizer; deterministic."""
+    Args:
+        corpus: Texts to learn merges from.
+        pieces: Pattern of the pieces that merges never cross.
+    """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(PIECES), behavior="isolated"),
+            pre_tokenizers.Split(Regex(pieces), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -133,7 +117,7 @@ def train(problems: int = 4000) -> Tokenizer:
         min_frequency=2,
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_corpus(problems), trainer)
+    tokenizer.train_from_iterator(corpus, trainer)
     tokenizer.add_tokens(added)
     return tokenizer
 
@@ -156,12 +140,3 @@ def save(tokenizer: Tokenizer, out: Path) -> None:
         "chat_template": CHAT_TEMPLATE,
     }
     (out / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path)
-    arguments = parser.parse_args()
-    trained = train()
-    save(trained, arguments.out)
-    print(f"{trained.get_vocab_size()} tokens -> {arguments.out}")

@@ -8,10 +8,11 @@ import re
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
 
-from scripts.tiny_model import tokenizer as tokenizers
-from scripts.tiny_model.problems import AnswerForm, Part, Problem, drill, flawed, partition, problem, solution
-from scripts.tiny_model.templates import HELD_OUT, TRAINING
+from scripts.tiny_model.sums.problems import AnswerForm, Part, Problem, drill, flawed, partition, problem, solution
+from scripts.tiny_model.sums.task import train_tokenizer
+from scripts.tiny_model.sums.templates import HELD_OUT, TRAINING
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / "platform/src/tunesmith/catalog/models/tiny-math-v1"
@@ -118,8 +119,8 @@ def test_random_unicode_comes_back_unchanged() -> None:
 def test_digits_are_single_tokens_and_the_bundled_tokenizer_is_the_trained_one() -> None:
     trained = _bundled()
     assert trained.encode("1024").tokens == ["1", "0", "2", "4"]
-    assert trained.to_str() == tokenizers.train().to_str()
+    assert trained.to_str() == train_tokenizer().to_str()
 
 
-def _bundled() -> tokenizers.Tokenizer:
-    return tokenizers.Tokenizer.from_file(str(MODEL / "tokenizer.json"))
+def _bundled() -> Tokenizer:
+    return Tokenizer.from_file(str(MODEL / "tokenizer.json"))

@@ -12,7 +12,7 @@ import random
 from dataclasses import dataclass
 from enum import StrEnum
 
-from scripts.tiny_model.templates import BOXES, HELD_OUT, ITEMS, PEOPLE, TRAINING, Template
+from scripts.tiny_model.sums.templates import BOXES, HELD_OUT, ITEMS, PEOPLE, TRAINING, Template
 
 INSTRUCTION = "Put the final number inside <answer> tags."
 LARGEST_RESULT = 120

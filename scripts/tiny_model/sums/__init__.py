@@ -1,0 +1,1 @@
+"""The tiny model of word problems: templates, problems, demonstrations, scores."""
