@@ -17,7 +17,7 @@ from typing import Any
 from tunesmith.db.completions import Completion, CompletionStatus, CompletionStore
 from tunesmith.gateway.requests import parse_chat
 from tunesmith.rendering import Renderer
-from tunesmith.rendering.messages import normalize_messages, same_assistant_message
+from tunesmith.rendering.messages import normalize_messages, same_assistant_message, same_history
 
 KEPT_ROLLOUTS = 4096
 """Rollouts in memory. An older one that calls again is read from the store."""
@@ -62,8 +62,11 @@ class Turn:
         self.number = number
 
     def prompt_ids(self, base_model: str, conversation: Conversation, renderer: Renderer) -> list[int]:
-        """The prompt: behind the longest recorded turn that the conversation continues, else rendered anew."""
-        recorded = sorted(self._rollout.turns, key=lambda turn: -len(turn.conversation.messages))
+        """The prompt: behind the longest recorded turn that the conversation continues, else rendered anew.
+
+        Of turns that say the same the newest counts: a call that was made again replaces the one before.
+        """
+        recorded = sorted(reversed(self._rollout.turns), key=lambda turn: -len(turn.conversation.messages))
         for turn in recorded:
             if turn.model == base_model and _continues(turn, conversation):
                 ids = renderer.continue_turn(
@@ -154,6 +157,6 @@ def _continues(turn: RecordedTurn, conversation: Conversation) -> bool:
         len(past) < len(conversation.messages)
         and turn.conversation.tools == conversation.tools
         and turn.conversation.variables == conversation.variables
-        and conversation.messages[: len(past)] == past
+        and same_history(past, conversation.messages[: len(past)])
         and same_assistant_message(turn.message, conversation.messages[len(past)])
     )

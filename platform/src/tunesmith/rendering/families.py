@@ -20,7 +20,7 @@ from tunesmith.rendering.formats import Messages, TemplateFormat, Tools
 from tunesmith.rendering.parsing import CallSyntax, Syntax
 
 _ROLES = ("system", "user", "assistant", "tool")
-_FAILURES = (ValueError, TypeError, LookupError, AttributeError, AssertionError)
+_FAILURES = (ValueError, TypeError, LookupError, AttributeError, AssertionError, RecursionError)
 """What the library raises when messages do not fit; it has no error type of its own."""
 
 
