@@ -12,13 +12,14 @@ from starlette.routing import BaseRoute, Route
 from tunesmith.errors import TunesmithError
 from tunesmith.gateway import chat, internal
 from tunesmith.gateway.chat import Handler, call_handler
-from tunesmith.gateway.dialects import Chat, Dialect
+from tunesmith.gateway.dialects import Chat, Dialect, Responses
 from tunesmith.gateway.errors import envelope, translated
 from tunesmith.gateway.paths import call_route, misshapen, misshapen_route
 from tunesmith.gateway.state import GatewayState
 
 _CALLS: dict[str, type[Dialect]] = {
     "/chat/completions": Chat,
+    "/responses": Responses,
 }
 """Model calls, each under every prefix and behind the five ids (`paths.call_route`)."""
 

@@ -2,5 +2,6 @@
 
 from tunesmith.gateway.dialects.dialect import Dialect
 from tunesmith.gateway.dialects.openai_chat import Chat
+from tunesmith.gateway.dialects.openai_responses import Responses
 
-__all__ = ["Chat", "Dialect"]
+__all__ = ["Chat", "Dialect", "Responses"]
