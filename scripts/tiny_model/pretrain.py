@@ -33,7 +33,7 @@ class Scale:
     """Factor on the items of an evaluation."""
 
 
-SCALES = {"cpu": Scale(32, EVAL_EVERY, 1), "cuda": Scale(256, 300, 3)}
+SCALES = {"cpu": Scale(32, EVAL_EVERY, 1), "cuda": Scale(128, 300, 3)}
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def main() -> None:
     )
     parser.add_argument("--device", choices=tuple(SCALES), default="cpu")
     parser.add_argument("--threads", type=int, default=1, help="of the CPU")
-    parser.add_argument("--batch", type=int, help="examples a step (default: 32 on cpu, 256 on cuda)")
+    parser.add_argument("--batch", type=int, help="examples a step (default: 32 on cpu, 128 on cuda)")
     parser.add_argument("--steps", type=int, help="stop each stage after so many steps, for a trial")
     parser.add_argument("--from-skill", type=Path, help="checkpoint of the first stage to continue from")
     arguments = parser.parse_args()

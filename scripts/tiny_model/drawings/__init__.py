@@ -1,0 +1,1 @@
+"""The tiny model of simple SVG drawings: scenes, wordings, demonstrations, scores."""
