@@ -188,10 +188,15 @@ async def serve_app(app: Starlette, port: int = 0) -> tuple[uvicorn.Server, asyn
 
 
 @pytest.fixture
-async def gateway(data_dir: Path) -> AsyncIterator[Gateway]:
+def settings(data_dir: Path) -> Settings:
+    """The gateway's settings; a test module overrides this where it needs others."""
+    return Settings(data_dir=data_dir)
+
+
+@pytest.fixture
+async def gateway(data_dir: Path, settings: Settings) -> AsyncIterator[Gateway]:
     """A gateway in front of a fake engine for a model folder of its own."""
     folder = make_model_folder(data_dir / "base")
-    settings = Settings(data_dir=data_dir)
     state = GatewayState(settings)
     engine = FakeEngine(folder, str(folder), load_keys(settings).engine)
     supervisor = FakeSupervisor(data_dir / "supervisor.sock", {str(folder): engine})

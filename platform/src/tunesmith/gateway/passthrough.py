@@ -1,0 +1,296 @@
+"""Calls to models that are not served here: the request goes to its upstream, the answer comes back byte for byte, and is recorded.
+
+A record has no ids, so it is never trained; it is committed before the client has the last byte. What breaks on the way, the upstream's
+errors included, is recorded as aborted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
+
+import aiohttp
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from tunesmith.db.completions import Completion, CompletionStatus
+from tunesmith.errors import TunesmithError
+from tunesmith.gateway.answers import ANSWERS, PassedCandidate, UpstreamFailed, counted_usage
+from tunesmith.gateway.auth import Key
+from tunesmith.gateway.paths import CallPath
+from tunesmith.gateway.rollouts import Turn
+from tunesmith.gateway.state import GatewayState
+from tunesmith.gateway.streaming import EventStreamResponse
+from tunesmith.gateway.upstreams import Upstream, is_ours
+
+log = logging.getLogger(__name__)
+
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+"""An upstream's longest answer, whole or streamed."""
+_TAIL_SECONDS = 10.0
+"""How long a stream whose last event came may take to close (usage follows it)."""
+_BROKEN = (aiohttp.ClientError, ConnectionError, TimeoutError, OSError)
+_SENT = (
+    "accept",
+    "user-agent",
+    "anthropic-version",
+    "anthropic-beta",
+    "openai-organization",
+    "openai-project",
+    "openai-beta",
+)
+"""Headers of the client that reach the upstream. No other does: the key that opens this platform is among them."""
+_RETURNED = ("request-id", "x-request-id", "retry-after", "retry-after-ms", "x-should-retry", "openai-processing-ms")
+_RETURNED_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-")
+
+
+class UpstreamTimeout(UpstreamFailed):
+    """The upstream did not answer in time."""
+
+    status, reason = 504, "upstream_timeout"
+
+
+async def pass_through(state: GatewayState, request: Request, key: Key, path: CallPath, body: Any) -> PassedCall | None:
+    """The call, if its model is not served here and an upstream is named for it; None otherwise. It must be `run`.
+
+    Raises what `Upstreams.find` and `Admission.admit` raise.
+    """
+    model = body.get("model") if isinstance(body, dict) else None
+    if not isinstance(model, str):
+        return None
+    model = model.removeprefix("fireworks_ai/")
+    if is_ours(model, path.upstream is not None):
+        return None
+    upstream = await state.upstreams.find(key.account, model, path.upstream, request, body.get("api_key"))
+    if upstream is None:
+        return None
+    rollout_id = path.ids.rollout_id
+    await state.admission.admit(key, key.job, rollout_id)
+    turn = await state.rollouts.begin((key.account, key.job, rollout_id)) if rollout_id else None
+    return PassedCall(state, key, path, upstream, model, body, turn)
+
+
+class PassedCall:
+    """One call on its way to an upstream and back."""
+
+    def __init__(
+        self,
+        state: GatewayState,
+        key: Key,
+        path: CallPath,
+        upstream: Upstream,
+        model: str,
+        body: dict[str, Any],
+        turn: Turn | None,
+    ) -> None:
+        self._state = state
+        self._key = key
+        self._ids = path.ids
+        self._upstream = upstream
+        self._model = model
+        self._body = body
+        self._turn = turn
+        self._started = time.time()
+        self._id = f"passed-{uuid.uuid4().hex}"
+        self._size = 0
+        self._over = False
+        self._notes: dict[str, Any] = {}
+
+    async def run(self, request: Request) -> Response:
+        """Make the call. Raises UpstreamFailed, UpstreamTimeout and what the guard of addresses raises."""
+        route = next(route for route in ANSWERS if request.url.path.endswith(route))
+        self._answer = ANSWERS[route]()
+        self._notes["dialect"] = route.removeprefix("/").partition("/")[0]
+        try:
+            raw = await request.body()
+            response = await self._open(route, raw, request)
+            try:
+                if response.status < 300 and response.content_type == "text/event-stream":
+                    events = self._events(response)
+                    first = await anext(events)
+                    return EventStreamResponse(_with_first(first, events), headers=_returned(response))  # type: ignore[return-value]
+                answer = await self._whole(response)
+            except BaseException:
+                response.close()
+                raise
+            response.release()
+            return answer
+        except BaseException as error:
+            self._end(error)
+            raise
+
+    async def _open(self, route: str, raw: bytes, request: Request) -> aiohttp.ClientResponse:
+        self._size = len(raw)
+        if "api_key" in self._body or self._body["model"] != self._model:
+            raw = msgspec.json.encode({**_without_key(self._body), "model": self._model})
+        headers = {name: request.headers[name] for name in _SENT if name in request.headers}
+        headers |= {"content-type": "application/json", "accept-encoding": "identity"}
+        if self._upstream.key:
+            bearer = request.headers.get("authorization", "").lower().startswith("bearer ")
+            headers |= (
+                {"authorization": f"Bearer {self._upstream.key}"} if bearer else {"x-api-key": self._upstream.key}
+            )
+        url = self._upstream.url(route)
+        try:
+            response = await self._state.upstreams.post(url, raw, headers)
+        except _BROKEN as error:
+            raise self._broken(error, "did not answer") from error
+        if 300 <= response.status < 400:
+            response.close()
+            raise UpstreamFailed(
+                f"The upstream {self._place} answered with a redirect ({response.status}), which is not followed. "
+                "Give the address that it leads to as base URL."
+            )
+        return response
+
+    async def _whole(self, response: aiohttp.ClientResponse) -> Response:
+        body = b"".join([data async for data in self._data(response)])
+        if response.status >= 400:
+            log.warning("The upstream %s refused a call to %s with %s.", self._place, self._model, response.status)
+            self._notes |= {"error": body[:2000].decode(errors="replace"), "status": response.status}
+            await self._store(CompletionStatus.ABORTED, "error")
+        else:
+            try:
+                self._answer.read(body)
+            except UpstreamFailed as error:
+                raise UpstreamFailed(
+                    f"The upstream {self._place} answered {response.status} with {response.content_type}: {error.message}"
+                ) from error
+            await self._store(CompletionStatus.COMPLETE)
+        headers = {"content-type": response.headers.get("content-type", "application/json"), **_returned(response)}
+        return Response(body, response.status, headers)
+
+    async def _events(self, response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
+        """The bytes of the stream. Those from its last event on come once the record is committed."""
+        try:
+            data = self._data(response)
+            while not self._answer.ended:
+                piece = await anext(data, None)
+                if piece is None:
+                    raise UpstreamFailed(f"The upstream {self._place} ended its stream before the answer was whole.")
+                ready = self._answer.feed(piece)
+                if ready:
+                    yield ready
+            try:
+                async with asyncio.timeout(_TAIL_SECONDS):
+                    async for piece in data:
+                        self._answer.feed(piece)
+            except (UpstreamFailed, TimeoutError) as error:
+                log.info("The upstream %s broke off behind its last event: %s", self._place, error)
+            await self._store(CompletionStatus.COMPLETE)
+            yield self._answer.held
+        except BaseException as error:
+            self._end(error)
+            raise
+        finally:
+            response.close() if not response.content.is_eof() else response.release()
+
+    async def _data(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+        """The bytes of an answer as they come. Raises UpstreamFailed when they break off or never end."""
+        received = 0
+        try:
+            async for data in response.content.iter_any():
+                received += len(data)
+                if received > MAX_ANSWER_BYTES:
+                    raise UpstreamFailed(
+                        f"The answer of the upstream {self._place} is larger than {MAX_ANSWER_BYTES} bytes; it was cut."
+                    )
+                yield data
+        except _BROKEN as error:
+            raise self._broken(error, "broke off in the middle of its answer") from error
+
+    async def _store(self, status: CompletionStatus, finish_reason: str | None = None) -> None:
+        """Commit what there is, one record a candidate, and give the turn back."""
+        self._over = True
+        try:
+            await self._state.store.add(self._records(status, finish_reason))
+        finally:
+            if self._turn:
+                self._turn.end(used=True)
+
+    def _end(self, error: BaseException) -> None:
+        """Record a call that ended in an error, or that the client left. Nothing is awaited: this task may be cancelled."""
+        if self._over:
+            return
+        cut = not isinstance(error, Exception)
+        if not cut:
+            log.warning("A call to %s at %s failed: %s", self._model, self._place, error)
+            self._notes["error"] = error.message if isinstance(error, TunesmithError) else type(error).__name__
+
+        async def store() -> None:
+            try:
+                await self._store(CompletionStatus.ABORTED, "abort" if cut else "error")
+            except TunesmithError as lost:
+                log.error("The cut completion %s is lost: %s", self._id, lost.message)
+
+        self._over = True
+        self._state.background.spawn(store())
+
+    def _records(self, status: CompletionStatus, finish_reason: str | None) -> list[Completion]:
+        candidates = sorted(self._answer.candidates.values(), key=lambda candidate: candidate.index)
+        heard = bool(candidates) or finish_reason == "abort"
+        usage = counted_usage(self._answer, self._size) if heard or status is CompletionStatus.COMPLETE else {}
+        latency, records = time.time() - self._started, []
+        temperature = self._body.get("temperature")
+        notes = {**self._notes, "upstream_id": self._answer.id, "provider": self._upstream.provider}
+        for position, candidate in enumerate(candidates or [PassedCandidate(0)]):
+            # The answer's usage is that of all candidates together: the first one's record holds it.
+            records.append(
+                Completion(
+                    id=f"{self._id}-{candidate.index}",
+                    created_at=self._started,
+                    account=self._key.account,
+                    job=self._key.job,
+                    ids=self._ids,
+                    turn=self._turn.number if self._turn else 0,
+                    index=candidate.index,
+                    model=self._model,
+                    base_model=str(self._upstream.base),
+                    policy_version=None,
+                    prompt_ids=[],
+                    sampled_ids=[],
+                    logprobs=candidate.logprobs,
+                    temperature=float(temperature) if isinstance(temperature, int | float) else 1.0,
+                    finish_reason=finish_reason or candidate.finish_reason,
+                    status=status,
+                    request=_without_key(self._body),
+                    message=candidate.message,
+                    text=candidate.content,
+                    params=notes,
+                    usage=usage if position == 0 else {},
+                    latency=latency,
+                )
+            )
+        return records
+
+    def _broken(self, error: BaseException, what: str) -> UpstreamFailed:
+        if isinstance(error, TimeoutError):
+            return UpstreamTimeout(f"The upstream {self._place} {what}: it sent nothing for too long. Try again later.")
+        return UpstreamFailed(f"The upstream {self._place} {what} ({type(error).__name__}: {error}).")
+
+    @property
+    def _place(self) -> str:
+        return str(self._upstream.base)
+
+
+def _without_key(body: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if name != "api_key"}
+
+
+def _returned(response: aiohttp.ClientResponse) -> dict[str, str]:
+    found = ((name.lower(), value) for name, value in response.headers.items())
+    return {name: value for name, value in found if name in _RETURNED or name.startswith(_RETURNED_PREFIXES)}
+
+
+async def _with_first(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    try:
+        yield first
+        async for piece in rest:
+            yield piece
+    finally:
+        await rest.aclose()
