@@ -60,7 +60,13 @@ async def host(request_for, settings, tmp_path):
     keys.write_text("very secret")
     secrets = {"JUDGE_KEY": "j", "LD_PRELOAD": "/evil.so", "FIREWORKS_API_KEY": "the user's own"}
     secrets["FIREWORKS_API_BASE"] = "https://elsewhere.example"
-    env = environment(request.target, platform_url="http://127.0.0.1:7777", api_key="rollout", secrets=secrets)
+    env = environment(
+        request.target,
+        platform_url="http://127.0.0.1:7777",
+        gateway_url="https://tunesmith.example.org/litellm-gateway",
+        api_key="rollout",
+        secrets=secrets,
+    )
     running = await start_host(
         build_dir=request.target,
         entry_point=request.entry_point,
@@ -81,7 +87,8 @@ async def test_it_answers_and_its_environment_is_exact(host, settings):
     assert env.pop("PATH") == f"{settings.data_dir}/evaluators/local/demo/1/venv/bin:/usr/local/bin:/usr/bin:/bin"
     env.pop("PWD", None)
     assert env == {
-        "EP_MODEL_BASE_URL": "http://127.0.0.1:7777/litellm-gateway",
+        "EP_MODEL_BASE_URL": "https://tunesmith.example.org/litellm-gateway",
+        "FW_TRACING_GATEWAY_BASE_URL": "https://tunesmith.example.org/litellm-gateway",
         "FIREWORKS_API_BASE": "http://127.0.0.1:7777",
         "FIREWORKS_BASE_URL": "http://127.0.0.1:7777",
         "FIREWORKS_API_KEY": "rollout",

@@ -67,7 +67,8 @@ async def test_an_evaluator_of_the_real_sdk_is_built_hosted_and_asked(request_fo
     versions = "from importlib.metadata import version; print(version('eval-protocol'), version('tunesmith-eval'))"
     found = subprocess.run([python, "-I", "-c", versions], capture_output=True, text=True, check=True)
     assert found.stdout.split()[0] == "0.3.33+tunesmith"
-    env = environment(request.target, platform_url="http://127.0.0.1:1", api_key="k", secrets={})
+    url = "http://127.0.0.1:1"
+    env = environment(request.target, platform_url=url, gateway_url=f"{url}/litellm-gateway", api_key="k", secrets={})
     host = await start_host(
         build_dir=request.target,
         entry_point=request.entry_point,

@@ -7,6 +7,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from tunesmith.db.completions import Completion
 from tunesmith.gateway import GatewayState
 from tunesmith.gateway.rollouts import noise_seed
 
@@ -128,15 +129,15 @@ async def test_a_client_that_leaves_stops_the_engine_and_leaves_an_aborted_recor
             timeout = aiohttp.ClientTimeout(total=0.4)
             with pytest.raises(TimeoutError):
                 await session.post(f"{gateway.url}{ids('cut')}/chat/completions", json=body, timeout=timeout)
-    stored: list[dict[str, Any]] = []
+    stored: list[Completion] = []
     async with asyncio.timeout(5):
         while not stored:
             await asyncio.sleep(0.05)
-            stored = await gateway.completions("cut")
-    assert [(completion["status"], completion["finish_reason"]) for completion in stored] == [("aborted", "abort")]
-    assert 1 <= len(stored[0]["sampled_ids"]) < 100
-    assert len(stored[0]["sampled_ids"]) == len(stored[0]["logprobs"])
-    assert gateway.engine.aborted == [stored[0]["id"].removesuffix("-0")]
+            stored = gateway.state.store.of_rollout("cut")
+    assert [(completion.status, completion.finish_reason) for completion in stored] == [("aborted", "abort")]
+    assert 1 <= len(stored[0].sampled_ids) < 100
+    assert len(stored[0].sampled_ids) == len(stored[0].logprobs)
+    assert gateway.engine.aborted == [stored[0].id.removesuffix("-0")]
     again = await gateway.chat("say hi", ids("cut"))
     assert again.status == 200
     assert [completion["turn"] for completion in await gateway.completions("cut")] == [0, 1]

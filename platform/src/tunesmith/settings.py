@@ -9,8 +9,9 @@ import json
 import os
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from tunesmith.errors import InvalidArgument
 
@@ -53,8 +54,33 @@ class Settings(BaseModel):
     """HTTP proxy through which calls are passed on; HTTP_PROXY and its like are not read. TUNESMITH_UPSTREAM_PROXY."""
     upstream_timeout_seconds: float = 600.0
     """An upstream that sends nothing for this long is given up. TUNESMITH_UPSTREAM_TIMEOUT_SECONDS."""
+    max_log_bytes: int = Field(default=1024 * 1024, ge=1024)
+    """Largest body of a posted log line, in bytes. TUNESMITH_MAX_LOG_BYTES."""
+    public_url: str | None = None
+    """Address under which agents on other machines reach this platform, where it is not `base_url`. TUNESMITH_PUBLIC_URL."""
+    rollout_key_budget_tokens: int | None = Field(default=None, ge=1)
+    """Tokens that the agents of one job may spend; None: derived from the job (docs/reference/training.md).
+    TUNESMITH_ROLLOUT_KEY_BUDGET_TOKENS."""
     sandbox: str = "auto"
     """`auto`: bubblewrap where it works, else say so and go on; `strict`: refuse without it; `off`. TUNESMITH_SANDBOX."""
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_an_origin(cls, url: str | None) -> str | None:
+        if url is None or not url.strip("/"):
+            return None
+        parts = urlsplit(url)
+        if (
+            parts.scheme not in ("http", "https")
+            or not parts.hostname
+            or parts.query
+            or parts.fragment
+            or parts.username
+        ):
+            raise ValueError(
+                f"{url!r} is not the http(s) address of this platform, such as https://tunesmith.example.org"
+            )
+        return url.rstrip("/")
 
     @classmethod
     def load(cls, **flags: object) -> Settings:
@@ -83,6 +109,11 @@ class Settings(BaseModel):
         """The address under which this machine reaches the platform, also when it listens on every interface."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    @property
+    def gateway_url(self) -> str:
+        """The gateway as evaluators and the agents that they start are told it. Published clients look for `litellm-gateway` in it."""
+        return f"{self.public_url or self.base_url}/litellm-gateway"
 
     def path(self, *parts: str) -> Path:
         """A path under the data folder; its parent is made."""

@@ -86,6 +86,30 @@ class Completion:
         return (self.usage.get("completion_tokens") or len(self.sampled_ids)) + (prompt if self.index == 0 else 0)
 
 
+class Pick(StrEnum):
+    """Which of the completions that fit a filter are wanted."""
+
+    ALL = "all"
+    """Each of them, newest first."""
+    TURNS = "turns"
+    """The first candidate of each complete call, in turn order; the latest ones where they are more than the limit."""
+    LATEST = "latest"
+    """Of each rollout the first candidate of its latest complete call, newest first."""
+
+
+@dataclass(frozen=True)
+class CompletionFilter:
+    """Which completions are asked for. All conditions hold together."""
+
+    ids: CorrelationIds = CorrelationIds()
+    """Those that are given must be equal."""
+    since: float | None = None
+    """Unix seconds."""
+    until: float | None = None
+    limit: int = 100
+    pick: Pick = Pick.ALL
+
+
 class CompletionStore:
     """Writes completions through the group-commit writer, reads them on snapshots."""
 
@@ -137,6 +161,27 @@ class CompletionStore:
         with reading(self._sessions) as session:
             row = session.execute(query).mappings().first()
         return _from_row(dict(row)) if row is not None else None
+
+    def find(self, wanted: CompletionFilter, account: str | None = None, job: str | None = None) -> list[Completion]:
+        """Completions that fit, in the order of `wanted.pick`; narrowed to an account and a job where given."""
+        c = completions.c
+        given = {**{name: getattr(wanted.ids, name) for name in _CORRELATION}, "account": account, "job": job}
+        fits = [c[name] == value for name, value in given.items() if value is not None]
+        fits += [c.created_at >= wanted.since] if wanted.since is not None else []
+        fits += [c.created_at <= wanted.until] if wanted.until is not None else []
+        if wanted.pick is not Pick.ALL:
+            fits += [c.status == CompletionStatus.COMPLETE.value, c["index"] == 0]
+        query = select(completions).where(*fits).order_by(c.created_at.desc(), c.turn.desc(), c["index"])
+        if wanted.pick is Pick.LATEST:
+            of_one = [c.account, c.job, func.coalesce(c.rollout_id, c.id)]
+            newest = func.row_number().over(partition_by=of_one, order_by=[c.turn.desc(), c.created_at.desc()])
+            ranked = select(c.id, newest.label("rank")).where(*fits).subquery()
+            query = query.where(c.id.in_(select(ranked.c.id).where(ranked.c.rank == 1)))
+        with reading(self._sessions) as session:
+            found = [_from_row(dict(row)) for row in session.execute(query.limit(wanted.limit)).mappings()]
+        if wanted.pick is Pick.TURNS:
+            found.sort(key=lambda completion: (completion.ids.rollout_id or "", completion.turn, completion.created_at))
+        return found
 
     def of_invocation(self, invocation_id: str, account: str) -> list[Completion]:
         """Everything that an account recorded under an invocation id, in order of time."""

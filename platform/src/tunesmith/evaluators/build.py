@@ -174,7 +174,11 @@ class _Build:
         """Import the user's module the way a host does; the virtual environment keeps the byte code that this makes."""
         command = [*host_command(self.folder, self.request.entry_point), "--check"]
         env = environment(
-            self.folder, platform_url=self.settings.base_url, api_key="build", secrets=self.request.secrets
+            self.folder,
+            platform_url=self.settings.base_url,
+            gateway_url=self.settings.gateway_url,
+            api_key="build",
+            secrets=self.request.secrets,
         )
         limit = min(_IMPORT_SECONDS, max(1.0, self.deadline - time.monotonic()))
         log_from = self._log(f"importing {self.request.entry_point}")

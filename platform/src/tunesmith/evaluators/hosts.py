@@ -39,18 +39,23 @@ class EvaluatorHost:
         self.socket.unlink(missing_ok=True)
 
 
-def environment(build_dir: Path, *, platform_url: str, api_key: str, secrets: Mapping[str, str]) -> dict[str, str]:
+def environment(
+    build_dir: Path, *, platform_url: str, gateway_url: str, api_key: str, secrets: Mapping[str, str]
+) -> dict[str, str]:
     """The whole environment of an evaluator. Our names win over a secret of the same name (clients upload FIREWORKS_API_KEY).
 
     Args:
         build_dir: Folder with `src/` and `venv/`.
         platform_url: Address of control plane and gateway. Key and address go together: a key alone would be sent to the
             hosted service by clients that know no other.
+        gateway_url: Address of the gateway, for model calls, status, logs and traces; the evaluator hands it on to agents, which
+            may run on other machines.
         api_key: The job's rollout key.
         secrets: The account's secrets, by environment name.
     """
     ours = {
-        "EP_MODEL_BASE_URL": f"{platform_url}/litellm-gateway",
+        "EP_MODEL_BASE_URL": gateway_url,
+        "FW_TRACING_GATEWAY_BASE_URL": gateway_url,
         "FIREWORKS_API_BASE": platform_url,
         "FIREWORKS_BASE_URL": platform_url,
         "FIREWORKS_API_KEY": api_key,

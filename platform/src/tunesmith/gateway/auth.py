@@ -30,7 +30,7 @@ class KeyKind(StrEnum):
     RUN = "run"
     """Inference and the internal routes of one job: the orchestrator."""
     ROLLOUT = "rollout"
-    """Inference for one job: evaluators and agents, which are not trusted."""
+    """Inference, logs, status and traces of one job, within a budget: evaluators and agents, which are not trusted."""
     INTERNAL = "internal"
     """The platform's own processes."""
 
@@ -44,6 +44,8 @@ class Key:
     kind: KeyKind
     job: str | None = None
     """Id of the job that the key is bound to."""
+    budget: int | None = None
+    """Tokens that the job's recorded calls may hold before this key is refused; None: no bound."""
 
     def require_internal(self) -> None:
         """Raise PermissionDenied unless the key opens internal routes."""
@@ -79,11 +81,11 @@ class Authenticator:
 
     async def authenticate(self, request: Request) -> Key:
         """The caller of a request. Raises Unauthenticated without a key that is known here."""
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        token = token.strip()
-        if scheme.lower() != "bearer" or not token:
+        token = _presented(request)
+        if not token:
             raise Unauthenticated(
-                "No API key: send the header 'Authorization: Bearer KEY'. `tunesmith up` prints where the key is."
+                "No API key: send the header 'Authorization: Bearer KEY' (or 'x-api-key: KEY'). "
+                "`tunesmith up` prints where the key is."
             )
         if hmac.compare_digest(token.encode(), self._keys.internal.encode()):
             return Key(account_name(DEFAULT_ACCOUNT), KeyKind.INTERNAL)
@@ -105,4 +107,13 @@ class Authenticator:
                 "This API key is not known here (or it expired). `tunesmith env` prints the key of this platform."
             )
         job = row.scope.get("job")
-        return Key(row.account, KeyKind(row.scope.get("kind", "account")), job_id(job) if job else None)
+        kind = KeyKind(row.scope.get("kind", "account"))
+        return Key(row.account, kind, job_id(job) if job else None, row.scope.get("budget"))
+
+
+def _presented(request: Request) -> str:
+    """The key of a request: the bearer, else Anthropic's header. Empty without one."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and token.strip():
+        return token.strip()
+    return request.headers.get("x-api-key", "").strip()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tunesmith.db.completions import CorrelationIds
+from tunesmith.gateway.admission import Admission
 from tunesmith.gateway.auth import Key
 from tunesmith.gateway.errors import BadRequest
 from tunesmith.gateway.models import LivePolicy, Models, Target
@@ -63,8 +64,9 @@ class Call:
 class Calls:
     """Prepares calls: checks the rules of live policies, renders, counts the turn."""
 
-    def __init__(self, models: Models, rollouts: Rollouts) -> None:
+    def __init__(self, models: Models, rollouts: Rollouts, admission: Admission) -> None:
         self._models = models
+        self._admission = admission
         self._rollouts = rollouts
         self._noted_overrides: set[tuple[str, str]] = set()
 
@@ -78,6 +80,7 @@ class Calls:
         _check_policy_rules(target, chat, ids)
         conversation = _conversation(target, chat)
         job = target.policy.job if target.policy else key.job
+        await self._admission.admit(key, job, ids.rollout_id)
         turn = await self._rollouts.begin((key.account, job, ids.rollout_id)) if ids.rollout_id else None
         try:
             prompt_ids = _prompt_ids(target, conversation, turn)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +22,7 @@ from tunesmith.gateway.chat import read_json
 from tunesmith.gateway.errors import BadRequest
 from tunesmith.gateway.models import Adapter
 from tunesmith.gateway.state import GatewayState
+from tunesmith.gateway.tracing import scope_of
 
 _NAME = re.compile(r"accounts/(?P<account>[^/]+)/models/(?P<job>[^/]+)-v(?P<version>\d+)")
 Body = TypeVar("Body", bound=BaseModel)
@@ -132,12 +134,20 @@ async def score(state: GatewayState, request: Request) -> Response:
 
 
 async def rollout_completions(state: GatewayState, request: Request) -> Response:
-    """Everything recorded under a rollout id, with its ids, in turn order."""
+    """Everything recorded under a rollout id, with its ids, in turn order. The rollout takes no more calls from now on."""
     key = await _internal_key(state, request)
     rollout_id = request.path_params["rollout_id"]
-    narrow = (None, None) if key.kind is KeyKind.INTERNAL else (key.account, key.job)
-    found = await asyncio.to_thread(state.store.of_rollout, rollout_id, *narrow)
+    await state.states.close(
+        key.account, key.job, rollout_id, always=True
+    )  # first: nobody would train what comes later
+    found = await asyncio.to_thread(state.store.of_rollout, rollout_id, *scope_of(key))
     return JSONResponse({"completions": [_wire(completion) for completion in found]})
+
+
+async def gateway_uptime(state: GatewayState, request: Request) -> Response:
+    """For how long this gateway runs: whoever rolls out tells by it which rollouts a restart cut."""
+    await _internal_key(state, request)
+    return JSONResponse({"uptime_seconds": time.monotonic() - state.started})
 
 
 def _wire(completion: Completion) -> dict[str, Any]:

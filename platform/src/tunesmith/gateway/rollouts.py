@@ -7,21 +7,23 @@ first one, so that what the model said is never tokenized again. All of it can b
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import re
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tunesmith.db.completions import Completion, CompletionStatus, CompletionStore
 from tunesmith.gateway.requests import parse_chat
 from tunesmith.rendering import Renderer
-from tunesmith.rendering.messages import normalize_messages, same_assistant_message, same_history
+from tunesmith.rendering.messages import normalize_messages, same_assistant_message
 
 KEPT_ROLLOUTS = 4096
 """Rollouts in memory. An older one that calls again is read from the store."""
-_ATTEMPT = re.compile(r"-a\d+$")
+_ATTEMPT = re.compile(r"(-a\d+)?(-t\d+)?$")
+"""What tells the attempts of one rollout apart: the platform's number, then that of a new try inside the SDK."""
 
 RolloutKey = tuple[str, str | None, str]
 """(account, job, rollout id)."""
@@ -57,16 +59,14 @@ class _Rollout:
 class Turn:
     """One call of a rollout, from its start to its record."""
 
-    def __init__(self, rollout: _Rollout, number: int) -> None:
+    def __init__(self, rollout: _Rollout, number: int, ended: Callable[[], None]) -> None:
         self._rollout = rollout
+        self._ended = ended
         self.number = number
 
     def prompt_ids(self, base_model: str, conversation: Conversation, renderer: Renderer) -> list[int]:
-        """The prompt: behind the longest recorded turn that the conversation continues, else rendered anew.
-
-        Of turns that say the same the newest counts: a call that was made again replaces the one before.
-        """
-        recorded = sorted(reversed(self._rollout.turns), key=lambda turn: -len(turn.conversation.messages))
+        """The prompt: behind the longest recorded turn that the conversation continues, else rendered anew."""
+        recorded = sorted(self._rollout.turns, key=lambda turn: -len(turn.conversation.messages))
         for turn in recorded:
             if turn.model == base_model and _continues(turn, conversation):
                 ids = renderer.continue_turn(
@@ -88,6 +88,7 @@ class Turn:
     def end(self, used: bool) -> None:
         """The call is over. Without any record of it its number is free again, unless a later call took the next one."""
         self._rollout.in_flight -= 1
+        self._ended()
         if not used and self._rollout.next_turn == self.number + 1:
             self._rollout.next_turn = self.number
 
@@ -98,6 +99,8 @@ class Rollouts:
     def __init__(self, store: CompletionStore) -> None:
         self._store = store
         self._rollouts: OrderedDict[RolloutKey, asyncio.Task[_Rollout]] = OrderedDict()
+        self._in_flight: dict[RolloutKey, int] = {}
+        self._idle: dict[RolloutKey, set[asyncio.Future[None]]] = {}
 
     async def begin(self, key: RolloutKey) -> Turn:
         """Take the next turn number of a rollout."""
@@ -110,12 +113,41 @@ class Rollouts:
         finally:
             if task.done() and (task.cancelled() or task.exception() is not None):
                 self._rollouts.pop(key, None)  # the next call reads the store again
-        turn = Turn(rollout, rollout.next_turn)
+        turn = Turn(rollout, rollout.next_turn, functools.partial(self._end, key))
+        self._in_flight[key] = self._in_flight.get(key, 0) + 1
         rollout.next_turn += 1
         rollout.in_flight += 1
         if len(self._rollouts) > KEPT_ROLLOUTS + KEPT_ROLLOUTS // 8:  # now and then, not on every call
             self._drop_old()
         return turn
+
+    async def idle(self, account: str | None, job: str | None, rollout_id: str, timeout: float) -> bool:
+        """Wait until no call of a rollout is in flight; False when one still is after `timeout` seconds. None stands for all."""
+        deadline = asyncio.get_running_loop().time() + timeout
+        while True:
+            busy = [
+                key
+                for key in self._in_flight
+                if key[2] == rollout_id and account in (None, key[0]) and job in (None, key[1])
+            ]
+            left = deadline - asyncio.get_running_loop().time()
+            if not busy or left <= 0:
+                return not busy
+            ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            waiting = self._idle.setdefault(busy[0], set())
+            waiting.add(ended)
+            try:
+                await asyncio.wait([ended], timeout=left)
+            finally:
+                waiting.discard(ended)
+
+    def _end(self, key: RolloutKey) -> None:
+        self._in_flight[key] -= 1
+        if self._in_flight[key] == 0:
+            del self._in_flight[key]
+            for waiter in self._idle.pop(key, ()):
+                if not waiter.done():
+                    waiter.set_result(None)
 
     async def _load(self, key: RolloutKey) -> _Rollout:
         account, job, rollout_id = key
@@ -136,7 +168,7 @@ class Rollouts:
 
 def noise_seed(policy_seed: int, rollout_id: str, turn: int) -> int:
     """The seed (uint64) of a call to a live policy. A repeated attempt of a rollout draws the same noise as the first one."""
-    text = f"{policy_seed}/{_ATTEMPT.sub('', rollout_id)}/{turn}"
+    text = f"{policy_seed}/{_ATTEMPT.sub('', rollout_id, count=1)}/{turn}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
 
 
@@ -157,6 +189,6 @@ def _continues(turn: RecordedTurn, conversation: Conversation) -> bool:
         len(past) < len(conversation.messages)
         and turn.conversation.tools == conversation.tools
         and turn.conversation.variables == conversation.variables
-        and same_history(past, conversation.messages[: len(past)])
+        and conversation.messages[: len(past)] == past
         and same_assistant_message(turn.message, conversation.messages[len(past)])
     )

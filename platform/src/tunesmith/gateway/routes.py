@@ -10,18 +10,28 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from tunesmith.errors import TunesmithError
-from tunesmith.gateway import chat, internal
+from tunesmith.gateway import chat, internal, logs, status, traces
 from tunesmith.gateway.chat import Handler, call_handler
-from tunesmith.gateway.dialects import Chat, Dialect, Responses
+from tunesmith.gateway.dialects import Chat, Dialect
 from tunesmith.gateway.errors import envelope, translated
-from tunesmith.gateway.paths import call_route, misshapen, misshapen_route
+from tunesmith.gateway.paths import call_route, misshapen, misshapen_route, tracing_route
 from tunesmith.gateway.state import GatewayState
+from tunesmith.gateway.tracing import detailed
 
 _CALLS: dict[str, type[Dialect]] = {
     "/chat/completions": Chat,
-    "/responses": Responses,
 }
 """Model calls, each under every prefix and behind the five ids (`paths.call_route`)."""
+
+_TRACING: list[tuple[str, str, Handler]] = [
+    ("POST", "/logs", logs.post_log),
+    ("GET", "/logs", logs.list_logs),
+    ("GET", "/status", status.get_status),
+    ("GET", "/traces", traces.list_traces),
+    ("GET", "/traces/pointwise", traces.pointwise_traces),
+    ("GET", "/health", status.health),
+]
+"""Routes beside the calls, each under every prefix (`paths.tracing_route`)."""
 
 
 def gateway_routes(state: GatewayState) -> list[BaseRoute]:
@@ -38,9 +48,11 @@ def gateway_routes(state: GatewayState) -> list[BaseRoute]:
     return [
         *[call_route("POST", path, bound(call_handler(kind), kind.error)) for path, kind in _CALLS.items()],
         call_route("GET", "/models", bound(chat.list_models)),
+        *[tracing_route(method, path, detailed(state, handler)) for method, path, handler in _TRACING],
         *[misshapen_route(path, translated(misshapen)) for path in _CALLS],
         Route("/internal/policies", bound(internal.put_policy_version), methods=["PUT"]),
         Route("/internal/policies", bound(internal.delete_policy_version), methods=["DELETE"]),
         Route("/internal/policies:score", bound(internal.score), methods=["POST"]),
+        Route("/internal/gateway", bound(internal.gateway_uptime), methods=["GET"]),
         Route("/internal/rollouts/{rollout_id}/completions", bound(internal.rollout_completions), methods=["GET"]),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,14 +11,17 @@ from typing import Any
 from sqlalchemy.orm import Session, sessionmaker
 
 from tunesmith.db.completions import CompletionStore
+from tunesmith.db.rollout_logs import LogStore
 from tunesmith.db.session import open_database
 from tunesmith.gateway.adapters import Adapters
+from tunesmith.gateway.admission import Admission
 from tunesmith.gateway.auth import Authenticator
 from tunesmith.gateway.calls import Calls
 from tunesmith.gateway.engines import Engines
 from tunesmith.gateway.generation import Background
 from tunesmith.gateway.models import Models
 from tunesmith.gateway.rollouts import Rollouts
+from tunesmith.gateway.states import RolloutStates
 from tunesmith.settings import Settings
 from tunesmith.storage.keys import load_keys
 
@@ -39,7 +43,11 @@ class GatewayState:
         self.adapters = Adapters(self.engines)
         self.authenticator = Authenticator(self.sessions, keys)
         self.rollouts = Rollouts(self.store)
-        self.calls = Calls(self.models, self.rollouts)
+        self.logs = LogStore(self.store.file)
+        self.states = RolloutStates(self.logs)
+        self.admission = Admission(self.store, self.states)
+        self.calls = Calls(self.models, self.rollouts, self.admission)
+        self.started = time.monotonic()
         self.background = Background()
 
     async def start(self) -> None:

@@ -192,6 +192,7 @@ class _Claim:
             env=environment(
                 build_dir,
                 platform_url=self.settings.base_url,
+                gateway_url=self.settings.gateway_url,
                 api_key=await self.key("rollout"),
                 secrets=secrets,
             ),
@@ -223,7 +224,9 @@ class _Claim:
         """The job's `run` or `rollout` key; made at its first use, kept 0600 in the run directory while the job runs."""
         file = self.run_dir / f"{kind}.key"
         if not file.exists():
-            scope = {"kind": kind, "job": self.job.name}
+            scope: dict[str, Any] = {"kind": kind, "job": self.job.name}
+            if kind == "rollout":
+                scope["budget"] = await self.budget()
             _, plaintext = await self.context.transaction(
                 lambda session: new_key(session, self.job.account, scope, f"{kind} key", None, self.keys.pepper)
             )
@@ -232,6 +235,14 @@ class _Claim:
                 private.write(plaintext)
             temporary.rename(file)
         return file.read_text()
+
+    async def budget(self) -> int:
+        """Tokens that the agents of this job may spend."""
+        if self.settings.rollout_key_budget_tokens is not None:
+            return self.settings.rollout_key_budget_tokens
+        base = await asyncio.to_thread(resolve, self.spec.base_model, models_dir=self.settings.path("models"))
+        context = (await asyncio.to_thread(Renderer.load, base.path)).context_length
+        return rft_inputs.token_budget(self.spec, min(self.spec.max_context_length or context, context))
 
     async def retire_policies(self) -> None:
         """Have the engine unload what a failed or cancelled run left live; `settle` retires whatever is left."""

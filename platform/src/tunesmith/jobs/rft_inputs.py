@@ -22,6 +22,9 @@ CARVE_OUT_MOST = 100
 EVALUATIONS_PER_RUN = 8
 """Held-out evaluations are spread over the run: about this many, and never more often than every 5 steps."""
 
+CALLS_PER_ROLLOUT = 64
+"""Model calls of one rollout, each filling the context, that a job's budget has room for."""
+
 
 @dataclass(frozen=True)
 class SourceRows:
@@ -71,6 +74,12 @@ def check_prompts(rows: list[dict[str, Any]], renderer: Renderer, limit: int, wh
             f"{len(too_long)} of {len(rows)} prompts of {what} do not fit the context of {limit} tokens ({shown}). "
             "Shorten or remove these rows, or choose a base model with a longer context."
         )
+
+
+def token_budget(spec: RftSpec, context: int) -> int:
+    """Tokens that the agents of a job may spend with its rollout key, for a context of so many tokens."""
+    evaluated = (EVALUATIONS_PER_RUN + 2) * CARVE_OUT_MOST
+    return CALLS_PER_ROLLOUT * context * (spec.example_count * spec.epochs * spec.n + evaluated)
 
 
 def write_run(
