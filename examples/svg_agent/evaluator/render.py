@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -91,11 +92,11 @@ class Resvg:
             self._fill()
         child = self._idle.get()
         try:
-            if child is None or child.ended:
+            if child is None or not child.lives():  # whatever ended an idle one, this drawing is not to blame
                 child = _Child(self._limits)
             return child.render(checked)
         finally:
-            self._idle.put(None if child is None or child.ended else child)
+            self._idle.put(child if child is not None and child.lives() else None)
 
     def close(self) -> None:
         """End the children that are idle."""
@@ -124,7 +125,14 @@ class _Child:
         except OSError as error:
             raise RendererUnavailable(f"The renderer's process cannot be started: {error}.") from error
         self._first = True
-        self.ended = False
+        self._closed = False
+
+    def lives(self) -> bool:
+        """Whether it may be asked again. One that ended is reaped."""
+        if self._process.poll() is None:
+            return True
+        self.kill()
+        return False
 
     def render(self, checked: Checked) -> Picture:
         width, height = checked.fitted(self._limits.longest_side)
@@ -148,10 +156,15 @@ class _Child:
             raise BadDrawing(f"resvg cannot render the drawing: {answer['reason']}.")
         return Picture(png, width, height)
 
-    def kill(self) -> None:
-        self.ended = True
+    def kill(self) -> str:
+        """End it, if it still runs; what it wrote on standard error (the first time)."""
+        if self._closed:
+            return ""
+        self._closed = True
         self._process.kill()
-        self._process.communicate()
+        self._process.wait()
+        with self._pipe("stdin"), self._pipe("stdout"), self._pipe("stderr") as errors:
+            return errors.read().decode(errors="replace")
 
     def _pipe(self, name: str) -> IO[bytes]:
         return getattr(self._process, name)
@@ -167,15 +180,15 @@ class _Child:
 
     def _lost(self, error: Exception) -> Exception:
         """What it means that there is no answer."""
-        self.ended = True
-        if isinstance(error, TimeoutError):
-            self._process.kill()
-        said = self._process.communicate()[1].decode(errors="replace").strip().splitlines()
+        if not isinstance(error, TimeoutError):
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(1.0)  # its own status, not that of our kill
+        said = self.kill().strip().splitlines()
         if self._first and any("ModuleNotFoundError" in line for line in said):
             return RendererUnavailable("resvg is not installed: run `pip install 'eval-protocol[svgbench]'`.")
         if isinstance(error, TimeoutError):
             return BadDrawing(f"The drawing was not rendered within {self._limits.seconds:g} s; its process was ended.")
-        why = f"status {self._process.returncode}" + (f", {said[-1][:200]}" if said else "")
+        why = f"status {self._process.returncode}" + (f", {said[0][:200]}" if said else "")
         return BadDrawing(f"The drawing ended the renderer's process ({why}).")
 
 
