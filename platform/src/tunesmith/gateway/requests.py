@@ -52,6 +52,7 @@ _INERT = frozenset(
         "prediction",
         "prompt_cache_isolation_key",
         "prompt_cache_key",
+        "prompt_cache_options",
         "prompt_cache_retention",
         "reasoning_history",
         "safety_identifier",

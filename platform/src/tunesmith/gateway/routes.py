@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute, Route
 from tunesmith.errors import TunesmithError
 from tunesmith.gateway import chat, internal, logs, status, traces
 from tunesmith.gateway.chat import Handler, call_handler
-from tunesmith.gateway.dialects import Chat, Dialect
+from tunesmith.gateway.dialects import Chat, Dialect, Messages, Responses
 from tunesmith.gateway.errors import envelope, translated
 from tunesmith.gateway.paths import call_route, misshapen, misshapen_route, tracing_route
 from tunesmith.gateway.state import GatewayState
@@ -20,6 +20,8 @@ from tunesmith.gateway.tracing import detailed
 
 _CALLS: dict[str, type[Dialect]] = {
     "/chat/completions": Chat,
+    "/responses": Responses,
+    "/messages": Messages,
 }
 """Model calls, each under every prefix and behind the five ids (`paths.call_route`)."""
 
