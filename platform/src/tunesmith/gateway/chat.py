@@ -15,6 +15,7 @@ from tunesmith.gateway.auth import Key
 from tunesmith.gateway.dialects import Dialect
 from tunesmith.gateway.errors import BadRequest
 from tunesmith.gateway.generation import Generation
+from tunesmith.gateway.passthrough import pass_through
 from tunesmith.gateway.paths import CallPath, call_path
 from tunesmith.gateway.state import GatewayState
 from tunesmith.gateway.streaming import EventStreamResponse, client_left, start_stream
@@ -38,7 +39,11 @@ def call_handler(dialect: Callable[[], Dialect]) -> Handler:
     async def handle(state: GatewayState, request: Request) -> Response:
         path = call_path(request)
         key = await state.authenticator.authenticate(request)
-        return await _answer(state, request, key, path, await read_json(request), dialect())
+        body = await read_json(request)
+        passed = await pass_through(state, request, key, path, body)
+        if passed is not None:
+            return await unless_client_leaves(request, passed.run(request)) or Response(status_code=_LEFT)
+        return await _answer(state, request, key, path, body, dialect())
 
     return handle
 

@@ -22,6 +22,7 @@ from tunesmith.gateway.generation import Background
 from tunesmith.gateway.models import Models
 from tunesmith.gateway.rollouts import Rollouts
 from tunesmith.gateway.states import RolloutStates
+from tunesmith.gateway.upstreams import Upstreams
 from tunesmith.settings import Settings
 from tunesmith.storage.keys import load_keys
 
@@ -39,6 +40,7 @@ class GatewayState:
         self.sessions = sessions or open_database(settings.path("tunesmith.db"))
         self.store = CompletionStore(settings.path("completions.db"))
         self.engines = Engines(settings.path("supervisor.sock"), keys.engine)
+        self.upstreams = Upstreams(settings, self.sessions, keys)
         self.models = Models(self.sessions, settings.path("models"), self.engines)
         self.adapters = Adapters(self.engines)
         self.authenticator = Authenticator(self.sessions, keys)
@@ -53,12 +55,14 @@ class GatewayState:
     async def start(self) -> None:
         """Open the connections to engines and supervisor."""
         await self.engines.start()
+        await self.upstreams.start()
 
     async def close(self) -> None:
         """Finish what was cut, commit what is queued, close everything."""
         await self.background.drain()
         await asyncio.to_thread(self.store.close)
         await self.engines.close()
+        await self.upstreams.close()
 
     @asynccontextmanager
     async def lifespan(self, _app: Any = None) -> AsyncIterator[None]:
