@@ -86,6 +86,8 @@ class Canvas:
         self.rows: list[list[tuple[float, float, Colour, int]]] = [
             [(0.0, width, colours.WHITE, -1)] for _ in range(round(height / STEP))
         ]
+        self.over: dict[tuple[int, int], float] = defaultdict(float)
+        """Area that an owner (the first) took from another when it was painted."""
 
     def paint(self, spans: Spans, colour: Colour, opacity: float, owner: int) -> None:
         """Paint a region; below half opacity what lies under it still owns what is seen there."""
@@ -111,6 +113,7 @@ class Canvas:
                 result.append((left, a, old, old_owner))
             keeps = opacity < 0.5 and old_owner >= 0
             result.append((max(left, a), min(right, b), new, old_owner if keeps else owner))
+            self.over[owner, old_owner] += STEP * (min(right, b) - max(left, a))
             if right > b:
                 result.append((b, right, old, old_owner))
         self.rows[row] = result

@@ -100,7 +100,7 @@ class _Reader:
     ) -> None:
         """Read one element. `view` is its viewport in user units, `box` what it is clipped to on the canvas."""
         self.steps += 1
-        if self.steps > 20_000 or len(inside) > 64:
+        if self.steps > 4000 or len(inside) > 64:
             raise UnreadableDrawing("its <use> elements repeat too much")
         if element.tag in _SILENT:
             return
@@ -275,16 +275,20 @@ def _look(shapes: Sequence[_Shape], width: float, height: float) -> Scene:
     for index in backgrounds:
         for colour, size in seen.get(index, {}).items():
             ground[colour] = ground.get(colour, 0.0) + size
-    objects: list[Object] = []
+    background = max(ground, key=lambda c: ground[c]) if ground else colours.WHITE
+    objects: dict[int, Object] = {}
     for index, shape in enumerate(shapes):
         by_colour = seen.get(index, {})
-        visible, whole = sum(by_colour.values()), sum(extent(spans) for spans, _ in shape.layers[-1:])
-        whole = max([whole, *(extent(spans) for spans, _ in shape.layers)])
-        if index in backgrounds or visible < _SPECK or visible < whole / 2:
+        visible = sum(by_colour.values())
+        if index in backgrounds or visible < _SPECK:
             continue
-        objects.append(_object(shape.form, max(by_colour, key=lambda c: by_colour[c]), width, height))
-    background = max(ground, key=lambda c: ground[c]) if ground else colours.WHITE
-    return Scene(tuple(objects), background, len(shapes) - len(objects) - len(backgrounds & set(seen)))
+        colour = max(by_colour, key=lambda c: by_colour[c])
+        if colours.alike(colour, background):
+            # In the background's colour it is seen only where it lies on something that is; elsewhere it erases.
+            visible = min(visible, sum(canvas.over[index, below] for below in objects))
+        if visible >= max(extent(spans) for spans, _ in shape.layers) / 2:
+            objects[index] = _object(shape.form, colour, width, height)
+    return Scene(tuple(objects.values()), background, len(shapes) - len(objects) - len(backgrounds & set(seen)))
 
 
 def _object(form: Form, colour: Colour, width: float, height: float) -> Object:
