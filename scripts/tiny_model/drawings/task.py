@@ -23,7 +23,7 @@ from scripts.tiny_model.stages import Stage
 from scripts.tiny_model.task import Task
 
 STAGES = (
-    Stage("skill", 1800, Mixture(singles=0.25, plain=0.0, careless=0.0), "muon", 0.02, 3e-3, 0.02, 0.5),
+    Stage("skill", 1200, Mixture(singles=0.25, plain=0.0, careless=0.0), "muon", 0.02, 3e-3, 0.02, 0.5),
     Stage("plain", 300, Mixture(singles=0.25, plain=0.85, careless=0.12), "adamw", 1e-3, 1e-3, 0.05, 1.0),
 )
 SINGLES = 0.25
