@@ -129,6 +129,37 @@ async def test_rollouts_that_the_platform_made_fail_are_rolled_again(tmp_path):
         assert all(event["invalid"] == 0 for event in world.lines("events.jsonl") if event["kind"] == "chunk")
 
 
+@pytest.mark.parametrize(
+    ("uptime", "seconds", "code", "rolled_again"),
+    [
+        (0.5, 30.0, 13, True),  # the gateway came up while it ran
+        (0.5, None, 13, True),  # nobody says how long it ran: at most since it was asked for
+        (60.0, 30.0, 13, False),  # the gateway was there before it
+        (0.0, 30.0, 102, False),  # it did not fail, its score is invalid
+    ],
+)
+async def test_an_agents_failure_that_spans_a_restart_of_the_gateway_is_the_platforms(
+    tmp_path, uptime: float, seconds: float | None, code: int, rolled_again: bool
+):
+    """Also where the agent reports the cut connection as an internal error of its own."""
+
+    def flaky(rollout_id: str):
+        if rollout_id.endswith("-a0") and "-k1-" in rollout_id:
+            return {"score": None, "is_score_valid": False, "reason": "it broke", "code": code, "seconds": seconds}
+        return default_score(rollout_id)
+
+    async with World(tmp_path, score=flaky, delay=0.01) as world:
+        world.uptime = uptime
+        world.configure()
+        exit_code, _, said = await world.run()
+        assert exit_code == 0, said
+        failed = [line for line in world.lines("rollouts.jsonl") if line["reason"] == "it broke"]
+        assert len(failed) == 6
+        assert {line["platform_failure"] for line in failed} == {rolled_again}
+        again = [rollout for rollout in world.asked if rollout.endswith("-a1")]
+        assert len(again) == (6 if rolled_again else 0)
+
+
 async def test_a_host_that_was_away_costs_no_rollout_its_tries(tmp_path):
     """The wait for a host takes many attempt numbers; a failure after it is tried again all the same."""
     seen: set[str] = set()

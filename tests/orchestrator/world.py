@@ -39,6 +39,8 @@ class World:
         self.retired: list[str] = []
         self.withhold_from: int | None = None
         """From this version on the engine keeps applying version 0 under the new name."""
+        self.uptime = 1e6
+        """Seconds for which the gateway says that it runs."""
         self.silent = 0
         """So many rollouts are asked for and not answered."""
 
@@ -49,6 +51,7 @@ class World:
         app.router.add_delete("/internal/policies", self._retire)
         app.router.add_post("/internal/policies:score", self._canary)
         app.router.add_get("/internal/rollouts/{rollout}/completions", self._completions)
+        app.router.add_get("/internal/gateway", self._uptime)
         self._runner = web.AppRunner(app)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
@@ -147,6 +150,7 @@ class World:
                     continue
                 verdict = dict(self.score(attempt["rollout_id"]))
                 row = {**attempt["row"], "rollout_status": {"code": verdict.pop("code"), "message": ""}}
+                row["execution_metadata"] = {"rollout_duration_seconds": verdict.pop("seconds", None)}
                 names = ("row_index", "k", "attempt", "rollout_id")
                 event = {"type": "rollout", **{name: attempt[name] for name in names}, "row": row, **verdict}
                 writer.write(json.dumps(event).encode() + b"\n")
@@ -187,6 +191,9 @@ class World:
             "finish_reason": "stop",
         }
         return web.json_response({"completions": [completion]})
+
+    async def _uptime(self, _request: web.Request) -> web.Response:
+        return web.json_response({"uptime_seconds": self.uptime})
 
     async def _learn(self) -> None:
         version = 0

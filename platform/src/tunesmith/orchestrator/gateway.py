@@ -64,6 +64,10 @@ class Gateway:
             for item in answer["completions"]
         ]
 
+    async def uptime(self) -> float:
+        """Seconds for which the gateway's process runs."""
+        return float((await self._call("GET", "/internal/gateway"))["uptime_seconds"])
+
     async def _call(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
         """One call; connection errors and 5xx are tried again until `patience` is over."""
         assert self._session is not None

@@ -1,12 +1,14 @@
 """Rolling out rows: ask the host, read back what the gateway recorded, append each finished rollout to the record.
 
 Only missing attempts are asked for: those an earlier process recorded are reused, and those that the platform itself made fail
-(a host or gateway that went away) are rolled again under a new attempt number, which is a new rollout id.
+(a host or gateway that went away) are rolled again under a new attempt number, which is a new rollout id. Whatever error an agent
+reports, a rollout that failed while the gateway was restarted counts as made fail by it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,6 +23,10 @@ from tunesmith.orchestrator.samples import merge
 
 UNAVAILABLE = 14
 """Status code of a rollout whose model endpoint could not be reached (google.rpc.Code)."""
+NO_ERROR = frozenset({None, 0, 100, 101, 102})
+"""Status codes of a rollout that did not fail."""
+RESTART_MARGIN_SECONDS = 1.0
+"""Between the end of a rollout and the look at the gateway's uptime; counted as part of the rollout."""
 MOST_ATTEMPTS = 4
 """A rollout that the platform made fail this often counts as failed. The waits for a host that is away are not counted."""
 HOST_PATIENCE_SECONDS = 60.0
@@ -99,6 +105,7 @@ class Roller:
             }
             for row, k, attempt in missing
         ]
+        asked = time.monotonic()
         async for event in self._host.run(
             requests,
             invocation_id=plan.invocation_id,
@@ -106,8 +113,18 @@ class Roller:
             max_concurrent_rollouts=self._max_concurrent,
         ):
             record = _record_of(plan, event)
+            if not record["is_score_valid"] and not record["platform_failure"]:
+                record["platform_failure"] = await self._cut_by_restart(event["row"], time.monotonic() - asked)
             self._record.rollout(record)
             yield await self._with_sequences(plan, record)
+
+    async def _cut_by_restart(self, row: dict[str, Any], longest: float) -> bool:
+        """Whether a rollout that ended just now failed, and the gateway started while it ran. It ran for `longest` seconds at most."""
+        if _status_code(row) in NO_ERROR:
+            return False
+        seconds = (row.get("execution_metadata") or {}).get("rollout_duration_seconds")
+        ran = min(longest, seconds if isinstance(seconds, int | float) else longest)
+        return await self._gateway.uptime() < ran + RESTART_MARGIN_SECONDS
 
     async def _with_sequences(self, plan: RolloutPlan, record: dict[str, Any]) -> ScoredRollout:
         trainable = plan.kind == "train" and record["is_score_valid"]
