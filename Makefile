@@ -3,7 +3,7 @@ PY := .venv/bin/python
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test test-loop test-clients bench tiny-model learning-curves learning-check wheels clean
+.PHONY: help setup demo check test test-loop test-clients bench bench-gateway tiny-model learning-curves learning-check wheels clean
 
 help: ## Print this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ learning-check: setup ## The short form of learning-curves: one seed, judged on 
 bench: setup ## Engine and learner beside their peers, as ratios
 	@$(PY) benchmarks/bench_engine.py
 	@$(PY) benchmarks/bench_learner.py
+
+bench-gateway: setup ## What a recorded model call costs the gateway, beside a forwarder, a floor and LiteLLM
+	@$(PY) -m benchmarks.bench_gateway $(BENCH)
 
 tiny-model: setup ## Pre-train the bundled model again from its seed (about 20 minutes)
 	@$(PY) -m scripts.tiny_model.pretrain --task sums --seed 0 --out .tools/tiny-model
