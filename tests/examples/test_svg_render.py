@@ -6,7 +6,6 @@ import os
 import signal
 import struct
 import threading
-import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -15,40 +14,12 @@ from typing import Any
 
 import pytest
 
-from tests.examples.svg import evaluator_module
+from tests.examples.svg import evaluator_module, pixels
 
 render = evaluator_module("render")
 chromium = evaluator_module("chromium")
 BadDrawing = evaluator_module("guard").BadDrawing
 CIRCLE = '<svg viewBox="0 0 100 100"><circle cx="50" cy="50" r="40" fill="red"/></svg>'
-
-
-def pixels(picture: Any) -> list[list[tuple[int, ...]]]:
-    """The rows of a PNG, decoded here, so that the renderer's word is not taken for it."""
-    png, at, data, header = picture.png, 8, b"", b""
-    while at < len(png):
-        (size,) = struct.unpack_from(">I", png, at)
-        kind, body = png[at + 4 : at + 8], png[at + 8 : at + 8 + size]
-        header, data = (body if kind == b"IHDR" else header), (data + body if kind == b"IDAT" else data)
-        at += 12 + size
-    width, height, depth, colour = struct.unpack(">IIBB", header[:10])
-    assert (depth, colour) in ((8, 6), (8, 2))
-    assert (width, height) == (picture.width, picture.height)
-    n = {6: 4, 2: 3}[colour]
-    raw, rows, above = zlib.decompress(data), [], bytes(width * n)
-    for y in range(height):
-        kind = raw[y * (width * n + 1)]
-        line = bytearray(raw[y * (width * n + 1) + 1 : (y + 1) * (width * n + 1)])
-        for i in range(len(line)):
-            left, up, corner = (line[i - n] if i >= n else 0), above[i], (above[i - n] if i >= n else 0)
-            line[i] = (line[i] + [0, left, up, (left + up) // 2, _paeth(left, up, corner)][kind]) & 255
-        rows.append([tuple(line[x : x + 3]) for x in range(0, len(line), n)])
-        above = bytes(line)
-    return rows
-
-
-def _paeth(left: int, up: int, corner: int) -> int:
-    return min((left, up, corner), key=lambda value: abs(left + up - corner - value))
 
 
 @pytest.fixture(scope="module")

@@ -240,8 +240,8 @@ class _Chromium:
 
 
 @cache
-def default_renderer() -> Renderer:
+def default_renderer(longest_side: int = Limits.longest_side) -> Renderer:
     """One for the whole process, ended with it."""
-    renderer = make_renderer()
+    renderer = make_renderer(limits=Limits(longest_side=longest_side))
     atexit.register(renderer.close)
     return renderer
