@@ -29,10 +29,12 @@ def models(tmp_path: Path) -> Path:
     return tmp_path / "models"
 
 
-def test_the_bundled_model_is_there_with_its_own_defaults(models: Path) -> None:
-    (entry,) = available(models)
+@pytest.mark.parametrize(("id", "max_tokens"), [("tiny-math-v1", 80), ("tiny-tools-v1", 64)])
+def test_a_bundled_model_is_there_with_its_own_defaults(models: Path, id: str, max_tokens: int) -> None:
+    entry = next(entry for entry in available(models) if entry.name == f"accounts/tunesmith/models/{id}")
     assert (entry.source, entry.path.is_dir()) == ("bundled", True)
     training = entry.training
+    assert training.max_tokens == max_tokens
     assert (training.learning_rate, training.lora_rank, training.lora_alpha, training.chunk_size) == (1e-3, 16, 32, 10)
     assert training.learning_rate in training.learning_rate_bounds
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tunesmith.catalog.entry import Bounds, TrainingDefaults
@@ -34,12 +34,21 @@ _TINY_TRAINING = TrainingDefaults(
     max_tokens_bounds=Bounds(16, 4096),
 )
 
+_TINY_TOOLS_TRAINING = replace(_TINY_TRAINING, max_tokens=64)  # of each turn; two calls side by side take some 20
+
 _BUNDLED = (
     KnownModel(
         name="accounts/tunesmith/models/tiny-math-v1",
         display_name="Tiny Math v1 (1.5 M parameters, Qwen3 architecture)",
         folder=_HERE / "models" / "tiny-math-v1",
         training=_TINY_TRAINING,
+        inference_max_tokens=256,
+    ),
+    KnownModel(
+        name="accounts/tunesmith/models/tiny-tools-v1",
+        display_name="Tiny Tools v1 (1.5 M parameters, Qwen3 architecture)",
+        folder=_HERE / "models" / "tiny-tools-v1",
+        training=_TINY_TOOLS_TRAINING,
         inference_max_tokens=256,
     ),
 )
