@@ -194,11 +194,17 @@ def settings(data_dir: Path) -> Settings:
 
 
 @pytest.fixture
-async def gateway(data_dir: Path, settings: Settings) -> AsyncIterator[Gateway]:
+def context_length() -> int:
+    """The model's, in tokens; a test module overrides this where its conversations are longer."""
+    return 512
+
+
+@pytest.fixture
+async def gateway(data_dir: Path, settings: Settings, context_length: int) -> AsyncIterator[Gateway]:
     """A gateway in front of a fake engine for a model folder of its own."""
-    folder = make_model_folder(data_dir / "base")
+    folder = make_model_folder(data_dir / "base", context_length)
     state = GatewayState(settings)
-    engine = FakeEngine(folder, str(folder), load_keys(settings).engine)
+    engine = FakeEngine(folder, str(folder), load_keys(settings).engine, context_length)
     supervisor = FakeSupervisor(data_dir / "supervisor.sock", {str(folder): engine})
     await engine.start()
     await supervisor.start()

@@ -204,7 +204,11 @@ REFUSED = [
     ({"response_format": {"type": "json_object"}}, "response_format", "unsupported_parameter"),
     ({"min_p": 0.1}, "min_p", "unsupported_parameter"),
     ({"tools": TOOLS, "tool_choice": "some"}, "tool_choice", "invalid_value"),
-    ({"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "sub"}}}, "tool_choice", "invalid_value"),
+    (
+        {"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "sub"}}},
+        "tool_choice",
+        "invalid_value",
+    ),
     ({"tools": [{"type": "web_search"}]}, "tools", "unsupported_parameter"),
     ({"tools": [{"type": "function", "function": {}}]}, "tools", "invalid_value"),
     ({"model": "a\x00b"}, "model", "invalid_value"),

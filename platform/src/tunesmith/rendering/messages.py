@@ -67,8 +67,9 @@ def _tool_call(call: Any, index: int) -> dict[str, Any]:
     function = {key: value for key, value in call["function"].items() if value is not None}
     if not isinstance(function.get("name"), str):
         raise InvalidArgument(f"messages[{index}].tool_calls holds a call without a function name.")
-    function["arguments"] = parse_arguments(function.get("arguments", {}))
-    return {**{key: value for key, value in call.items() if value is not None}, "function": function}
+    first = {"name": function.pop("name"), "arguments": parse_arguments(function.pop("arguments", {}))}
+    rest = {key: value for key, value in call.items() if value is not None}
+    return {**rest, "function": {**first, **function}}  # in one order: templates may write it out as it is
 
 
 def parse_arguments(arguments: Any) -> Any:
