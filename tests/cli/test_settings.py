@@ -18,3 +18,18 @@ from tunesmith.settings import Settings
 )
 def test_jobs_reach_the_platform_wherever_it_listens(host: str, url: str) -> None:
     assert Settings(host=host).base_url == url
+
+
+def test_agents_on_other_machines_are_told_the_public_address() -> None:
+    assert Settings().gateway_url == "http://127.0.0.1:7777/litellm-gateway"
+    assert Settings(public_url="https://t.example/").gateway_url == "https://t.example/litellm-gateway"
+    assert Settings(public_url="https://t.example/sub").base_url == "http://127.0.0.1:7777"
+    assert Settings(public_url="").public_url is None
+
+
+@pytest.mark.parametrize(
+    "url", ["t.example", "ftp://t.example", "https://", "https://k@t.example", "https://t.example?x=1"]
+)
+def test_a_public_address_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="address of this platform"):
+        Settings(public_url=url)

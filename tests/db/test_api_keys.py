@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tunesmith.db.accounts import ensure_account
-from tunesmith.db.api_keys import find_key, new_key, revoke_key
+from tunesmith.db.api_keys import delete_keys_of_job, find_key, new_key
 from tunesmith.db.session import open_database, reading
 
 PEPPER = b"p" * 32
@@ -44,12 +44,14 @@ def test_a_wrong_key_is_not_found(sessions, spoil):
         assert find_key(session, plaintext, b"q" * 32) is None
 
 
-def test_expired_and_revoked_keys_are_not_found(sessions):
+def test_expired_keys_and_those_of_an_ended_job_are_not_found(sessions):
     with sessions.begin() as session:
         _, old = new_key(session, "accounts/a", {"kind": "account"}, "", time.time() - 1, PEPPER)
-        row, revoked = new_key(session, "accounts/a", {"kind": "account"}, "", time.time() + 60, PEPPER)
+        scope = {"kind": "rollout", "job": "accounts/a/jobs/j"}
+        row, revoked = new_key(session, "accounts/a", scope, "", time.time() + 60, PEPPER)
+        other, kept = new_key(session, "accounts/a", {**scope, "job": "accounts/a/jobs/k"}, "", None, PEPPER)
         assert find_key(session, old, PEPPER) is None
         assert find_key(session, revoked, PEPPER) is row
-        assert revoke_key(session, row.id)
+        delete_keys_of_job(session, "accounts/a/jobs/j")
         assert find_key(session, revoked, PEPPER) is None
-        assert not revoke_key(session, row.id)
+        assert find_key(session, kept, PEPPER) is other

@@ -6,15 +6,18 @@ import asyncio
 import json
 from pathlib import Path
 
+import pytest
+from tunesmith.catalog import resolve
 from tunesmith.db import jobs
 from tunesmith.db.api_keys import find_key, new_key
 from tunesmith.db.policies import get_policy, put_policy
 from tunesmith.db.session import reading
 from tunesmith.db.tables import Job
 from tunesmith.jobs import rft
-from tunesmith.jobs.handler import ClaimedJob, JobContext
+from tunesmith.jobs.handler import ClaimedJob, JobContext, Outcome
 from tunesmith.jobs.rft import RftHandler
 from tunesmith.schemas.rft_spec import RftSpec
+from tunesmith.settings import Settings
 
 from tests.jobs.conftest import ACCOUNT, working
 
@@ -88,6 +91,44 @@ async def test_a_resumed_job_keeps_its_progress_until_the_run_says_otherwise(set
     shown = _job(sessions)
     assert shown is not None
     assert shown.progress == {"percent": 43, "epoch": 1, "run": status, "processes": []}
+
+
+@pytest.mark.parametrize("state", sorted(jobs.FINAL_STATES))
+def test_the_keys_of_a_job_end_with_it_whatever_its_end(sessions, state: str) -> None:
+    with sessions.begin() as session:
+        jobs.enqueue(session, NAME, ACCOUNT, "rft", SPEC.model_dump(mode="json"))
+        made = [new_key(session, ACCOUNT, {"kind": k, "job": NAME}, "", None, PEPPER)[1] for k in ("run", "rollout")]
+        _, account_key = new_key(session, ACCOUNT, {"kind": "account"}, "", None, PEPPER)
+        claimed = jobs.claim(session, "worker", ["rft"], 30.0)
+        assert claimed is not None
+        RftHandler().settle(session, ClaimedJob.of(claimed), Outcome(state))
+    with reading(sessions) as session:
+        assert [find_key(session, key, PEPPER) for key in made] == [None, None]
+        assert find_key(session, account_key, PEPPER) is not None
+
+
+@pytest.mark.parametrize("given", [None, 5000])
+async def test_the_rollout_key_has_the_jobs_budget(settings: Settings, sessions, given: int | None) -> None:
+    settings = settings.model_copy(update={"rollout_key_budget_tokens": given})
+    spec = SPEC.model_copy(update={"base_model": "accounts/tunesmith/models/tiny-math-v1", "epochs": 2})
+    with sessions.begin() as session:
+        jobs.enqueue(session, NAME, ACCOUNT, "rft", spec.model_dump(mode="json"))
+        claimed = jobs.claim(session, "worker", ["rft"], 30.0)
+        assert claimed is not None
+        job = ClaimedJob.of(claimed)
+    claim = rft._Claim(job, JobContext(settings, sessions, job, "worker"))
+    keys = {kind: await claim.key(kind) for kind in ("run", "rollout")}
+    assert await claim.key("rollout") == keys["rollout"]
+    with reading(sessions) as session:
+        rows = {kind: find_key(session, key, claim.keys.pepper) for kind, key in keys.items()}
+    context = json.loads(
+        (resolve(spec.base_model, models_dir=settings.path("models")).path / "config.json").read_text()
+    )["max_position_embeddings"]
+    assert rows["run"] is not None
+    assert rows["run"].scope == {"kind": "run", "job": NAME}
+    assert rows["rollout"] is not None
+    assert rows["rollout"].scope["budget"] == (given or 64 * context * (3 * 2 * 4 + 1000))
+    assert (claim.run_dir / "rollout.key").stat().st_mode & 0o777 == 0o600
 
 
 def _job(sessions) -> Job | None:

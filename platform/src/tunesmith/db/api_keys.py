@@ -31,7 +31,8 @@ def new_key(
 ) -> tuple[ApiKey, str]:
     """Make a key of `account` (resource name) and return its row and the plaintext, which is not kept anywhere.
 
-    `scope` is `{"kind": "account"}` or `{"kind": "run" | "rollout", "job": resource name}`; `expires` is Unix seconds or None.
+    `scope` is `{"kind": "account"}` or `{"kind": "run" | "rollout", "job": resource name}`, a rollout key's with its `budget` in
+    tokens where it has one; `expires` is Unix seconds or None.
     """
     identity = secrets.token_hex(6)
     plaintext = f"ts_{identity}_{secrets.token_hex(24)}"
@@ -59,16 +60,6 @@ def find_key(session: Session, plaintext: str, pepper: bytes) -> ApiKey | None:
     if row.expires is not None and row.expires <= time.time():
         return None
     return row
-
-
-def revoke_key(session: Session, identity: str) -> bool:
-    """Delete a key by its id; False when there was none."""
-    row = session.get(ApiKey, identity)
-    if row is None:
-        return False
-    session.delete(row)
-    session.flush()
-    return True
 
 
 def delete_keys_of_job(session: Session, job: str) -> None:

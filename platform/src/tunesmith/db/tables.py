@@ -40,7 +40,7 @@ class ApiKey(Base):
     prefix: Mapped[str] = mapped_column(String)
     display_name: Mapped[str] = mapped_column(String, default="")
     scope: Mapped[dict[str, Any]]
-    """{"kind": "account"} | {"kind": "run" | "rollout", "job": resource name}."""
+    """{"kind": "account"} | {"kind": "run" | "rollout", "job": resource name, "budget": tokens (rollout keys)}."""
     created: Mapped[float] = mapped_column(Float, default=time.time)
     expires: Mapped[float | None] = mapped_column(Float)
 
