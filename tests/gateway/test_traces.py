@@ -12,6 +12,7 @@ import pytest
 import zstandard
 from tunesmith.db.completions import Completion, CompletionStatus, CorrelationIds
 from tunesmith.gateway.payloads import payloads_of
+from tunesmith.gateway.traces import trace_of
 
 from tests.gateway.conftest import FIVE, Gateway
 from tests.gateway.test_logs import FINISHED, post
@@ -100,13 +101,49 @@ async def test_payloads_hold_exactly_what_was_recorded_of_every_turn(gateway: Ga
         assert trace["metadata"]["policy_version"] == 0
 
 
-def test_a_completion_without_ids_has_no_payloads() -> None:
+def passed(dialect: str, request: dict[str, Any]) -> Completion:
+    """A passed-through completion, as it is recorded: the body as it came, no ids."""
     fields: dict[str, Any] = {"model": "m", "base_model": "https://up", "policy_version": None, "temperature": 1.0}
-    fields |= {"prompt_ids": [], "sampled_ids": [], "logprobs": [], "finish_reason": "stop", "request": {}, "text": ""}
-    fields |= {"message": {}, "params": {}, "usage": {"prompt_tokens": 5, "completion_tokens": 2}, "latency": 0.1}
-    passed = Completion("i", 1.0, "a", None, CorrelationIds(), 0, 0, status=CompletionStatus.COMPLETE, **fields)
-    assert payloads_of(passed) == {}
-    assert passed.tokens == 7
+    fields |= {"prompt_ids": [], "sampled_ids": [], "logprobs": [], "finish_reason": "stop", "text": "", "message": {}}
+    fields |= {"usage": {"prompt_tokens": 5, "completion_tokens": 2}, "latency": 0.1}
+    fields |= {"request": request, "params": {"dialect": dialect}, "status": CompletionStatus.COMPLETE}
+    return Completion("i", 1.0, "a", None, CorrelationIds(), 0, 0, **fields)
+
+
+def test_a_completion_without_ids_has_no_payloads() -> None:
+    completion = passed("chat", {})
+    assert payloads_of(completion) == {}
+    assert trace_of(completion, payloads=True)["payloads"] == {}
+    assert completion.tokens == 7
+
+
+@pytest.mark.parametrize(
+    ("dialect", "request_", "messages", "tools"),
+    [
+        ("chat", {"messages": [{"role": "user", "content": "x"}]}, [("user", "x")], None),
+        ("responses", {"input": "x", "instructions": "be"}, [("system", "be"), ("user", "x")], None),
+        (
+            "responses",
+            {"input": [{"role": "user", "content": "x"}], "tools": [{"type": "function", "name": "f", "strict": True}]},
+            [("user", "x")],
+            [{"type": "function", "function": {"name": "f"}}],
+        ),
+        ("responses", {"input": [{"type": "of_tomorrow"}]}, [("user", '[{"type": "of_tomorrow"}]')], None),
+        (
+            "messages",
+            {"model": "m", "system": "be", "messages": [{"role": "user", "content": [{"type": "text", "text": "x"}]}]},
+            [("system", "be"), ("user", "x")],
+            None,
+        ),
+        ("messages", {"messages": [3]}, [("user", "[3]")], None),
+        ("responses", {"input": 5}, [("user", "5")], None),
+        ("responses", {"input": "x", "tools": ["y"]}, [("user", '"x"')], ["y"]),
+    ],
+)
+def test_passed_through_calls_are_traced_in_chat_form(dialect, request_, messages, tools) -> None:
+    trace = trace_of(passed(dialect, request_))
+    assert [(message["role"], message["content"]) for message in trace["input"]["messages"]] == messages
+    assert trace["input"]["tools"] == tools
 
 
 async def test_tags_times_limits_and_samples_narrow(gateway: Gateway) -> None:

@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, Response
 from tunesmith.db.completions import Completion, CompletionFilter, CorrelationIds, Pick
 from tunesmith.gateway.auth import Key
 from tunesmith.gateway.chat import unless_client_leaves
+from tunesmith.gateway.conversations import conversation_of
 from tunesmith.gateway.errors import BadRequest
 from tunesmith.gateway.payloads import payloads_of
 from tunesmith.gateway.state import GatewayState
@@ -63,7 +64,8 @@ async def pointwise_traces(state: GatewayState, request: Request) -> Response:
 
 def trace_of(completion: Completion, *, payloads: bool = False) -> dict[str, Any]:
     """One completion as a trace: what went in, the assistant message that came out, who it belongs to."""
-    request, usage = completion.request, completion.usage
+    messages, tools = conversation_of(completion)
+    usage = completion.usage
     ended = completion.created_at + completion.latency
     trace: dict[str, Any] = {
         "id": completion.id,
@@ -72,7 +74,7 @@ def trace_of(completion: Completion, *, payloads: bool = False) -> dict[str, Any
         "session_id": None,
         "tags": [f"{name}:{value}" for name in _IDS if (value := getattr(completion.ids, name)) is not None],
         "timestamp": iso(completion.created_at),
-        "input": {"messages": request.get("messages", []), "tools": request.get("tools")},
+        "input": {"messages": messages, "tools": tools},
         "output": completion.message,
         "metadata": {
             **vars(completion.ids),
