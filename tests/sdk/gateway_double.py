@@ -44,6 +44,8 @@ class GatewayDouble:
         self.lines: list[dict[str, Any]] = []
         self.override: dict[str, tuple[int, Any]] = {}
         """First path segment after the prefix (`logs`, `status`, `traces`) -> the answer to give instead."""
+        self.polled = threading.Event()
+        """Set while a long-poll waits: who stops the gateway then cuts it, and meets no connection that is just being made."""
         self.missing: set[str] = set()
         """Paths that are 404 here."""
         self.loop = asyncio.new_event_loop()
@@ -74,9 +76,9 @@ class GatewayDouble:
         self.loop.close()
 
     async def _start(self) -> None:
-        app = web.Application(client_max_size=2**20)
+        app = web.Application(client_max_size=2**22)
         app.router.add_route("*", "/{path:.*}", self._handle)
-        self._runner = web.AppRunner(app, shutdown_timeout=0)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.01)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True).start()
         self.port = self._runner.addresses[0][1]
@@ -141,6 +143,7 @@ class GatewayDouble:
         if self.long_poll and "wait" in request.query:
             try:
                 async with rollout.changed:
+                    self.polled.set()
                     await asyncio.wait_for(rollout.changed.wait_for(ended), min(float(request.query["wait"]), 60))
             except TimeoutError:
                 pass

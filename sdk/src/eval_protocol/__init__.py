@@ -31,10 +31,14 @@ _HOMES = {
     "create_langfuse_config_tags": "eval_protocol.models.remote",
     "FireworksTracingHttpHandler": "eval_protocol.tracing.handler",
     "RolloutIdFilter": "eval_protocol.tracing.filters",
+    "DynamicDataLoader": "eval_protocol.datasets.loaders",
+    "RemoteRolloutProcessor": "eval_protocol.rollouts",
+    "SingleTurnRolloutProcessor": "eval_protocol.rollouts",
 }
 
 if TYPE_CHECKING:
     from eval_protocol.datasets import load_jsonl
+    from eval_protocol.datasets.loaders import DynamicDataLoader
     from eval_protocol.evaluation.decorator import evaluation_test
     from eval_protocol.models import (
         EvaluateResult,
@@ -52,11 +56,13 @@ if TYPE_CHECKING:
         StatusResponse,
         create_langfuse_config_tags,
     )
+    from eval_protocol.rollouts import RemoteRolloutProcessor, SingleTurnRolloutProcessor
     from eval_protocol.tracing.filters import RolloutIdFilter
     from eval_protocol.tracing.handler import FireworksTracingHttpHandler
 
 __all__ = [
     "DataLoaderConfig",
+    "DynamicDataLoader",
     "EvaluateResult",
     "EvaluationRow",
     "ExecutionMetadata",
@@ -65,8 +71,10 @@ __all__ = [
     "InputMetadata",
     "Message",
     "MetricResult",
+    "RemoteRolloutProcessor",
     "RolloutIdFilter",
     "RolloutMetadata",
+    "SingleTurnRolloutProcessor",
     "Status",
     "StatusResponse",
     "create_langfuse_config_tags",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Protocol, TextIO
 
@@ -12,6 +14,10 @@ UNKNOWN_WIDTH = 80
 """Columns of a terminal that does not say (containers, CI): tqdm would draw nothing."""
 QUARTERS = 4
 """Lines about rollouts in a log file, per experiment."""
+
+
+SHOWN_LOGGER = "eval_protocol"
+"""Its lines (INFO and above) are shown while an experiment runs: how remote rollouts go."""
 
 
 class Progress(Protocol):
@@ -46,6 +52,37 @@ class Silent:
         """Nothing."""
 
 
+class _LogLines(logging.Handler):
+    """Shows our own log lines between the progress, as `LEVEL:logger:message`; never through the root logger's handlers twice."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        super().__init__(logging.INFO)
+        self.setFormatter(logging.Formatter("%(levelname)s:%(name)s:%(message)s"))
+        self._write = write
+        self._before = logging.NOTSET
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show the record."""
+        try:
+            self._write(self.format(record))
+        except Exception:  # noqa: BLE001 - the logging module's own contract: a handler reports and goes on
+            self.handleError(record)
+
+    def begin(self) -> None:
+        """From now on."""
+        logger = logging.getLogger(SHOWN_LOGGER)
+        self._before = logger.level
+        if logger.getEffectiveLevel() > logging.INFO:
+            logger.setLevel(logging.INFO)
+        logger.addHandler(self)
+
+    def end(self) -> None:
+        """No longer; the logger's level is what it was."""
+        logger = logging.getLogger(SHOWN_LOGGER)
+        logger.removeHandler(self)
+        logger.setLevel(self._before)
+
+
 class Bars:
     """tqdm bars: one for the runs, and per run one for rollouts and one for evaluations."""
 
@@ -53,10 +90,12 @@ class Bars:
         from tqdm import tqdm  # noqa: PLC0415 - only where a person watches
 
         self._tqdm = partial(tqdm, file=stream, ncols=None if _columns(stream) else UNKNOWN_WIDTH)
+        self._lines = _LogLines(partial(tqdm.write, file=stream))
         self._left: list[int] = []
 
     def begin(self, runs: int, rows: int) -> None:
         """Draw the bars."""
+        self._lines.begin()
         self._left = [rows] * runs
         self._runs = self._tqdm(total=runs, desc="Runs (Parallel)", unit="run", position=0)
         self._rollouts = [self._bar(f"Run {run + 1}", "rollout", rows, 1 + 2 * run) for run in range(runs)]
@@ -78,6 +117,7 @@ class Bars:
 
     def end(self) -> None:
         """Close the bars; that of the runs stays visible."""
+        self._lines.end()
         for bar in [*reversed(self._evaluations), *reversed(self._rollouts), self._runs]:
             bar.close()
 
@@ -87,9 +127,11 @@ class Lines:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._lines = _LogLines(lambda text: print(text, file=stream, flush=True))
 
     def begin(self, runs: int, rows: int) -> None:
         """Remember the totals."""
+        self._lines.begin()
         self._runs, self._total, self._done, self._failed, self._said = runs, runs * rows, 0, 0, 0
         self._started = time.monotonic()
 
@@ -114,7 +156,8 @@ class Lines:
             )
 
     def end(self) -> None:
-        """Nothing left to say."""
+        """Show no more log lines."""
+        self._lines.end()
 
 
 def _columns(stream: TextIO) -> int:

@@ -13,13 +13,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
 from eval_protocol.errors import ModelCallError
 from eval_protocol.models.status import Code
+from eval_protocol.proxies import proxy_for
 from eval_protocol.rollouts.destination import Destination
 from eval_protocol.rollouts.retries import HTTP_TO_CODE, is_retryable_http
 
@@ -93,7 +92,7 @@ class ChatClient:
                 json={"model": destination.model, **body},
                 headers=sent,
                 timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_TIMEOUT_SECONDS),
-                proxy=_proxy_for(destination.url),
+                proxy=proxy_for(destination.url),
             ) as response:
                 if response.status >= 400:
                     raise await _refused(asked, response)
@@ -112,15 +111,6 @@ class ChatClient:
                 code=Code.UNAVAILABLE,
                 retryable=True,
             ) from error
-
-
-def _proxy_for(url: str) -> str | None:
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if host in ("localhost", "::1") or host.startswith("127."):
-        return None
-    proxy = getproxies().get(parts.scheme)
-    return None if proxy is None or proxy_bypass(host) else proxy
 
 
 async def _refused(asked: str, response: aiohttp.ClientResponse) -> ModelCallError:

@@ -14,9 +14,9 @@ import time
 from collections import deque
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import eval_protocol
+from eval_protocol.proxies import proxy_for
 from eval_protocol.tracing.lines import encode
 from eval_protocol.tracing.route import TracingGateway
 
@@ -187,7 +187,7 @@ class LogPoster:
             headers["Authorization"] = f"Bearer {self.gateway.key}"
         for fresh in (self._connection is None, True):
             if self._connection is None:
-                self._connection = _connect(parts.scheme, parts.netloc, parts.hostname or "")
+                self._connection = _connect(self.gateway.root)
             try:
                 self._connection.request("POST", parts.path + path, body=line, headers=headers)
                 response = self._connection.getresponse()
@@ -224,11 +224,12 @@ class LogPoster:
         )
 
 
-def _connect(scheme: str, netloc: str, host: str) -> http.client.HTTPConnection:
-    kind = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
-    proxy = getproxies().get(scheme)
-    if proxy is None or host in ("localhost", "::1") or host.startswith("127.") or proxy_bypass(host):
-        return kind(netloc, timeout=TIMEOUT_SECONDS)
+def _connect(url: str) -> http.client.HTTPConnection:
+    parts = urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    proxy = proxy_for(url)
+    if proxy is None:
+        return kind(parts.netloc, timeout=TIMEOUT_SECONDS)
     connection = kind(urlsplit(proxy).netloc.rpartition("@")[2], timeout=TIMEOUT_SECONDS)
-    connection.set_tunnel(netloc)
+    connection.set_tunnel(parts.netloc)
     return connection
