@@ -29,7 +29,7 @@ def models(tmp_path: Path) -> Path:
     return tmp_path / "models"
 
 
-@pytest.mark.parametrize(("id", "max_tokens"), [("tiny-math-v1", 80), ("tiny-tools-v1", 64)])
+@pytest.mark.parametrize(("id", "max_tokens"), [("tiny-math-v1", 80), ("tiny-tools-v1", 64), ("tiny-svg-v1", 64)])
 def test_a_bundled_model_is_there_with_its_own_defaults(models: Path, id: str, max_tokens: int) -> None:
     entry = next(entry for entry in available(models) if entry.name == f"accounts/tunesmith/models/{id}")
     assert (entry.source, entry.path.is_dir()) == ("bundled", True)

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from functools import lru_cache
 from pathlib import Path
 
 import pytest
+import torch
 from tokenizers import Tokenizer
+from transformers import AutoModelForCausalLM
+from tunesmith.rendering import Renderer
 from tunesmith.rendering.templates import ChatTemplate
 
+from examples.svg_agent.evaluator import geometric
+from examples.svg_agent.evaluator.extract import extract_svg
 from scripts import make_svg_example
 from scripts.tiny_model import tokenizer as tokenizers
 from scripts.tiny_model.batches import encode, prompt_text
 from scripts.tiny_model.drawings import wordings
-from scripts.tiny_model.drawings.demonstrations import Mixture, careless, demonstration
+from scripts.tiny_model.drawings.demonstrations import INSTRUCTION, Mixture, careless, demonstration
 from scripts.tiny_model.drawings.scenes import Part, Scene, answer, draw_scene, part_of, requirements
-from scripts.tiny_model.drawings.task import LONGEST, item, score, train_tokenizer
+from scripts.tiny_model.drawings.task import LONGEST, held_out, item, score, train_tokenizer
+from scripts.tiny_model.sampling import complete
 
-EXAMPLE = Path(__file__).resolve().parents[2] / "examples/svg_agent"
+ROOT = Path(__file__).resolve().parents[2]
+MODEL = ROOT / "platform/src/tunesmith/catalog/models/tiny-svg-v1"
+EXAMPLE = ROOT / "examples/svg_agent"
 CLEAN = Mixture(singles=0.25, plain=0.0, careless=0.0)
 
 
@@ -111,3 +120,31 @@ def test_the_example_has_the_rows_that_the_script_writes(
     monkeypatch.setattr("sys.argv", ["make_svg_example", "--out", str(tmp_path)])
     make_svg_example.main()
     assert (tmp_path / name).read_text() == (EXAMPLE / name).read_text()
+
+
+def test_the_bundled_tokenizer_is_the_trained_one() -> None:
+    assert Tokenizer.from_file(str(MODEL / "tokenizer.json")).to_str() == _tokenizer().to_str()
+
+
+def test_the_platform_renders_the_bundled_models_prompts_as_they_were_trained_on() -> None:
+    renderer = Renderer.load(MODEL)
+    for index in range(20):
+        messages = demonstration("test", index, CLEAN).messages
+        ids = _tokenizer().encode(prompt_text(messages), add_special_tokens=False).ids
+        assert renderer.render(list(messages), None) == ids
+
+
+def test_the_bundled_model_draws_every_shape_black_and_medium_in_its_place() -> None:
+    model = AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32).eval()
+    items = held_out(24, "bundled")
+    prompts = [prompt_text([{"role": "user", "content": f"{one.prompt} {INSTRUCTION}"}]) for one in items]
+    answers = complete(model, _tokenizer(), prompts, [0.0] * len(items), limit=LONGEST)
+    verdicts = [
+        verdict
+        for text, one in zip(answers, items, strict=True)
+        for verdict in geometric.judge(extract_svg(text), one.requirements)
+    ]
+    met = Counter(name for verdict in verdicts for name, is_met in verdict.parts.items() if is_met)
+    total = Counter(name for verdict in verdicts for name in verdict.parts)
+    assert min(met[name] / total[name] for name in ("shape", "place", "count")) > 0.9
+    assert max(met[name] / total[name] for name in ("colour", "size")) < 0.4

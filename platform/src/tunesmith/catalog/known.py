@@ -35,6 +35,7 @@ _TINY_TRAINING = TrainingDefaults(
 )
 
 _TINY_TOOLS_TRAINING = replace(_TINY_TRAINING, max_tokens=64)  # of each turn; two calls side by side take some 20
+_TINY_SVG_TRAINING = replace(_TINY_TRAINING, max_tokens=64)  # a drawing of two objects takes at most 35
 
 _BUNDLED = (
     KnownModel(
@@ -49,6 +50,13 @@ _BUNDLED = (
         display_name="Tiny Tools v1 (1.5 M parameters, Qwen3 architecture)",
         folder=_HERE / "models" / "tiny-tools-v1",
         training=_TINY_TOOLS_TRAINING,
+        inference_max_tokens=256,
+    ),
+    KnownModel(
+        name="accounts/tunesmith/models/tiny-svg-v1",
+        display_name="Tiny SVG v1 (1.5 M parameters, Qwen3 architecture)",
+        folder=_HERE / "models" / "tiny-svg-v1",
+        training=_TINY_SVG_TRAINING,
         inference_max_tokens=256,
     ),
 )
