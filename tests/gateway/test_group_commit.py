@@ -115,3 +115,10 @@ async def test_closing_commits_what_is_queued_and_then_refuses(database: Databas
     assert database.rows() == 20
     with pytest.raises(Unavailable, match="shutting down"):
         await database.write(99)
+
+
+async def test_a_row_that_cannot_be_encoded_is_refused_and_ends_nothing(database: Database) -> None:
+    with pytest.raises(Unavailable, match="surrogates not allowed"):
+        await database.writer.write(numbers, [{"id": "\ud800"}])
+    await database.write(1)
+    assert database.rows() == 1

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Engine, Table
-from sqlalchemy.exc import SQLAlchemyError
 
 from tunesmith.errors import Unavailable
 
@@ -99,7 +98,7 @@ class GroupCommitWriter:
     def _commit(self, group: list[_Write]) -> None:
         try:
             self._insert(group)
-        except SQLAlchemyError as error:
+        except Exception as error:  # noqa: BLE001 - a row that the driver cannot encode must not end the thread that all wait for
             if len(group) == 1:
                 log.error("A write was refused by %s: %s", self._engine.url, error)
                 reason = str(getattr(error, "orig", None) or error)
