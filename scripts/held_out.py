@@ -1,6 +1,7 @@
 """Score models on held-out rows through the public road: `python evaluation.py` with EP_* overrides, rows read from its output.
 
-Used by `scripts/demo.py` and `benchmarks/learning_curves.py`. Intervals: Wilson, 95 %. pass@k: unbiased (Chen et al., 2021).
+Used by the demos and the learning curves. Intervals, 95 %: Wilson's where all scores are 0 or 1, else normal. pass@k:
+unbiased (Chen et al., 2021), where a pass is a score of 1.
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ def measure(
     problems: int = 600,
     pass_problems: int = 100,
     max_tokens: int = 80,
+    samples: int = 3,
     say: Callable[[str], None] = lambda _: None,
 ) -> Measured:
     """Run `python evaluation.py` in `project` on `rows` for one model; raises RuntimeError with its output when it fails."""
@@ -86,10 +88,10 @@ def measure(
             attempts[row["input_metadata"]["row_id"]].append(row["evaluation_result"]["score"])
     solved = [pass_at_k(len(s), sum(score >= 1.0 for score in s), 8) for s in attempts.values() if len(s) >= 8]
     warm = sorted(by_temperature[1.0], key=lambda row: row["input_metadata"]["row_id"])
-    samples = tuple(
-        (_text(row, "user"), _text(row, "assistant"), row["evaluation_result"]["score"]) for row in warm[:3]
+    shown = tuple(
+        (_text(row, "user"), _text(row, "assistant"), row["evaluation_result"]["score"]) for row in warm[:samples]
     )
-    return Measured(model, scores, sum(solved) / max(1, len(solved)), len(solved), samples)
+    return Measured(model, scores, sum(solved) / max(1, len(solved)), len(solved), shown)
 
 
 def pass_at_k(n: int, correct: int, k: int) -> float:
@@ -106,8 +108,18 @@ def wilson(successes: float, n: int, z: float = 1.96) -> tuple[float, float]:
     return (centre - spread) / (1 + z * z / n), (centre + spread) / (1 + z * z / n)
 
 
+def interval(scores: Sequence[float], z: float = 1.96) -> tuple[float, float]:
+    """Of the mean of `scores`, each 0 to 1."""
+    n = len(scores)
+    if n < 2 or all(score in (0.0, 1.0) for score in scores) or min(scores) == max(scores):
+        return wilson(sum(scores), n, z)
+    mean = sum(scores) / n
+    spread = z * math.sqrt(sum((score - mean) ** 2 for score in scores) / (n - 1) / n)
+    return max(0.0, mean - spread), min(1.0, mean + spread)
+
+
 def difference(after: Score, before: Score) -> tuple[float, float, float]:
-    """Gain with its 95 % interval (Newcombe's hybrid of the two Wilson intervals)."""
+    """Gain with its 95 % interval (Newcombe's hybrid of the two intervals)."""
     gain = after.mean - before.mean
     low = gain - math.hypot(after.mean - after.low, before.high - before.mean)
     high = gain + math.hypot(after.high - after.mean, before.mean - before.low)
@@ -150,7 +162,7 @@ def _is_valid(row: dict[str, Any]) -> bool:
 
 def _score(temperature: float, rows: Sequence[dict[str, Any]]) -> Score:
     valid = [row["evaluation_result"]["score"] for row in rows if _is_valid(row)]
-    low, high = wilson(sum(valid), len(valid))
+    low, high = interval(valid)
     return Score(temperature, sum(valid) / max(1, len(valid)), low, high, len(valid), len(rows) - len(valid))
 
 
