@@ -237,7 +237,7 @@ def _check_tools(chat: ChatRequest) -> None:
         if not names or choice in ("auto", "none", "required"):
             continue
         wanted = chosen_name(choice) if isinstance(choice, dict) else None
-        if wanted not in names:
+        if not isinstance(wanted, str) or wanted not in names:
             raise BadRequest(
                 f"{option} {str(choice)[:200]} is none of 'auto', 'none', 'required' and names no function that was sent "
                 f"({', '.join(sorted(names))[:400]}).",
@@ -276,16 +276,13 @@ def canonical_tool(tool: dict[str, Any]) -> dict[str, Any]:
 
 
 def current_message(message: Any) -> Any:
-    """A message without deprecated spellings: `function_call`, the role `function`, and `reasoning` for `reasoning_content`."""
+    """A message without deprecated spellings: `function_call`, and the role `function`."""
     if not isinstance(message, dict):
         return message
     legacy = message.get("function_call")
-    if legacy is None and message.get("role") != "function" and message.get("reasoning") is None:
+    if legacy is None and message.get("role") != "function":
         return message
-    reasoning = message.get("reasoning")
-    message = {key: value for key, value in message.items() if key not in ("function_call", "reasoning")}
-    if isinstance(reasoning, str) and message.get("reasoning_content") is None:
-        message["reasoning_content"] = reasoning
+    message = {key: value for key, value in message.items() if key != "function_call"}
     if legacy is not None and not message.get("tool_calls"):
         message["tool_calls"] = [{"type": "function", "function": legacy}]
     if message.get("role") == "function":

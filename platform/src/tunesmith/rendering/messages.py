@@ -36,6 +36,8 @@ def _normalize(message: Any, index: int) -> dict[str, Any]:
         del kept["reasoning"]
     kept["content"] = _text(kept.get("content", ""), index)
     if "tool_calls" in kept:
+        if not isinstance(kept["tool_calls"], list):
+            raise InvalidArgument(f"messages[{index}].tool_calls is not a list.")
         kept["tool_calls"] = [_tool_call(call, index) for call in kept["tool_calls"]]
         if not kept["tool_calls"]:
             del kept["tool_calls"]
