@@ -13,7 +13,7 @@ from eval_protocol.models.status import Code, Status
 from eval_protocol.rollouts.retries import status_for
 from eval_protocol.tracing.filters import current_rollout, rollout_logging_context
 from eval_protocol.tracing.lines import body, line_of
-from eval_protocol.tracing.posting import LogPoster, log
+from eval_protocol.tracing.posting import GatewayHandler, LogPoster
 from eval_protocol.tracing.route import TracingGateway
 
 AgentFunction = Callable[[InitRequest], Awaitable[Status | None]]
@@ -34,13 +34,13 @@ class Full(Exception):
     """No rollout more can wait."""
 
 
-class _ContextHandler(logging.Handler):
+class _ContextHandler(GatewayHandler):
     """On the root logger: posts what is logged inside a rollout of this server, for this rollout, to its own gateway."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Queue the record."""
         poster, context = _poster.get(), current_rollout()
-        if poster is None or context is None or record.name == log.name:
+        if self.is_ours(record) or poster is None or context is None:
             return
         try:
             record.experiment_id, record.run_id = context.experiment_id, context.run_id

@@ -6,11 +6,11 @@ import logging
 import os
 
 from eval_protocol.tracing.lines import line_of
-from eval_protocol.tracing.posting import FLUSH_SECONDS, LogPoster, log
+from eval_protocol.tracing.posting import FLUSH_SECONDS, GatewayHandler, LogPoster, log
 from eval_protocol.tracing.route import TracingGateway, gateway_of, log_gateway
 
 
-class FireworksTracingHttpHandler(logging.Handler):
+class FireworksTracingHttpHandler(GatewayHandler):
     """Posts the records of rollouts to the gateway, in the background: logging never waits for it and never fails because of it.
 
     A record belongs to the rollout that its `rollout_id` names (set by a filter), else to the environment's; without one it goes
@@ -36,8 +36,10 @@ class FireworksTracingHttpHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Queue the record."""
         try:
+            if self.is_ours(record):
+                return
             rollout_id = getattr(record, "rollout_id", None) or os.environ.get(self.rollout_id_env)
-            if not rollout_id or self._mute or record.name == log.name:
+            if not rollout_id or self._mute:
                 return
             poster = self.poster()
             if poster is not None:

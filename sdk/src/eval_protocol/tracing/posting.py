@@ -40,6 +40,19 @@ log = logging.getLogger("eval_protocol.tracing.posting")
 """What the thread itself has to say; the handler never posts these records."""
 
 
+class GatewayHandler(logging.Handler):
+    """Base of the handlers that post records."""
+
+    def is_ours(self, record: logging.LogRecord) -> bool:
+        """Whether the posting itself says this, which is never posted. Where no other handler would show it, standard error does."""
+        if record.name != log.name:
+            return False
+        shown = any(not isinstance(handler, GatewayHandler) for handler in logging.getLogger().handlers)
+        if not shown and logging.lastResort is not None:
+            logging.lastResort.handle(record)
+        return True
+
+
 class LogPoster:
     """Posts lines to one gateway. Safe to use from any thread; `put` returns at once and raises nothing.
 
