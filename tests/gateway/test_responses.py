@@ -188,6 +188,25 @@ async def test_a_previous_response_that_is_nobodys_anothers_or_not_kept_is_404(
     assert (await gateway.call("POST", "/v1/responses", "other_account", json=body)).status == 404
 
 
+async def test_items_that_are_only_referred_to_are_read_back(gateway: Gateway, client: AsyncOpenAI) -> None:
+    """As the AI SDK sends past output."""
+    gateway.engine.answers.append(CALLS)
+    tools: Any = [ADD]
+    first = await client.responses.create(model=gateway.base, input="please", tools=tools)
+    calls: list[Any] = list(first.output[1:])
+    items: list[Any] = [{"role": "user", "content": "please"}]
+    items += [{"type": "item_reference", "id": item.id} for item in first.output]
+    items += [{"type": "function_call_output", "call_id": call.call_id, "output": "x"} for call in calls]
+    await client.responses.create(model=gateway.base, input=items, tools=tools)
+    one, two = gateway.state.store.of_rollout("r1")
+    known = one.prompt_ids + one.sampled_ids
+    assert two.prompt_ids[: len(known)] == known
+    for id in ("msg_none", first.output[0].id.replace("msg", "rs"), calls[1].id.replace("_1", "_2"), None):  # type: ignore[union-attr]
+        body = {"model": gateway.base, "input": [{"type": "item_reference", "id": id}]}
+        answer = await gateway.call("POST", "/v1/responses", json=body)
+        assert (answer.status, answer.body["error"]["code"]) == (404, "item_not_found")
+
+
 REFUSED = [
     ({"tools": [{"type": "web_search"}]}, "tools", "web_search"),
     ({"text": {"format": {"type": "json_schema", "name": "x", "schema": {}}}}, "text", "text.format"),

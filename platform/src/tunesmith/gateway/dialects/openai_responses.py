@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from tunesmith.db.completions import Completion, CompletionStatus
-from tunesmith.errors import TunesmithError
+from tunesmith.errors import NotFound, TunesmithError
 from tunesmith.gateway.calls import Call
 from tunesmith.gateway.dialects.dialect import Recall
-from tunesmith.gateway.dialects.responses_input import chat_messages
+from tunesmith.gateway.dialects.responses_input import chat_messages, recorded_item, response_of
 from tunesmith.gateway.dialects.responses_output import ResponseObject
 from tunesmith.gateway.dialects.responses_request import ResponsesRequest
 from tunesmith.gateway.dialects.responses_stream import ResponsesWriter
-from tunesmith.gateway.errors import BadRequest, ModelNotFound, envelope
+from tunesmith.gateway.errors import BadRequest, envelope
 from tunesmith.gateway.generation import Candidate
 from tunesmith.gateway.requests import ParsedChat, canonical_tool, chosen_name, parse_chat, validated
 from tunesmith.gateway.streaming import Writer
@@ -35,10 +35,16 @@ _PASSED = (
 """Options that both forms know under one name."""
 
 
-class PreviousResponseNotFound(ModelNotFound):
+class PreviousResponseNotFound(NotFound):
     """`previous_response_id` names nothing that this caller could continue."""
 
     param, reason = "previous_response_id", "previous_response_not_found"
+
+
+class ItemNotFound(NotFound):
+    """An `item_reference` names nothing that this caller was answered."""
+
+    param, reason = "input", "item_not_found"
 
 
 class Responses:
@@ -58,7 +64,7 @@ class Responses:
         request = self._request = validated(ResponsesRequest, body)
         past = await _past(request.previous_response_id, recall)
         leading = [{"role": "system", "content": request.instructions}] if request.instructions else []
-        messages = [*leading, *past, *chat_messages(request.input)]
+        messages = [*leading, *past, *chat_messages(await _resolved(request.input, recall))]
         if "input" not in body and not past:
             raise BadRequest("input is required.", "input", "missing_required_parameter")
         chat = _chat_body(request, body, messages)
@@ -80,6 +86,30 @@ class Responses:
         """Writes the events of a streamed response."""
         assert self._request is not None
         return ResponsesWriter(call, ResponseObject(call, self._request), candidates)
+
+
+async def _resolved(items: str | list[Any], recall: Recall) -> str | list[Any]:
+    """The input with what it only refers to (`item_reference`), as some frameworks send past output, read back from the record."""
+    if isinstance(items, str):
+        return items
+    resolved = []
+    for item in items:
+        if isinstance(item, dict) and item.get("type") == "item_reference":
+            item = await _referenced(item.get("id"), recall)
+        resolved.append(item)
+    return resolved
+
+
+async def _referenced(id: Any, recall: Recall) -> dict[str, Any]:
+    response = response_of(id)
+    recorded = await recall(f"{response}-0") if response else None
+    item = recorded_item(id, recorded.message) if recorded is not None and _can_continue(recorded) else None
+    if item is None:
+        raise ItemNotFound(
+            f"There is no item {str(id)[:100]!r} to refer to: it is not recorded under this key, was cut, or was sent with store: false. "
+            "Send the item itself instead."
+        )
+    return item
 
 
 async def _past(id: str | None, recall: Recall) -> list[Any]:

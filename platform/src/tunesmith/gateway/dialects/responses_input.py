@@ -7,10 +7,12 @@ compared with the recorded one.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from tunesmith.gateway.errors import BadRequest
 
+_ITEM_ID = re.compile(r"(?P<kind>rs|msg|fc)_(?P<suffix>[0-9a-f]+)(?:_(?P<number>[0-9]{1,9}))?")
 _TEXT_PARTS = {"input_text", "output_text", "text", "summary_text", "reasoning_text"}
 
 
@@ -38,6 +40,29 @@ def chat_messages(items: str | list[Any]) -> list[dict[str, Any]]:
                 "unsupported_parameter",
             )
     return messages
+
+
+def response_of(item_id: Any) -> str | None:
+    """The id of the response that an output item of ours belongs to; None for any other id."""
+    match = _ITEM_ID.fullmatch(item_id) if isinstance(item_id, str) else None
+    return f"resp_{match['suffix']}" if match else None
+
+
+def recorded_item(item_id: str, message: dict[str, Any]) -> dict[str, Any] | None:
+    """An output item, read back from the assistant message that it was a part of; None where that has no such part."""
+    match = _ITEM_ID.fullmatch(item_id)
+    assert match is not None
+    calls, number = message.get("tool_calls") or [], int(match["number"] or 0)
+    if match["kind"] == "rs" and message.get("reasoning_content"):
+        return {
+            "type": "reasoning",
+            "content": [{"type": "reasoning_text", "text": message["reasoning_content"]}],
+        }
+    if match["kind"] == "msg":
+        return {"type": "message", "role": "assistant", "content": message.get("content")}
+    if match["kind"] == "fc" and number < len(calls):
+        return {"type": "function_call", "call_id": calls[number]["id"], **calls[number]["function"]}
+    return None
 
 
 def _add_message(messages: list[dict[str, Any]], item: dict[str, Any], index: int) -> None:
