@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 from anthropic import AsyncAnthropic
 from openai import AsyncOpenAI
 from tunesmith.db.completions import Completion
+from tunesmith.gateway import GatewayState
 
-from tests.gateway.conftest import FIVE, Gateway
+from tests.fakes.model_folder import TEMPLATE
+from tests.gateway.conftest import FIVE, Gateway, serve
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}}, "required": ["a", "b"]}
 ADD = {"name": "add", "description": "Adds two numbers.", "parameters": SCHEMA}
@@ -32,6 +36,8 @@ def context_length() -> int:
 
 class Agent(Protocol):
     """Speaks one dialect and keeps the conversation in it."""
+
+    client: Any
 
     async def turn(self) -> int:
         """Make a call; returns how many tools the model called."""
@@ -133,19 +139,25 @@ class MessagesAgent:
         self.messages.append({"role": "user", "content": text})
 
 
+async def _agent(
+    gateway: Gateway, dialect: str, path: str, clients: contextlib.AsyncExitStack, streamed: bool = False
+) -> Agent:
+    """An agent of a dialect; its client is closed with `clients`."""
+    key, base = gateway.keys["account"], f"{gateway.url}{path}"
+    if dialect == "messages":
+        anthropic = await clients.enter_async_context(AsyncAnthropic(api_key=key, base_url=base))
+        return MessagesAgent(anthropic, gateway.base, streamed)
+    openai = await clients.enter_async_context(AsyncOpenAI(api_key=key, base_url=base))
+    if dialect == "chat":
+        return ChatAgent(openai, gateway.base, streamed)
+    return ResponsesAgent(openai, gateway.base, streamed, by_id=dialect == "responses by id")
+
+
 async def converse(gateway: Gateway, dialect: str, streamed: bool, path: str) -> list[Completion]:
     """Drive the conversation in a dialect; returns what was recorded of it, in order."""
     before = set(await _ids(gateway))
-    key, base = gateway.keys["account"], f"{gateway.url}{path}"
-    openai, anthropic = AsyncOpenAI(api_key=key, base_url=base), AsyncAnthropic(api_key=key, base_url=base)
-    async with openai, anthropic:
-        agents: dict[str, Agent] = {
-            "chat": ChatAgent(openai, gateway.base, streamed),
-            "responses": ResponsesAgent(openai, gateway.base, streamed, by_id=False),
-            "responses by id": ResponsesAgent(openai, gateway.base, streamed, by_id=True),
-            "messages": MessagesAgent(anthropic, gateway.base, streamed),
-        }
-        agent = agents[dialect]
+    async with contextlib.AsyncExitStack() as clients:
+        agent = await _agent(gateway, dialect, path, clients, streamed)
         agent.say("What is 1 + 2 + 4 + 3?")
         for number, answer in enumerate(TURNS):
             gateway.engine.answers.append(answer)
@@ -188,6 +200,85 @@ async def test_every_dialect_records_the_same_ids(gateway: Gateway, five: bool) 
         for earlier, later in zip(reference, reference[1:], strict=False):
             known = earlier.prompt_ids + earlier.sampled_ids
             assert later.prompt_ids[: len(known)] == known
+
+
+@pytest.mark.parametrize("dialect", ["chat", "responses", "responses by id", "messages"])
+async def test_a_conversation_goes_on_after_a_restart(gateway: Gateway, dialect: str) -> None:
+    """The new process knows the turns from their records alone, whatever dialect they were recorded in."""
+    path, answers = "/" + FIVE.format(r="r"), TURNS[:2]
+    gateway.engine.answers.append(answers[0])
+    async with contextlib.AsyncExitStack() as clients:
+        agent = await _agent(gateway, dialect, path, clients)
+        agent.say("What is 1 + 2 + 4 + 3?")
+        assert await agent.turn() == 2
+        agent.results(RESULTS[0])
+
+        state = GatewayState(gateway.state.settings)
+        server, task, url = await serve(state)
+        try:
+            agent.client = agent.client.with_options(base_url=url + path)
+            gateway.engine.answers.append(answers[1])
+            assert await agent.turn() == 1
+            one, two = state.store.of_rollout("r")
+        finally:
+            server.should_exit = True
+            await task
+    known = one.prompt_ids + one.sampled_ids
+    assert (two.turn, two.prompt_ids[: len(known)]) == (1, known)
+
+
+async def test_the_three_dialects_can_take_turns_in_one_rollout(gateway: Gateway) -> None:
+    """An agent whose parts were written with different SDKs: what one was answered, another may send."""
+    path = "/" + FIVE.format(r="r")
+    gateway.engine.answers.append("One.")
+    chat: list[Any] = [{"role": "user", "content": "a"}]
+    body: dict[str, Any] = {"model": gateway.base, "messages": chat}
+    await gateway.call("POST", f"{path}/chat/completions", json=body)
+    items = [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "One."},
+        {"role": "user", "content": "b"},
+    ]
+    await gateway.call("POST", f"{path}/responses", json={"model": gateway.base, "input": items})
+    blocks = [*items, {"role": "assistant", "content": "One."}, {"role": "user", "content": "c"}]
+    await gateway.call("POST", f"{path}/messages", json={"model": gateway.base, "max_tokens": 9, "messages": blocks})
+    recorded = gateway.state.store.of_rollout("r")
+    assert [turn.params["dialect"] for turn in recorded] == ["chat", "responses", "messages"]
+    for earlier, later in zip(recorded, recorded[1:], strict=False):
+        known = earlier.prompt_ids + earlier.sampled_ids
+        assert later.prompt_ids[: len(known)] == known
+
+
+THINKING = {
+    "chat/completions": {"messages": [{"role": "user", "content": "x"}]},
+    "responses": {"input": "x"},
+    "messages": {"messages": [{"role": "user", "content": "x"}], "max_tokens": 5},
+}
+SWITCHES: list[tuple[str, dict[str, Any], bool]] = [
+    ("chat/completions", {"reasoning_effort": "none"}, False),
+    ("chat/completions", {"thinking": {"type": "disabled"}}, False),
+    ("chat/completions", {"reasoning_effort": "high"}, True),
+    ("chat/completions", {"chat_template_kwargs": {"enable_thinking": False}}, False),
+    ("responses", {"reasoning": {"effort": "none", "summary": "auto"}}, False),
+    ("responses", {"reasoning": {"effort": "medium"}}, True),
+    ("messages", {"thinking": {"type": "disabled"}}, False),
+    ("messages", {"thinking": {"type": "enabled", "budget_tokens": 2048}}, True),
+    ("messages", {"output_config": {"effort": "low"}}, True),
+]
+
+
+@pytest.mark.parametrize(("route", "fields", "thinks"), SWITCHES)
+async def test_reasoning_is_switched_where_the_template_knows_how(
+    gateway: Gateway, route: str, fields: dict[str, Any], thinks: bool
+) -> None:
+    switch = "{% if enable_thinking is defined %}{{ '[on]' if enable_thinking else '[off]' }}{% endif %}"
+    (Path(gateway.base) / "chat_template.jinja").write_text(TEMPLATE + switch)
+    body = {"model": gateway.base, **THINKING[route]}
+    for more, shown in (({}, "]\n"), (fields, "[on]" if thinks else "[off]")):
+        answer = await gateway.call("POST", f"/v1/{route}", json={**body, **more})
+        assert answer.status == 200, answer.body
+        prompt = gateway.engine.tokenizer.decode(gateway.engine.generated[-1]["prompt_ids"])
+        assert prompt.endswith(shown)
 
 
 def _spoken(completion: Completion) -> list[tuple[Any, ...]]:
