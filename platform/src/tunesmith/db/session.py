@@ -9,11 +9,13 @@ Committed work survives kill -9 (WAL, synchronous NORMAL), not the loss of power
 from __future__ import annotations
 
 import fcntl
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -46,7 +48,11 @@ def reading(sessions: sessionmaker[Session]) -> Iterator[Session]:
 def make_engine(path: Path, *, foreign_keys: bool = True) -> Engine:
     """An engine on the SQLite file; transactions are begun by us, not by the driver's guesses."""
     engine = create_engine(
-        f"sqlite:///{path}", pool_size=10, max_overflow=40, connect_args={"check_same_thread": False}
+        f"sqlite:///{path}",
+        pool_size=10,
+        max_overflow=40,
+        connect_args={"check_same_thread": False},
+        json_serializer=_json,
     )
 
     @event.listens_for(engine, "connect")
@@ -65,6 +71,14 @@ def make_engine(path: Path, *, foreign_keys: bool = True) -> Engine:
         connection.exec_driver_sql(f"BEGIN {mode}")
 
     return engine
+
+
+def _json(value: Any) -> str:
+    """JSON text of a column. What msgspec does not take (half a surrogate pair, say) the standard library escapes."""
+    try:
+        return msgspec.json.encode(value).decode()
+    except (TypeError, ValueError, OverflowError):
+        return json.dumps(value)
 
 
 def migrate(path: Path, revision: str = "head") -> None:

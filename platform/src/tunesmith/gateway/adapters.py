@@ -52,7 +52,7 @@ class Adapters:
         except TunesmithError as error:
             log.info("%s was not unloaded: %s", name, error.message)
 
-    async def events(self, target: Target, body: dict[str, Any]) -> AsyncIterator[EngineEvent]:
+    async def events(self, target: Target, body: dict[str, Any]) -> AsyncIterator[list[EngineEvent]]:
         """The events of one `/generate`; an adapter that the engine lost is loaded and the call repeated."""
         name = target.adapter.name if target.adapter else ""
         self._running[name] = self._running.get(name, 0) + 1
@@ -62,8 +62,8 @@ class Adapters:
                 try:
                     stream = self._engines.events(target.base.entry.name, {**body, "model": name or None})
                     async with aclosing(stream) as events:  # type: ignore[type-var] - an async generator, typed as iterator
-                        async for event in events:
-                            yield event
+                        async for arrived in events:
+                            yield arrived
                     return
                 except AdapterNotLoaded:
                     await self._reload(target, attempt)

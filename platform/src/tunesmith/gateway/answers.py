@@ -15,6 +15,8 @@ from msgspec import Struct
 
 from tunesmith.errors import TunesmithError
 
+_LEAST = -1e30
+"""Stands for every log-probability below it; records hold 32-bit floats."""
 _FINISH = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", "tool_use": "tool_calls"}
 
 
@@ -119,7 +121,11 @@ class Answer:
         raise NotImplementedError
 
 
-class _LogprobToken(Struct):
+def _bounded(logprob: float) -> float:
+    return min(max(logprob, _LEAST), -_LEAST)
+
+
+class _LogprobToken(Struct, gc=False):
     logprob: float = 0.0
 
 
@@ -129,8 +135,8 @@ class _Logprobs(Struct):
 
     def values(self) -> list[float]:
         if self.content is not None:
-            return [token.logprob for token in self.content]
-        return [value or 0.0 for value in self.token_logprobs or ()]
+            return [_bounded(token.logprob) for token in self.content]
+        return [_bounded(value or 0.0) for value in self.token_logprobs or ()]
 
 
 class _Function(Struct):
@@ -262,7 +268,7 @@ class ResponsesAnswer(Answer):
                 candidate.content += "".join(str(part.get("text", "")) for part in parts)
                 for part in parts:
                     values = [token.get("logprob") for token in _objects(part.get("logprobs"))]
-                    candidate.logprobs += [float(value) for value in values if isinstance(value, int | float)]
+                    candidate.logprobs += [_bounded(float(v)) for v in values if isinstance(v, int | float)]
             elif kind == "function_call":
                 name, arguments = str(item.get("name", "")), str(item.get("arguments", ""))
                 candidate.call(len(candidate.tool_calls), str(item.get("call_id", "")), name, arguments)

@@ -117,12 +117,21 @@ def _deeper_than(body: Any, levels: int) -> bool:
 
 async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -> T | None:
     """The result of `work`, or None after cancelling it because the client closed its connection."""
-    working = asyncio.create_task(work)
-    leaving = asyncio.create_task(client_left(request.receive))
+    task, left = asyncio.current_task(), False
+
+    async def watch() -> None:
+        nonlocal left
+        await client_left(request.receive)
+        left = True
+        if task is not None:
+            task.cancel()
+
+    leaving = asyncio.create_task(watch())
     try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        return await working if working.done() else None
+        return await work
+    except asyncio.CancelledError:
+        if left and task is not None and task.uncancel() == 0:
+            return None
+        raise
     finally:
         leaving.cancel()
-        working.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)

@@ -6,7 +6,6 @@ An engine that does not answer is forgotten and asked for again: the supervisor 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 
 from tunesmith.errors import (
     AlreadyExists,
@@ -32,7 +32,8 @@ log = logging.getLogger(__name__)
 _BROKEN = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, ConnectionError, TimeoutError)
 _ATTEMPTS = 3
 _LINE_BUFFER = 2**23
-"""Longest line of an engine's answer, in bytes (half of what aiohttp lets pass): a candidate of 16,384 tokens in one event."""
+"""Bytes of an engine's answer that wait for us before it is told to pause."""
+_JSON = {"Content-Type": "application/json"}
 _SILENCE_SECONDS = 600.0
 """An engine that sends nothing for this long is taken for lost."""
 
@@ -47,18 +48,19 @@ class EngineAddress:
     capabilities: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class EngineEvent:
+class EngineEvent(msgspec.Struct, frozen=True, gc=False):
     """One event of `/generate`: newly sampled ids of one candidate, and the text that they made visible."""
 
-    index: int
-    token_ids: list[int]
-    logprobs: list[float]
-    model_logprobs: list[float]
-    top_logprobs: list[list[tuple[int, float]]]
-    text: str
-    finish_reason: str | None
-    usage: dict[str, int]
+    index: int = 0
+    token_ids: list[int] = []
+    logprobs: list[float] = []
+    model_logprobs: list[float] = []
+    top_logprobs: list[list[tuple[int, float]]] | None = None
+    text: str = ""
+    finish_reason: str | None = None
+    usage: dict[str, int] | None = None
+    error: dict[str, Any] | None = None
+    """Instead of all the others: after the answer began, an engine can only say it in the stream."""
 
 
 class Engines:
@@ -117,16 +119,28 @@ class Engines:
                     raise
         raise AssertionError("unreachable")
 
-    async def events(self, base_model: str, body: dict[str, Any]) -> AsyncIterator[EngineEvent]:
-        """The events of one `/generate`. Raises EngineLost when the connection breaks: before the first event, after retries."""
+    async def events(self, base_model: str, body: dict[str, Any]) -> AsyncIterator[list[EngineEvent]]:
+        """The events of one `/generate`, those that arrived together in one list.
+
+        Raises EngineLost when the connection breaks: before the first event, after retries.
+        """
         for attempt in range(_ATTEMPTS):
             address = await self.address(base_model)
             begun = False
             try:
                 async with self._request(base_model, address, "POST", "/generate", body) as response:
-                    async for line in response.content:
+                    rest: list[bytes] = []
+                    async for data in response.content.iter_any():
                         begun = True
-                        yield _read_event(line)
+                        end = data.rfind(b"\n") + 1
+                        if not end:  # a long line comes in many pieces, which are put together once
+                            rest.append(data)
+                            continue
+                        lines = b"".join([*rest, data[:end]])
+                        rest = [data[end:]] if end < len(data) else []
+                        yield _read_events(lines)
+                    if rest:
+                        yield _read_events(b"".join(rest))
                 return
             except EngineLost:
                 if begun or attempt + 1 == _ATTEMPTS:
@@ -150,7 +164,9 @@ class Engines:
         """One request to an engine. Its errors become ours; a broken connection forgets the address."""
         assert self._session is not None, "Engines.start was not called"
         try:
-            async with self._session.request(method, address.url + path, json=body) as response:
+            async with self._session.request(
+                method, address.url + path, data=None if body is None else msgspec.json.encode(body), headers=_JSON
+            ) as response:
                 if response.status >= 400:
                     raise await _engine_error(base_model, response)
                 yield response
@@ -197,20 +213,15 @@ class Engines:
         raise Unavailable(f"The supervisor could not start an engine for {base_model}: {reason}")
 
 
-def _read_event(line: bytes) -> EngineEvent:
-    raw = json.loads(line)
-    if "error" in raw:  # after the answer began, an engine can only say it in the stream
-        raise Unavailable(f"The engine failed in the middle of a completion: {raw['error'].get('message')}")
-    return EngineEvent(
-        index=raw["index"],
-        token_ids=raw["token_ids"],
-        logprobs=raw["logprobs"],
-        model_logprobs=raw["model_logprobs"],
-        top_logprobs=raw.get("top_logprobs") or [],
-        text=raw["text"],
-        finish_reason=raw["finish_reason"],
-        usage=raw.get("usage") or {},
-    )
+_EVENTS = msgspec.json.Decoder(EngineEvent)
+
+
+def _read_events(lines: bytes) -> list[EngineEvent]:
+    events = _EVENTS.decode_lines(lines)
+    for event in events:
+        if event.error is not None:
+            raise Unavailable(f"The engine failed in the middle of a completion: {event.error.get('message')}")
+    return events
 
 
 async def _engine_error(base_model: str, response: aiohttp.ClientResponse) -> TunesmithError:

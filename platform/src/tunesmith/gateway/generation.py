@@ -46,7 +46,7 @@ class Candidate:
         self.token_ids += event.token_ids
         self.logprobs += event.logprobs
         self.model_logprobs += event.model_logprobs
-        self.top_logprobs += event.top_logprobs
+        self.top_logprobs += event.top_logprobs or ()
         self.text += event.text
         self.finish_reason = event.finish_reason or self.finish_reason
         self.usage = event.usage or self.usage
@@ -89,18 +89,23 @@ class Generation:
         if self.call.turn:
             self.call.turn.end(used=begun)
 
-    async def run(self) -> AsyncIterator[tuple[EngineEvent, Candidate]]:
-        """Yield each event with its candidate. An ended candidate's event comes after its completion is committed.
+    async def run(self) -> AsyncIterator[list[tuple[EngineEvent, Candidate]]]:
+        """Yield the events that arrived together, each with its candidate. An ended candidate's come after its completion is
+        committed.
 
         Raises Unavailable when the engine is lost on the way or the record cannot be written.
         """
         async with aclosing(self._adapters.events(self.call.target, self.call.engine_body)) as events:  # type: ignore[type-var]
-            async for event in events:
-                candidate = self.candidates[event.index]
-                candidate.take(event)
-                if candidate.complete:
-                    await self.store([candidate])
-                yield event, candidate
+            async for arrived in events:
+                taken = []
+                for event in arrived:
+                    candidate = self.candidates[event.index]
+                    candidate.take(event)
+                    taken.append((event, candidate))
+                ended = [c for c in self.candidates if c.complete and not c.stored]
+                if ended:
+                    await self.store(ended)
+                yield taken
         self._check_ended()
 
     async def run_whole(self) -> None:
@@ -136,8 +141,9 @@ class Generation:
 
     async def _collect(self) -> None:
         async with aclosing(self._adapters.events(self.call.target, self.call.engine_body)) as events:  # type: ignore[type-var]
-            async for event in events:
-                self.candidates[event.index].take(event)
+            async for arrived in events:
+                for event in arrived:
+                    self.candidates[event.index].take(event)
 
     def _check_ended(self) -> None:
         if not all(candidate.complete for candidate in self.candidates):

@@ -149,7 +149,13 @@ class PassedCall:
         return response
 
     async def _whole(self, response: aiohttp.ClientResponse) -> Response:
-        body = b"".join([data async for data in self._data(response)])
+        if (response.content_length or MAX_ANSWER_BYTES) < MAX_ANSWER_BYTES:
+            try:
+                body = await response.read()
+            except _BROKEN as error:
+                raise self._broken(error, "broke off in the middle of its answer") from error
+        else:
+            body = b"".join([data async for data in self._data(response)])
         if response.status >= 400:
             log.warning("The upstream %s refused a call to %s with %s.", self._place, self._model, response.status)
             self._notes |= {"error": body[:2000].decode(errors="replace"), "status": response.status}

@@ -5,16 +5,41 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from tunesmith.gateway.calls import Call
 from tunesmith.gateway.generation import Candidate
 from tunesmith.rendering import Renderer
+
+
+class Alternative(msgspec.Struct, gc=False):
+    """A token that could have been sampled instead."""
+
+    token: str
+    logprob: float
+    token_id: int
+    bytes: list[int]
+
+
+class TokenLogprob(msgspec.Struct, gc=False):
+    """One sampled token, as it is written to the client. A structure, because an answer has thousands of them."""
+
+    token: str
+    logprob: float
+    """At temperature 1."""
+    sampling_logprob: float
+    """Under the distribution sampled from."""
+    token_id: int
+    bytes: list[int]
+    text_offset: int
+    top_logprobs: list[Alternative]
 
 
 class LogprobWriter:
     """Log-probabilities of one candidate in the client's form; keeps the text offset from piece to piece."""
 
     def __init__(self, renderer: Renderer, legacy: bool, alternatives: int) -> None:
-        self._renderer = renderer
+        self._vocabulary = renderer.vocabulary
         self._legacy = legacy
         self._alternatives = alternatives
         self._offset = 0
@@ -24,45 +49,40 @@ class LogprobWriter:
         token_ids: list[int],
         logprobs: list[float],
         model_logprobs: list[float],
-        top_logprobs: list[list[tuple[int, float]]],
+        top_logprobs: list[list[tuple[int, float]]] | None,
     ) -> dict[str, Any]:
         """One `logprobs` object. `logprobs` are those sampled from, `model_logprobs` those at temperature 1; all of one length."""
-        tops = top_logprobs if len(top_logprobs) == len(token_ids) else [[]] * len(token_ids)
-        content = [
-            self._token(id, sampled, model, top)
-            for id, sampled, model, top in zip(token_ids, logprobs, model_logprobs, tops, strict=True)
-        ]
+        content = self._tokens(token_ids, logprobs, model_logprobs, top_logprobs)
         if not self._legacy:
             return {"content": content}
         return {
-            "tokens": [item["token"] for item in content],
-            "token_logprobs": [item["logprob"] for item in content],
-            "top_logprobs": [{top["token"]: top["logprob"] for top in item["top_logprobs"]} for item in content],
-            "text_offset": [item["text_offset"] for item in content],
-            "token_ids": [item["token_id"] for item in content],
+            "tokens": [item.token for item in content],
+            "token_logprobs": [item.logprob for item in content],
+            "top_logprobs": [{top.token: top.logprob for top in item.top_logprobs} for item in content],
+            "text_offset": [item.text_offset for item in content],
+            "token_ids": [item.token_id for item in content],
         }
 
-    def _token(self, id: int, sampled: float, model: float, top: list[tuple[int, float]]) -> dict[str, Any]:
-        token, bytes_ = self._spell(id)
-        offset = self._offset
-        self._offset += len(token)
-        alternatives = []
-        for other, logprob in top[: self._alternatives]:
-            spelled, other_bytes = self._spell(other)
-            alternatives.append({"token": spelled, "logprob": logprob, "token_id": other, "bytes": other_bytes})
-        return {
-            "token": token,
-            "logprob": model,
-            "sampling_logprob": sampled,
-            "token_id": id,
-            "bytes": bytes_,
-            "text_offset": offset,
-            "top_logprobs": alternatives,
-        }
-
-    def _spell(self, id: int) -> tuple[str, list[int]]:
-        raw = self._renderer.token_bytes(id)
-        return raw.decode(errors="replace"), list(raw)
+    def _tokens(
+        self,
+        token_ids: list[int],
+        logprobs: list[float],
+        model_logprobs: list[float],
+        top_logprobs: list[list[tuple[int, float]]] | None,
+    ) -> list[TokenLogprob]:
+        spelled, offset, content = self._vocabulary.spelled, self._offset, []
+        for id, sampled, model in zip(token_ids, logprobs, model_logprobs, strict=True):
+            token, raw = spelled(id)
+            content.append(TokenLogprob(token, model, sampled, id, raw, offset, []))
+            offset += len(token)
+        self._offset = offset
+        if self._alternatives and top_logprobs and len(top_logprobs) == len(token_ids):
+            for item, top in zip(content, top_logprobs, strict=True):
+                item.top_logprobs = [
+                    Alternative(spelled(other)[0], logprob, other, spelled(other)[1])
+                    for other, logprob in top[: self._alternatives]
+                ]
+        return content
 
 
 def logprob_writer(call: Call) -> LogprobWriter:

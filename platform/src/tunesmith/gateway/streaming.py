@@ -52,22 +52,35 @@ class Writer(Protocol):
         ...
 
 
-async def deltas(generation: Generation) -> AsyncGenerator[Delta, None]:
-    """Run a generation and yield what each event added. Raises what the generation raises."""
+async def deltas(generation: Generation) -> AsyncGenerator[list[Delta], None]:
+    """Run a generation and yield what each event added, events that arrived together in one list.
+
+    Raises what the generation raises.
+    """
     call = generation.call
     renderer, tools = call.target.base.renderer, bool(call.conversation.tools)
-    sent = [["", ""] for _ in generation.candidates]
+    plain = not tools and not renderer.syntax.reasoning  # then every piece of text can be sent as it comes
+    sent = [[0, 0] for _ in generation.candidates]
+    texts = [""] * len(sent)
     async with generation, aclosing(generation.run()) as events:  # type: ignore[type-var]
-        async for event, candidate in events:
-            if candidate.stored:
-                message = candidate.message
-                now = [message.get("reasoning_content") or "", message.get("content") or ""]
-            else:
-                partial = renderer.partial(candidate.text, tools, call.prompt_ids)
-                now = [partial.reasoning_content, partial.content]
-            before = sent[candidate.index]
-            sent[candidate.index] = now
-            yield Delta(event, candidate, now[0][len(before[0]) :], now[1][len(before[1]) :], candidate.stored)
+        async for arrived in events:
+            found = []
+            for event, candidate in arrived:
+                before, ended = sent[candidate.index], candidate.stored and event.finish_reason is not None
+                if plain and not ended:
+                    before[1] += len(event.text)
+                    found.append(Delta(event, candidate, "", event.text, ended))
+                    continue
+                if ended:
+                    message = candidate.message
+                    reasoning, content = message.get("reasoning_content") or "", message.get("content") or ""
+                else:
+                    texts[candidate.index] += event.text
+                    partial = renderer.partial(texts[candidate.index], tools, call.prompt_ids)
+                    reasoning, content = partial.reasoning_content, partial.content
+                found.append(Delta(event, candidate, reasoning[before[0] :], content[before[1] :], ended))
+                sent[candidate.index] = [len(reasoning), len(content)]
+            yield found
 
 
 async def start_stream(generation: Generation, writer: Writer) -> AsyncGenerator[bytes, None]:
@@ -87,11 +100,13 @@ async def start_stream(generation: Generation, writer: Writer) -> AsyncGenerator
 async def _written(generation: Generation, writer: Writer) -> AsyncGenerator[bytes, None]:
     begun = False
     async with aclosing(deltas(generation)) as found:
-        async for delta in found:
-            piece = writer.delta(delta) if begun else writer.begin() + writer.delta(delta)
+        async for arrived in found:
+            pieces = [] if begun else [writer.begin()]
+            pieces += [writer.delta(delta) for delta in arrived]
             begun = True
-            if piece:
-                yield piece
+            written = b"".join(pieces)
+            if written:
+                yield written
     yield writer.end()
 
 

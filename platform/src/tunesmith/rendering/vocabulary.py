@@ -20,6 +20,7 @@ class Vocabulary:
         self._added = {id for id, _ in tokenizer.get_added_tokens_decoder().items()}
         decoder = json.loads(tokenizer.to_str()).get("decoder")
         self._byte_level = "ByteLevel" in json.dumps(decoder)
+        self._spelled: dict[int, tuple[str, list[int]]] = {}
 
     def token_bytes(self, id: int) -> bytes:
         """The bytes of one token; empty for an id that the tokenizer does not know (padding of the embedding)."""
@@ -34,6 +35,14 @@ class Vocabulary:
         if match := _HEX_BYTE.fullmatch(token):
             return bytes([int(match.group(1), 16)])
         return token.replace("\u2581", " ").encode()
+
+    def spelled(self, id: int) -> tuple[str, list[int]]:
+        """One token as text, with U+FFFD for a part of a character, and its bytes. Remembered: a vocabulary has an end."""
+        found = self._spelled.get(id)
+        if found is None:
+            raw = self.token_bytes(id)
+            found = self._spelled[id] = raw.decode(errors="replace"), list(raw)
+        return found
 
     def text(self, ids: Sequence[int]) -> str:
         """Text of ids, special tokens included."""

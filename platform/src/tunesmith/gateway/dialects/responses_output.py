@@ -146,8 +146,8 @@ def token_logprobs(written: dict[str, Any]) -> list[dict[str, Any]]:
     keys = ("token", "bytes", "logprob")
     return [
         {
-            **{key: item[key] for key in keys},
-            "top_logprobs": [{key: top[key] for key in keys} for top in item["top_logprobs"]],
+            **{key: getattr(item, key) for key in keys},
+            "top_logprobs": [{key: getattr(top, key) for key in keys} for top in item.top_logprobs],
         }
         for item in written["content"]
     ]
