@@ -13,6 +13,10 @@ from tunesmith.db.captured import CapturedFile, closed_rollouts, log_tags, logs
 from tunesmith.db.session import reading
 
 ROLLOUT_TAG = "rollout_id:"
+_KNOWS = (
+    "SELECT 1 WHERE EXISTS (SELECT 1 FROM log_tags WHERE tag = ? AND account = ?) "
+    "OR EXISTS (SELECT 1 FROM closed_rollouts WHERE rollout_id = ? AND account = ?)"
+)
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ class LogStore:
     """Reads and writes log lines and closed rollouts."""
 
     def __init__(self, file: CapturedFile) -> None:
-        self._writer, self._sessions = file.writer, file.sessions
+        self._file, self._writer, self._sessions = file, file.writer, file.sessions
         with reading(self._sessions) as session:
             self._last_id: int = session.execute(select(func.max(logs.c.id))).scalar() or 0
 
@@ -112,6 +116,10 @@ class LogStore:
         with reading(self._sessions) as session:
             found = session.execute(query.order_by(logs.c.id.desc()).limit(wanted.limit)).mappings()
             return [_from_row(dict(row)) for row in found]
+
+    def knows(self, account: str, rollout_id: str) -> bool:
+        """Whether anything was ever posted about a rollout, or it was closed; a quick look on the event loop's thread."""
+        return self._file.has(_KNOWS, f"{ROLLOUT_TAG}{rollout_id}", account, rollout_id, account)
 
     def state_of(self, account: str, rollout_id: str) -> tuple[dict[str | None, JobLines], set[str | None]]:
         """What was posted about a rollout, by job, and the jobs for which it is closed."""

@@ -151,6 +151,8 @@ class Rollouts:
 
     async def _load(self, key: RolloutKey) -> _Rollout:
         account, job, rollout_id = key
+        if not self._store.knows(rollout_id):
+            return _Rollout()  # most rollouts: new
         recorded = await asyncio.to_thread(self._store.of_rollout, rollout_id, account, job)
         recorded = [completion for completion in recorded if completion.job == job]
         rollout = _Rollout(next_turn=max((completion.turn + 1 for completion in recorded), default=0))

@@ -206,6 +206,8 @@ class RolloutStates:
             state.pinned -= 1
 
     async def _load(self, account: str, rollout_id: str) -> State:
+        if not self._store.knows(account, rollout_id):
+            return State({}, set())  # most rollouts: new
         return State(*await asyncio.to_thread(self._store.state_of, account, rollout_id))
 
     def _drop_old(self, but: tuple[str, str]) -> None:
