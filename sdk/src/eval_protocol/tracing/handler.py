@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 
 from eval_protocol.tracing.lines import line_of
 from eval_protocol.tracing.posting import FLUSH_SECONDS, GatewayHandler, LogPoster, log
 from eval_protocol.tracing.route import TracingGateway, gateway_of, log_gateway
+
+NO_GATEWAY = "Log lines of rollouts go nowhere: no tracing gateway is known. Set FW_TRACING_GATEWAY_BASE_URL and FIREWORKS_API_KEY."
 
 
 class FireworksTracingHttpHandler(GatewayHandler):
@@ -31,6 +34,7 @@ class FireworksTracingHttpHandler(GatewayHandler):
         self.rollout_id_env = rollout_id_env
         self._api_key = api_key
         self._poster: LogPoster | None = None
+        self._making = threading.Lock()
         self._mute = False
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -49,16 +53,14 @@ class FireworksTracingHttpHandler(GatewayHandler):
 
     def poster(self) -> LogPoster | None:
         """What sends the lines; None when no gateway is known, which is said once."""
-        if self._poster is None:
-            gateway = self._gateway()
-            if gateway is None:
-                self._mute = True
-                log.warning(
-                    "Log lines of rollouts go nowhere: no tracing gateway is known. Set FW_TRACING_GATEWAY_BASE_URL and FIREWORKS_API_KEY."
-                )
-                return None
-            self._poster = LogPoster(gateway)
-        return self._poster
+        with self._making:
+            if self._poster is None and not self._mute:
+                gateway = self._gateway()
+                self._mute = gateway is None
+                self._poster = LogPoster(gateway) if gateway is not None else None
+                if self._mute:
+                    log.warning(NO_GATEWAY)
+            return self._poster
 
     def _gateway(self) -> TracingGateway | None:
         if self.gateway_base_url and self._api_key:

@@ -40,8 +40,30 @@ log = logging.getLogger("eval_protocol.tracing.posting")
 """What the thread itself has to say; the handler never posts these records."""
 
 
+class _NoLock:
+    """In place of a handler's lock."""
+
+    def acquire(self) -> None:
+        """Nothing."""
+
+    def release(self) -> None:
+        """Nothing."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
 class GatewayHandler(logging.Handler):
-    """Base of the handlers that post records."""
+    """Base of the handlers that post records. Posters guard themselves, so records are taken without a lock: at the end of the program
+    `logging` holds a handler's lock while it flushes, and what the sending thread has to say would wait for its own sending.
+    """
+
+    def createLock(self) -> None:
+        """None is needed."""
+        self.lock = _NoLock()  # type: ignore[assignment]
 
     def is_ours(self, record: logging.LogRecord) -> bool:
         """Whether the posting itself says this, which is never posted. Where no other handler would show it, standard error does."""
