@@ -6,6 +6,8 @@ Ids are little-endian int32 arrays, log-probabilities float32. Rows are never ch
 from __future__ import annotations
 
 import asyncio
+import sys
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
@@ -205,10 +207,19 @@ _CORRELATION = [item.name for item in fields(CorrelationIds)]
 _ARRAYS = {"prompt_ids": "<i4", "sampled_ids": "<i4", "logprobs": "<f4"}
 
 
+_COLUMNS = [item.name for item in fields(Completion) if item.name != "ids"]
+_CODES = {"prompt_ids": "i", "sampled_ids": "i", "logprobs": "f"}
+
+
 def _to_row(record: Completion) -> dict[str, Any]:
-    row = {item.name: getattr(record, item.name) for item in fields(Completion) if item.name != "ids"}
-    row.update({name: getattr(record.ids, name) for name in _CORRELATION})
-    row.update({name: np.asarray(row[name], dtype).tobytes() for name, dtype in _ARRAYS.items()})
+    row = {name: getattr(record, name) for name in _COLUMNS}
+    for name in _CORRELATION:
+        row[name] = getattr(record.ids, name)
+    for name, code in _CODES.items():  # `array` takes a list several times as fast as numpy does
+        packed = array(code, row[name])
+        if sys.byteorder == "big":
+            packed.byteswap()
+        row[name] = packed.tobytes()
     row["status"], row["tokens"] = record.status.value, record.tokens
     return row
 
