@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tunesmith.errors import InvalidArgument
 from tunesmith.gateway.errors import BadRequest
+from tunesmith.gateway.tools import as_tools, canonical_tool, chosen_name, current_message, tool_name
 
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "audio": (),
@@ -129,7 +130,7 @@ class ChatRequest(BaseModel):
         """Tools shown to the model, in one form whichever dialect and client they came from."""
         if "none" in (self.tool_choice, self.function_call):
             return []
-        return [canonical_tool(tool) for tool in self.tools or _as_tools(self.functions)]
+        return [canonical_tool(tool) for tool in self.tools or as_tools(self.functions)]
 
     @property
     def legacy_functions(self) -> bool:
@@ -231,7 +232,7 @@ def _check_tools(chat: ChatRequest) -> None:
     if chat.tools and chat.functions:
         raise BadRequest("functions is the deprecated form of tools; send one of them.", "functions")
     param = "functions" if chat.functions else "tools"
-    names = {_tool_name(tool, param) for tool in chat.tools or _as_tools(chat.functions)}
+    names = {tool_name(tool, param) for tool in chat.tools or as_tools(chat.functions)}
     for option in ("tool_choice", "function_call"):
         choice = getattr(chat, option)
         if not names or choice in ("auto", "none", "required"):
@@ -243,51 +244,6 @@ def _check_tools(chat: ChatRequest) -> None:
                 f"({', '.join(sorted(names))[:400]}).",
                 option,
             )
-
-
-def chosen_name(choice: dict[str, Any]) -> Any:
-    """The function that a forced choice names, wherever the dialect puts it."""
-    function = choice.get("function")
-    return function.get("name") if isinstance(function, dict) else choice.get("name")
-
-
-def _tool_name(tool: dict[str, Any], param: str) -> str:
-    function = tool.get("function")
-    if tool.get("type", "function") != "function":
-        raise BadRequest(
-            f"A tool of type {str(tool.get('type'))[:80]!r} is not available here; send tools of type 'function'.",
-            param,
-            "unsupported_parameter",
-        )
-    if not isinstance(function, dict) or not isinstance(function.get("name"), str) or not function["name"]:
-        raise BadRequest(f"{param}: every one needs a function with a name.", param)
-    return function["name"]
-
-
-def _as_tools(functions: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{"type": "function", "function": function} for function in functions]
-
-
-def canonical_tool(tool: dict[str, Any]) -> dict[str, Any]:
-    """A tool as templates see it: name, description, parameters, then the rest. `strict` is dropped: nothing is constrained."""
-    function = {key: value for key, value in tool["function"].items() if value is not None and key != "strict"}
-    first = {key: function.pop(key) for key in ("name", "description", "parameters") if key in function}
-    return {"type": "function", "function": {**first, **function}}
-
-
-def current_message(message: Any) -> Any:
-    """A message without deprecated spellings: `function_call`, and the role `function`."""
-    if not isinstance(message, dict):
-        return message
-    legacy = message.get("function_call")
-    if legacy is None and message.get("role") != "function":
-        return message
-    message = {key: value for key, value in message.items() if key != "function_call"}
-    if legacy is not None and not message.get("tool_calls"):
-        message["tool_calls"] = [{"type": "function", "function": legacy}]
-    if message.get("role") == "function":
-        message["role"] = "tool"
-    return message
 
 
 def template_variables(chat: ChatRequest, mentions: Any) -> dict[str, Any]:

@@ -15,8 +15,9 @@ from tunesmith.gateway.dialects.responses_request import ResponsesRequest
 from tunesmith.gateway.dialects.responses_stream import ResponsesWriter
 from tunesmith.gateway.errors import BadRequest, envelope
 from tunesmith.gateway.generation import Candidate
-from tunesmith.gateway.requests import ParsedChat, canonical_tool, chosen_name, parse_chat, validated
+from tunesmith.gateway.requests import ParsedChat, parse_chat, validated
 from tunesmith.gateway.streaming import Writer
+from tunesmith.gateway.tools import canonical_tool, chosen_name
 
 _RENAMED = {"max_tokens": "max_output_tokens", "messages": "input", "reasoning_effort": "reasoning"}
 """Options of the chat form by the names they have here, for errors."""
