@@ -3,10 +3,10 @@ PY := .venv/bin/python
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test test-loop test-clients bench bench-gateway tiny-model learning-curves learning-check wheels clean
+.PHONY: help setup demo check test test-loop test-clients bench bench-gateway tiny-model learning-curves learning-check learning-curves-tools wheels clean
 
 help: ## Print this help
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.ready ## Virtual environment, packages, and what the system lacks
 
@@ -38,6 +38,9 @@ learning-curves: setup ## RFT on the example for three seeds, with controls; pri
 
 learning-check: setup ## The short form of learning-curves: one seed, judged on learning alone (about four minutes)
 	@$(PY) benchmarks/learning_curves.py --seeds 0 --controls constant --no-cost-claim --results .tools/learning-check
+
+learning-curves-tools: setup ## RFT on the tool agent for one seed, every trained token held against the gateway's record
+	@$(PY) benchmarks/learning_curves_tools.py
 
 bench: setup ## Engine and learner beside their peers, as ratios
 	@$(PY) benchmarks/bench_engine.py

@@ -3,7 +3,7 @@
 A row's question names its shop; what the shop sells at which price stands in no row. The two files ask about different shops,
 and pre-training about yet others (see `scripts/tiny_model/tools/questions.py`).
 
-    python -m scripts.make_tool_agent_example [--out examples/tool_agent/evaluator]
+    python -m scripts.make_tool_agent_example [--out examples/tool_agent]
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from pathlib import Path
 
 from scripts.tiny_model.tools.questions import INSTRUCTION, Part, Question, question
 
-FILES = {"shop_questions.jsonl": (Part.TRAIN, 400), "held_out.jsonl": (Part.HELD_OUT, 600)}
+FILES = {"evaluator/shop_questions.jsonl": (Part.TRAIN, 400), "held_out.jsonl": (Part.HELD_OUT, 600)}
+"""The held-out rows stand outside of what is uploaded with the evaluator."""
 
 
 def row(item: Question) -> dict[str, object]:
@@ -39,7 +40,7 @@ def draw(part: Part, count: int) -> list[Question]:
 def main() -> None:
     """Writes the files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("examples/tool_agent/evaluator"))
+    parser.add_argument("--out", type=Path, default=Path("examples/tool_agent"))
     arguments = parser.parse_args()
     for name, (part, count) in FILES.items():
         text = "".join(json.dumps(row(item)) + "\n" for item in draw(part, count))

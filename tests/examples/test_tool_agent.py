@@ -20,7 +20,7 @@ from scripts.make_tool_agent_example import FILES, draw, row
 from scripts.tiny_model.tools import episodes
 from scripts.tiny_model.tools.questions import Part, part_of
 
-EVALUATOR = Path(__file__).resolve().parents[2] / "examples/tool_agent/evaluator"
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples/tool_agent"
 SHOP = 4711
 
 
@@ -111,7 +111,7 @@ def test_the_shop_is_read_from_the_question(text: str, shop: int | None) -> None
 @pytest.mark.parametrize("name", list(FILES))
 def test_rows_are_those_of_the_generator_and_hold_no_answer_in_the_prompt(name: str) -> None:
     part, count = FILES[name]
-    rows = [json.loads(line) for line in (EVALUATOR / name).read_text().splitlines()]
+    rows = [json.loads(line) for line in (EXAMPLE / name).read_text().splitlines()]
     items = draw(part, count)
     assert rows == [row(item) for item in items]
     assert len({one["messages"][-1]["content"] for one in rows}) == count
