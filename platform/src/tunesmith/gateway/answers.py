@@ -121,8 +121,10 @@ class Answer:
         raise NotImplementedError
 
 
-def _bounded(logprob: float) -> float:
-    return min(max(logprob, _LEAST), -_LEAST)
+def _bounded(logprobs: list[float]) -> list[float]:
+    if logprobs and not (min(logprobs) >= _LEAST and max(logprobs) <= -_LEAST):
+        return [min(max(logprob, _LEAST), -_LEAST) for logprob in logprobs]
+    return logprobs
 
 
 class _LogprobToken(Struct, gc=False):
@@ -135,8 +137,8 @@ class _Logprobs(Struct):
 
     def values(self) -> list[float]:
         if self.content is not None:
-            return [_bounded(token.logprob) for token in self.content]
-        return [_bounded(value or 0.0) for value in self.token_logprobs or ()]
+            return _bounded([token.logprob for token in self.content])
+        return _bounded([value or 0.0 for value in self.token_logprobs or ()])
 
 
 class _Function(Struct):
@@ -268,7 +270,7 @@ class ResponsesAnswer(Answer):
                 candidate.content += "".join(str(part.get("text", "")) for part in parts)
                 for part in parts:
                     values = [token.get("logprob") for token in _objects(part.get("logprobs"))]
-                    candidate.logprobs += [_bounded(float(v)) for v in values if isinstance(v, int | float)]
+                    candidate.logprobs += _bounded([float(v) for v in values if isinstance(v, int | float)])
             elif kind == "function_call":
                 name, arguments = str(item.get("name", "")), str(item.get("arguments", ""))
                 candidate.call(len(candidate.tool_calls), str(item.get("call_id", "")), name, arguments)

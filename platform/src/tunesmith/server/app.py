@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tunesmith import __version__
-from tunesmith.gateway import GatewayState, gateway_routes
+from tunesmith.gateway import CALL_PATHS, CallsFirst, GatewayState, gateway_routes
 from tunesmith.server.control import ControlPlane
 from tunesmith.server.dashboard import pages
 from tunesmith.server.errors import add_error_handlers
@@ -48,6 +49,20 @@ _ROUTERS = (
 )
 
 
+class WebApp(FastAPI):
+    """The app; model calls take the short way (`CallsFirst`)."""
+
+    calls: ASGIApp | None = None
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI: the control plane's way, through all of its middleware."""
+        await super().__call__(scope, receive, send)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        await (self.calls or self.serve)(scope, receive, send)
+
+
 def create_app(settings: Settings) -> FastAPI:
     """Open (or make) the data folder and return the app that serves it. `/openapi.json` describes the REST routes."""
     control = ControlPlane.open(settings)
@@ -59,12 +74,14 @@ def create_app(settings: Settings) -> FastAPI:
             yield
 
     # The interactive pages are off: they would load scripts from other hosts.
-    app = FastAPI(title="Tunesmith", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = WebApp(title="Tunesmith", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.control = control
     add_error_handlers(app)
     for router in _ROUTERS:
         app.include_router(router)
-    app.router.routes.extend(gateway_routes(gateway))
+    routes = gateway_routes(gateway)
+    app.router.routes.extend(routes)
+    app.calls = BodyLimit(CallsFirst(app.serve, routes, CALL_PATHS), settings.max_upload_bytes)
     app.add_middleware(ResourceNames)
     app.add_middleware(BodyLimit, max_upload_bytes=settings.max_upload_bytes)
     return app
