@@ -3,7 +3,7 @@ PY := .venv/bin/python
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test test-loop test-clients bench bench-gateway tiny-model learning-curves learning-check learning-curves-tools wheels clean
+.PHONY: help setup demo check test test-loop test-clients bench bench-gateway tiny-model learning-curves learning-check learning-curves-tools demo-svg learning-curves-svg wheels clean
 
 help: ## Print this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,6 +16,9 @@ setup: .venv/.ready ## Virtual environment, packages, and what the system lacks
 
 demo: setup ## The whole story in about four minutes: eval, RFT, before and after
 	@$(PY) scripts/demo.py
+
+demo-svg: setup ## An agent on a server of its own, trained and drawn before and after (SERVER=py or ts)
+	@$(PY) scripts/demo_svg.py --server $(or $(SERVER),py)
 
 check: setup ## The gates, in seconds: lint, format, types, import contracts
 	@.venv/bin/ruff check .
@@ -41,6 +44,9 @@ learning-check: setup ## The short form of learning-curves: one seed, judged on 
 
 learning-curves-tools: setup ## RFT on the tool agent for one seed, every trained token held against the gateway's record
 	@$(PY) benchmarks/learning_curves_tools.py
+
+learning-curves-svg: setup ## RFT on the SVG agent: three seeds with the Python server, one with TypeScript (CURVES: more options)
+	@$(PY) benchmarks/learning_curves_svg.py $(CURVES)
 
 bench: setup ## Engine and learner beside their peers, as ratios
 	@$(PY) benchmarks/bench_engine.py

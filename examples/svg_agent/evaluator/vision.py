@@ -17,10 +17,12 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import openai
 from render import Picture
+
+if TYPE_CHECKING:
+    import openai
 
 OPENAI_URL = "https://api.openai.com/v1"
 TRIES = 2
@@ -121,6 +123,8 @@ async def judge(picture: Picture, requirements: Sequence[str], settings: JudgeSe
     """
     if not requirements:
         raise JudgeFailed("The row has no requirements to judge by.")
+    import openai  # noqa: PLC0415 - slow to load, and only a judge that sees needs it
+
     client = openai.AsyncOpenAI(base_url=settings.base_url, api_key=settings.api_key, max_retries=HTTP_RETRIES)
     who = f"The judge {settings.model} at {settings.base_url}"
     try:
@@ -134,13 +138,15 @@ async def judge(picture: Picture, requirements: Sequence[str], settings: JudgeSe
         raise JudgeFailed(f"{who} could not be asked: {error}") from error
 
 
-async def _ask(client: openai.AsyncOpenAI, model: str, picture: Picture, requirements: Sequence[str]) -> Judgement:
+async def _ask(client: "openai.AsyncOpenAI", model: str, picture: Picture, requirements: Sequence[str]) -> Judgement:
+    from openai import BadRequestError  # noqa: PLC0415 - as above
+
     structured = True
     problem = _Malformed("was not asked")
     for _ in range(TRIES):
         try:
             answer = await _complete(client, model, picture, requirements, structured=structured)
-        except openai.BadRequestError:
+        except BadRequestError:
             if not structured:
                 raise
             structured = False  # an endpoint without structured output: ask in words
@@ -153,7 +159,7 @@ async def _ask(client: openai.AsyncOpenAI, model: str, picture: Picture, require
 
 
 async def _complete(
-    client: openai.AsyncOpenAI, model: str, picture: Picture, requirements: Sequence[str], *, structured: bool
+    client: "openai.AsyncOpenAI", model: str, picture: Picture, requirements: Sequence[str], *, structured: bool
 ) -> Any:
     listed = "\n".join(f"{number}. {text}" for number, text in enumerate(requirements, start=1))
     url = "data:image/png;base64," + base64.b64encode(picture.png).decode()
