@@ -98,9 +98,11 @@ async def main(model: Path, tokens: int, supervisor: Path, port_file: Path) -> N
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Connection(answers), "127.0.0.1", 0, backlog=1024)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    await loop.create_unix_server(lambda: Connection(answers, url), str(supervisor))
+    unix = await loop.create_unix_server(
+        lambda: Connection(answers, url), str(supervisor)
+    )  # kept: uvloop closes a lost one
     port_file.write_text(url)
-    await server.serve_forever()
+    await asyncio.gather(server.serve_forever(), unix.serve_forever())
 
 
 if __name__ == "__main__":
