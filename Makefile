@@ -3,7 +3,7 @@ PY := .venv/bin/python
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test test-loop test-clients bench bench-gateway tiny-model learning-curves learning-check learning-curves-tools demo-svg learning-curves-svg wheels clean
+.PHONY: help setup demo check test test-loop test-clients bench bench-gateway tiny-model learning-curves learning-check learning-curves-tools demo-svg learning-curves-svg learning-check-svg wheels clean
 
 help: ## Print this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ learning-curves-tools: setup ## RFT on the tool agent for one seed, every traine
 
 learning-curves-svg: setup ## RFT on the SVG agent: three seeds with the Python server, one with TypeScript (CURVES: more options)
 	@$(PY) benchmarks/learning_curves_svg.py $(CURVES)
+
+learning-check-svg: setup ## The short form of learning-curves-svg: one seed, one pass, the Python server
+	@$(PY) benchmarks/learning_curves_svg.py --seeds 0 --ts-seeds --epochs 1 --problems 150 --pass-problems 25 --results .tools/learning-check
 
 bench: setup ## Engine and learner beside their peers, as ratios
 	@$(PY) benchmarks/bench_engine.py
