@@ -59,7 +59,7 @@ ROWS = [
 @evaluation_test(
     input_rows=[ROWS],
     completion_params=[{"model": "BASE", "temperature": 1.0}],
-    rollout_processor=RemoteRolloutProcessor(remote_base_url="SERVER", include_payloads=True),
+    rollout_processor=RemoteRolloutProcessor(remote_base_url="SERVER", include_payloads=PAYLOADS),
 )
 def scored(row: EvaluationRow) -> EvaluationRow:
     row.evaluation_result = EvaluateResult(score=1.0, reason="")
@@ -99,7 +99,21 @@ def agent(tmp_path: Path, platform: Platform) -> Iterator[str]:
 
 
 def test_an_agent_elsewhere_is_rolled_out_traced_and_closed(platform: Platform, agent: str, tmp_path: Path) -> None:
-    (tmp_path / "evaluation.py").write_text(EVALUATION.replace("BASE", BASE).replace("SERVER", agent))
+    evaluation = EVALUATION.replace("BASE", BASE).replace("SERVER", agent)
+    (tmp_path / "short.py").write_text(evaluation.replace("PAYLOADS", "False"))
+    short = platform.run(BIN / "pytest", "short.py", "--ep-max-rows", "1", "--ep-output-dir", "short", cwd=tmp_path)
+    assert short.returncode == 0, short.stdout
+    [results] = (tmp_path / "short" / "experiment_results").iterdir()
+    row = json.loads(results.read_text())
+    begun = [json.loads(line) for line in (tmp_path / "agent.log").read_text().splitlines() if line.startswith("{")]
+    traces = platform.get(f"/litellm-gateway/traces?tags=rollout_id:{begun[0]['rollout']}")["traces"]
+    assert len(traces) == 2
+    used = [trace["metadata"]["usage"] for trace in traces]
+    prompt, completion = (sum(one[name] for one in used) for name in ("prompt_tokens", "completion_tokens"))
+    expected = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+    assert row["execution_metadata"]["usage"] == expected
+
+    (tmp_path / "evaluation.py").write_text(evaluation.replace("PAYLOADS", "True"))
     done = platform.run(BIN / "pytest", "-s", "evaluation.py", "--ep-output-dir", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stdout
     assert "Found Fireworks log for rollout" in done.stdout
@@ -126,7 +140,7 @@ def test_an_agent_elsewhere_is_rolled_out_traced_and_closed(platform: Platform, 
 
     begun = [json.loads(line) for line in (tmp_path / "agent.log").read_text().splitlines() if line.startswith("{")]
     assert len({one["rollout"] for one in begun}) == len(begun)
-    [plain] = [one for one in begun if one["row"] == "plain"]
+    plain = next(one for one in begun if one["row"] == "plain")
     logs = platform.get(f"/litellm-gateway/logs?tags=rollout_id:{plain['rollout']}")["entries"]
     assert {"both turns done", f"Rollout {plain['rollout']} completed"} <= {entry["message"] for entry in logs}
     with pytest.raises(urllib.error.HTTPError) as closed:

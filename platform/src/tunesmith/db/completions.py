@@ -189,6 +189,18 @@ class CompletionStore:
             found.sort(key=lambda completion: (completion.ids.rollout_id or "", completion.turn, completion.created_at))
         return found
 
+    def usage_of(self, rollout_id: str, account: str | None = None, job: str | None = None) -> dict[str, int]:
+        """Tokens of all complete calls of a rollout, the first candidate of each; narrowed to an account and a job where given."""
+        c = completions.c
+        given = {"rollout_id": rollout_id, "account": account, "job": job}
+        fits = [c[name] == value for name, value in given.items() if value is not None]
+        fits += [c.status == CompletionStatus.COMPLETE.value, c["index"] == 0]
+        names = ("prompt_tokens", "completion_tokens")
+        sums = [func.coalesce(func.sum(c.usage[name].as_integer()), 0) for name in names]
+        with reading(self._sessions) as session:
+            prompt, completion = map(int, session.execute(select(*sums).where(*fits)).one())
+        return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+
     def of_invocation(self, invocation_id: str, account: str) -> list[Completion]:
         """Everything that an account recorded under an invocation id, in order of time."""
         query = select(completions).where(

@@ -59,11 +59,20 @@ async def pointwise_traces(state: GatewayState, request: Request) -> Response:
             return Response(status_code=_LEFT)
     await _close(state, key, rollout_id)
     found = await asyncio.to_thread(state.store.find, wanted, *scope_of(key))
-    return _answer(request, _sampled(found, query), query)
+    total = None
+    if rollout_id is not None:
+        total = await asyncio.to_thread(state.store.usage_of, rollout_id, *scope_of(key))
+    return _answer(request, _sampled(found, query), query, total)
 
 
-def trace_of(completion: Completion, *, payloads: bool = False) -> dict[str, Any]:
-    """One completion as a trace: what went in, the assistant message that came out, who it belongs to."""
+def trace_of(
+    completion: Completion, *, payloads: bool = False, rollout_usage: dict[str, int] | None = None
+) -> dict[str, Any]:
+    """One completion as a trace: what went in, the assistant message that came out, who it belongs to.
+
+    Args:
+        rollout_usage: tokens of all calls of its rollout, where they were asked for.
+    """
     messages, tools = conversation_of(completion)
     usage = completion.usage
     ended = completion.created_at + completion.latency
@@ -87,6 +96,7 @@ def trace_of(completion: Completion, *, payloads: bool = False) -> dict[str, Any
             "finish_reason": completion.finish_reason,
             "status": completion.status.value,
             "usage": usage,
+            **({"rollout_usage": rollout_usage} if rollout_usage is not None else {}),
             "latency": completion.latency,
         },
         "observations": [
@@ -141,8 +151,10 @@ async def _close(state: GatewayState, key: Key, rollout_id: str | None) -> None:
         await state.states.close(key.account, key.job, rollout_id, always=False)
 
 
-def _answer(request: Request, found: list[Completion], query: Query) -> Response:
+def _answer(
+    request: Request, found: list[Completion], query: Query, rollout_usage: dict[str, int] | None = None
+) -> Response:
     payloads = query.flag("include_payloads")
-    traces = [trace_of(completion, payloads=payloads) for completion in found]
+    traces = [trace_of(completion, payloads=payloads, rollout_usage=rollout_usage) for completion in found]
     project = request.path_params.get("project_id") or "default"
     return JSONResponse({"project_id": project, "total_traces": len(traces), "traces": traces})

@@ -158,6 +158,8 @@ def _summed(traces: list[dict[str, Any]]) -> dict[str, Any] | None:
         for name, value in _dict(_dict(trace.get("metadata")).get("usage")).items():
             if name in ("prompt_tokens", "completion_tokens", "total_tokens") and isinstance(value, int):
                 total[name] = total.get(name, 0) + value
+    if total:
+        total.setdefault("total_tokens", total.get("prompt_tokens", 0) + total.get("completion_tokens", 0))
     return total or None
 
 
