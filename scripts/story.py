@@ -49,7 +49,8 @@ class Story:
 
     @contextmanager
     def platform(self) -> Iterator[None]:
-        """The platform, started and stopped. Raises RuntimeError when it does not come up."""
+        """The platform, started and stopped, also where the story itself is ended. Raises RuntimeError when it does not come up."""
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         with open(self.folder / "up.log", "wb") as log:
             argv = [BIN / "tunesmith", "up", "--port", str(self.port), "--data-dir", str(self.folder / "data")]
             self._platform = subprocess.Popen(argv, env=self.env, stdout=log, stderr=log, start_new_session=True)
