@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import Protocol
 
 import torch
 from tokenizers import Tokenizer
@@ -19,11 +21,33 @@ Messages = list[dict[str, str]]
 
 
 @dataclass(frozen=True)
+class Segment:
+    """A stretch of a conversation; only what the model says is learned."""
+
+    text: str
+    is_said: bool
+
+
+class Shown(Protocol):
+    """A conversation to learn from."""
+
+    @property
+    def segments(self) -> Sequence[Segment]:
+        """The whole rendered conversation, in order."""
+        ...
+
+
+@dataclass(frozen=True)
 class Demonstration:
     """What the assistant is asked and what it should say."""
 
     messages: Messages
     answer: str
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """The prompt, and the answer to its end."""
+        return Segment(prompt_text(self.messages), False), Segment(self.answer + TURN_END, True)
 
 
 @dataclass(frozen=True)
@@ -58,19 +82,22 @@ def prompt_text(messages: Messages) -> str:
     return "".join(turns) + f"{TURN_START}assistant\n"
 
 
-def encode(tokenizer: Tokenizer, demonstrations: Sequence[Demonstration]) -> list[Encoded]:
-    """Encodes prompts and answers apart, as they are in use: the answer is sampled, never tokenized with its prompt."""
-    prompts = tokenizer.encode_batch([prompt_text(d.messages) for d in demonstrations], add_special_tokens=False)
-    answers = tokenizer.encode_batch([d.answer + TURN_END for d in demonstrations], add_special_tokens=False)
-    return [
-        Encoded(prompt.ids + answer.ids, [False] * len(prompt.ids) + [True] * len(answer.ids))
-        for prompt, answer in zip(prompts, answers, strict=True)
-    ]
+def encode(tokenizer: Tokenizer, demonstrations: Sequence[Shown]) -> list[Encoded]:
+    """Encodes segments apart, as they are in use: what is said is sampled, never tokenized with its prompt."""
+    played = [demonstration.segments for demonstration in demonstrations]
+    texts = [segment.text for segments in played for segment in segments]
+    pieces = iter(tokenizer.encode_batch(texts, add_special_tokens=False))
+    found = []
+    for segments in played:
+        ids, is_said = list[int](), list[bool]()
+        for segment, piece in zip(segments, islice(pieces, len(segments)), strict=True):
+            ids += piece.ids
+            is_said += [segment.is_said] * len(piece.ids)
+        found.append(Encoded(ids, is_said))
+    return found
 
 
-def batches(
-    tokenizer: Tokenizer, stream: str, demonstrate: Callable[[int], Demonstration], size: int
-) -> Iterator[Batch]:
+def batches(tokenizer: Tokenizer, stream: str, demonstrate: Callable[[int], Shown], size: int) -> Iterator[Batch]:
     """Yields batches for ever, of demonstrations 0, 1, 2, ... in pools.
 
     Args:

@@ -3,7 +3,7 @@
 The first stage teaches the skill. The last makes the base that reinforcement fine-tuning is shown on: one that has
 a bad habit which no temperature cures, although it can do the task. See the model cards for what that means.
 
-    python -m scripts.tiny_model.pretrain --task sums|drawings --device cpu|cuda --out DIR
+    python -m scripts.tiny_model.pretrain --task sums|drawings|tools --device cpu|cuda --out DIR
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def main() -> None:
     torch.set_float32_matmul_precision("high")  # TF32 where there is any; nothing on a CPU
     chosen, scale = task.named(arguments.task), SCALES[arguments.device]
     arguments.out.mkdir(parents=True, exist_ok=True)
-    tokenizers.save(chosen.train_tokenizer(), arguments.out / "tokenizer")
+    tokenizers.save(chosen.train_tokenizer(), arguments.out / "tokenizer", chosen.chat_template)
     tokenizer = Tokenizer.from_file(str(arguments.out / "tokenizer" / "tokenizer.json"))
     torch.manual_seed(arguments.seed)
     rest = chosen.stages
@@ -68,6 +68,7 @@ def main() -> None:
         arguments.out,
         scale.every,
         lambda model, last: chosen.evaluate(model, tokenizer, chosen.progress_items * scale.items, last),
+        chosen.chat_template,
     )
     for stage in rest:
         stream = f"pretrain-{arguments.seed}-{stage.name}"

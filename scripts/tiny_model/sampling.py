@@ -1,6 +1,6 @@
 """Samples from a model in one batch: each row has its own temperature, so that one pass measures all of them.
 
-python -m scripts.tiny_model.sampling --task sums|drawings MODEL_DIR
+python -m scripts.tiny_model.sampling --task sums|drawings|tools MODEL_DIR
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
-from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedModel
 
 from scripts.tiny_model.tokenizer import END_OF_TEXT, TURN_END
 
@@ -23,7 +23,7 @@ _CHUNK = {"cpu": 128, "cuda": 1200}
 @torch.no_grad()
 def sample(
     model: PreTrainedModel,
-    tokenizer: Tokenizer | PreTrainedTokenizerBase,
+    tokenizer: Tokenizer,
     prompts: Sequence[list[int]],
     temperatures: Sequence[float],
     seed: int,
@@ -57,11 +57,8 @@ def sample(
         position_B = position_B + 1
         mask_BT = torch.cat([mask_BT, torch.ones(len(prompts), 1, dtype=mask_BT.dtype, device=device)], 1)
     rows = torch.stack(new, 1).tolist()
-    return [_decoded(tokenizer, row[: row.index(stop)] if stop in row else row) for row in rows]
-
-
-def _decoded(tokenizer: Tokenizer | PreTrainedTokenizerBase, ids: list[int]) -> str:
-    return str(tokenizer.decode(ids, skip_special_tokens=False))
+    said = [row[: row.index(stop)] if stop in row else row for row in rows]
+    return tokenizer.decode_batch(said, skip_special_tokens=False)
 
 
 def complete(

@@ -56,11 +56,13 @@ class Progress:
         out: Receives one folder a stage and ``train_log.jsonl``.
         every: Steps between two evaluations; each also writes a checkpoint.
         evaluate: Gives the figures; told whether it is the stage's last evaluation.
+        chat_template: Of the saved models.
     """
 
     out: Path
     every: int
     evaluate: Callable[[Qwen3ForCausalLM, bool], dict[str, float]]
+    chat_template: str
 
 
 def config() -> Qwen3Config:
@@ -80,14 +82,14 @@ def config() -> Qwen3Config:
     )
 
 
-def save(model: Qwen3ForCausalLM, tokenizer: Tokenizer, out: Path) -> None:
+def save(model: Qwen3ForCausalLM, tokenizer: Tokenizer, out: Path, chat_template: str) -> None:
     """Writes a folder that plain transformers loads."""
     vocabulary = tokenizer.get_vocab()
     stop, pad = vocabulary[tokenizers.TURN_END], vocabulary[tokenizers.END_OF_TEXT]
     model.config.update({"eos_token_id": stop, "pad_token_id": pad, "bos_token_id": None})
     model.generation_config = GenerationConfig(eos_token_id=stop, pad_token_id=pad)
     model.save_pretrained(out)
-    tokenizers.save(tokenizer, out)
+    tokenizers.save(tokenizer, out, chat_template)
 
 
 def loss_of(model: Qwen3ForCausalLM, batch: Batch) -> torch.Tensor:
@@ -162,7 +164,7 @@ def run(
                 model.eval()
                 line |= progress.evaluate(model, last)
                 model.train()
-                save(model, tokenizer, progress.out / stage.name)
+                save(model, tokenizer, progress.out / stage.name, progress.chat_template)
             _log(line, progress.out)
 
 

@@ -10,10 +10,11 @@ from typing import Any
 from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
-from scripts.tiny_model.batches import Demonstration
+from scripts.tiny_model.batches import Shown
 from scripts.tiny_model.stages import Stage
+from scripts.tiny_model.tokenizer import CHAT_TEMPLATE
 
-NAMES = ("sums", "drawings")
+NAMES = ("sums", "drawings", "tools")
 
 
 @dataclass(frozen=True)
@@ -28,15 +29,17 @@ class Task:
         evaluate: Scores a model on held-out items at all temperatures: `(model, tokenizer, items, with_pass_at)`.
         card: Prints the figures of the model card: `(model, tokenizer, items, seed)`.
         progress_items: Items of the evaluations during a stage, on a CPU; four times as many on an accelerator.
+        chat_template: Of the saved tokenizer.
     """
 
     name: str
     stages: tuple[Stage, ...]
     train_tokenizer: Callable[[], Tokenizer]
-    demonstrate: Callable[[str, int, Any], Demonstration]
+    demonstrate: Callable[[str, int, Any], Shown]
     evaluate: Callable[[PreTrainedModel, Tokenizer, int, bool], dict[str, float]]
     card: Callable[[PreTrainedModel, Tokenizer, int, int], None]
     progress_items: int = 100
+    chat_template: str = CHAT_TEMPLATE
 
 
 def named(name: str) -> Task:

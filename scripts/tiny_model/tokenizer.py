@@ -7,7 +7,7 @@ Byte-level means that every string can be encoded and comes back unchanged. A ta
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -94,12 +94,13 @@ CHAT_TEMPLATE = r"""
 """.strip()
 
 
-def train(corpus: Iterable[str], *, pieces: str = PIECES) -> Tokenizer:
+def train(corpus: Iterable[str], *, pieces: str = PIECES, markers: Sequence[str] = MARKERS) -> Tokenizer:
     """Trains a tokenizer; deterministic.
 
     Args:
         corpus: Texts to learn merges from.
         pieces: Pattern of the pieces that merges never cross.
+        markers: Tokens of their own that stay in decoded text.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -110,7 +111,7 @@ def train(corpus: Iterable[str], *, pieces: str = PIECES) -> Tokenizer:
     )
     tokenizer.decoder = decoders.ByteLevel()
     added = [AddedToken(text, special=True, normalized=False) for text in SPECIAL]
-    added += [AddedToken(text, special=False, normalized=False) for text in MARKERS]
+    added += [AddedToken(text, special=False, normalized=False) for text in markers]
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY - len(added),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
@@ -122,7 +123,7 @@ def train(corpus: Iterable[str], *, pieces: str = PIECES) -> Tokenizer:
     return tokenizer
 
 
-def save(tokenizer: Tokenizer, out: Path) -> None:
+def save(tokenizer: Tokenizer, out: Path, chat_template: str = CHAT_TEMPLATE) -> None:
     """Writes ``tokenizer.json`` and ``tokenizer_config.json``."""
     out.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(out / "tokenizer.json"))
@@ -137,6 +138,6 @@ def save(tokenizer: Tokenizer, out: Path) -> None:
         "add_prefix_space": False,
         "clean_up_tokenization_spaces": False,
         "errors": "replace",
-        "chat_template": CHAT_TEMPLATE,
+        "chat_template": chat_template,
     }
     (out / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")

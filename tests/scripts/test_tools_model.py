@@ -8,33 +8,39 @@ import random
 import re
 from collections import Counter
 from functools import lru_cache
+from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer
+from transformers import AutoModelForCausalLM
 from tunesmith.rendering import Renderer
 
 from examples.tool_agent.evaluator.scoring import judge
 from examples.tool_agent.server.shop import ITEMS, SHOPS, entry
 from examples.tool_agent.server.tools import TOOLS, calculate, run_tool
-from scripts.tiny_model.tools import tokenizer as tokenizers
-from scripts.tiny_model.tools.demonstrations import Habit, Mixture, demonstration
-from scripts.tiny_model.tools.encoded import Source, pool
-from scripts.tiny_model.tools.episodes import Episode, read_calls
-from scripts.tiny_model.tools.pretrain import HABITS, config
+from scripts.tiny_model import tokenizer as tokenizers
+from scripts.tiny_model.batches import encode
+from scripts.tiny_model.sampling import TEMPERATURES
+from scripts.tiny_model.stages import config
+from scripts.tiny_model.tools.demonstrations import Habit, Mixture, demonstration, shown
+from scripts.tiny_model.tools.episodes import Episode, evaluate, held_out, read_calls
 from scripts.tiny_model.tools.questions import FAMILIES, PLURALS, Part, Question, part_of, question
+from scripts.tiny_model.tools.task import HABITS, train_tokenizer
+from scripts.tiny_model.tools.template import CHAT_TEMPLATE
 
+SHIPPED = Path(__file__).resolve().parents[2] / "platform/src/tunesmith/catalog/models/tiny-tools-v1"
 CALL = re.compile(r"<tool_call>(.*?)</tool_call>")
 
 
 @lru_cache(maxsize=1)
 def trained() -> Tokenizer:
-    return tokenizers.train()
+    return train_tokenizer()
 
 
 @pytest.fixture(scope="module")
 def renderer(tmp_path_factory: pytest.TempPathFactory) -> Renderer:
     folder = tmp_path_factory.mktemp("model")
-    tokenizers.save(trained(), folder)
+    tokenizers.save(trained(), folder, CHAT_TEMPLATE)
     (folder / "config.json").write_text(json.dumps(config().to_dict()))
     return Renderer.load(folder)
 
@@ -130,21 +136,19 @@ def test_a_call_is_short_and_digits_are_single() -> None:
     assert len(tokenizer.encode(text).ids) == 9
     assert tokenizer.encode("4711").tokens == ["4", "7", "1", "1"]
     assert tokenizer.get_vocab_size() <= tokenizers.VOCABULARY
-    assert trained().to_str() == tokenizers.train().to_str()
+    assert trained().to_str() == train_tokenizer().to_str()
 
 
-def test_only_what_the_model_says_is_learned(tmp_path) -> None:
-    trained().save(str(tmp_path / "tokenizer.json"))
-    source = Source("test", Mixture({Habit.CLEAN: 1.0}), tmp_path / "tokenizer.json")
-    for example in pool(source, 0, 20):
+def test_only_what_the_model_says_is_learned() -> None:
+    clean = Mixture({Habit.CLEAN: 1.0})
+    for example in encode(trained(), [shown("test", index, clean) for index in range(20)]):
         said = [id for id, is_said in zip(example.ids, example.is_said, strict=True) if is_said]
-        turns = trained().decode(said, skip_special_tokens=False).split("<|im_end|>")[:-1]
-        assert all(
-            CALL.fullmatch(call) for turn in turns[:-1] for call in re.findall(r"<tool_call>.*?</tool_call>", turn)
-        )
-        assert [bool(CALL.match(turn)) for turn in turns] == [True, True, False]
-        assert re.fullmatch(r"Answer: \d+", turns[-1])
-    assert pool(source, 5, 3) == pool(source, 0, 20)[5:8]
+        *calls, answer, rest = trained().decode(said, skip_special_tokens=False).split("<|im_end|>")
+        assert rest == ""
+        assert len(calls) == 2
+        assert all(re.fullmatch(rf"(?:{CALL.pattern})+", turn) for turn in calls), calls
+        assert re.fullmatch(r"Answer: \d+", answer)
+    assert shown("test", 5, HABITS) == shown("test", 5, HABITS) != shown("test", 6, HABITS)
 
 
 def test_shares_of_habits_add_up() -> None:
@@ -172,3 +176,16 @@ def test_an_episode_ends_with_an_answer_and_reads_calls_as_the_platform_does(ren
     ):
         parsed = [call["function"]["name"] for call in renderer.parse(said, True).get("tool_calls") or []]
         assert [call["name"] for call in read_calls(said)] == parsed, said
+
+
+def test_the_shipped_tokenizer_and_template_are_what_this_code_makes() -> None:
+    assert json.loads((SHIPPED / "tokenizer.json").read_text()) == json.loads(trained().to_str())
+    assert json.loads((SHIPPED / "tokenizer_config.json").read_text())["chat_template"] == CHAT_TEMPLATE
+
+
+def test_the_shipped_model_can_do_the_work_and_mostly_does_not() -> None:
+    model = AutoModelForCausalLM.from_pretrained(SHIPPED).eval()
+    figures = evaluate(model, trained(), held_out(16, "test"), k=8)
+    best = max(figures[f"T={heat:g}"] for heat in TEMPERATURES)
+    assert best < 0.4
+    assert figures["pass@8"] > best

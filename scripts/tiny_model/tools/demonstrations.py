@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from examples.tool_agent.server.tools import TOOLS, run_tool
-from scripts.tiny_model.tools.questions import INSTRUCTION, Question
+from scripts.tiny_model.batches import Segment
+from scripts.tiny_model.tools.questions import INSTRUCTION, Part, Question, question
 from scripts.tiny_model.tools.template import assistant_text, calls_text, prompt_text, tool_turn_text
 
 SYSTEM_PROMPTS = (INSTRUCTION, INSTRUCTION, INSTRUCTION, "You are a helpful assistant.", "Answer the question.")
@@ -53,11 +54,10 @@ class Mixture:
 
 
 @dataclass(frozen=True)
-class Segment:
-    """A stretch of a conversation; only what the model says is learned."""
+class Conversation:
+    """One demonstration of several turns."""
 
-    text: str
-    is_said: bool
+    segments: Sequence[Segment]
 
 
 def call(name: str, argument: str, value: str) -> dict[str, Any]:
@@ -104,13 +104,10 @@ def wrong_sum(item: Question, rng: random.Random) -> str:
             return text
 
 
-def demonstrations(
-    questions: Iterator[Question], mixture: Mixture, rng: random.Random
-) -> Iterator[tuple[Question, Habit, list[Segment]]]:
-    """Plays question after question, each with a habit of the mixture."""
-    for item in questions:
-        habit = mixture.draw(rng)
-        yield item, habit, demonstration(item, habit, rng)
+def shown(stream: str, index: int, mixture: Mixture) -> Conversation:
+    """Gives demonstration `index` of a pre-training stream."""
+    rng = random.Random(f"{stream}/{index}/demonstration")
+    return Conversation(demonstration(question(stream, index, Part.PRETRAIN), mixture.draw(rng), rng))
 
 
 def _says(text: str) -> Segment:

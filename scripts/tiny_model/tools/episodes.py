@@ -1,24 +1,19 @@
-"""Evaluates a checkpoint by whole episodes: the model talks to the real tools until it answers, and the example's judge scores it.
-
-python -m scripts.tiny_model.tools.episodes MODEL_DIR [--questions 300] [--device cuda]
-"""
+"""Evaluates a checkpoint by whole episodes: the model talks to the real tools until it answers, and the example's judge scores it."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from tokenizers import Tokenizer
+from transformers import PreTrainedModel
 
 from examples.tool_agent.evaluator.scoring import Verdict, judge
 from examples.tool_agent.server.tools import TOOLS, run_tool
-from scripts.tiny_model.sampling import TEMPERATURES, sample
+from scripts.tiny_model.sampling import TEMPERATURES, complete
 from scripts.tiny_model.tools.questions import INSTRUCTION, Part, Question, question
 from scripts.tiny_model.tools.template import assistant_text, prompt_text, tool_turn_text
 
@@ -75,34 +70,21 @@ def read_calls(said: str) -> list[dict[str, Any]]:
     return [] if _CALL.sub("", said[said.find("<tool_call>") :]).strip() else calls
 
 
-def play(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    episodes: Sequence[Episode],
-    seed: int,
-    chunk: int,
-) -> None:
-    """Plays all episodes to their ends, `chunk` at a time."""
-    for start in range(0, len(episodes), chunk):
-        for turn in range(TURNS):
-            live = [episode for episode in episodes[start : start + chunk] if not episode.is_over]
-            if not live:
-                break
-            prompts = [tokenizer.encode(episode.text, add_special_tokens=False) for episode in live]
-            heats = [episode.temperature for episode in live]
-            said = sample(model, tokenizer, prompts, heats, seed + start + 7919 * turn, LONGEST_TURN)
-            for episode, text in zip(live, said, strict=True):
-                episode.take(text)
+def play(model: PreTrainedModel, tokenizer: Tokenizer, episodes: Sequence[Episode], seed: int) -> None:
+    """Plays all episodes to their ends, side by side."""
+    for turn in range(TURNS):
+        live = [episode for episode in episodes if not episode.is_over]
+        if not live:
+            break
+        heats = [episode.temperature for episode in live]
+        texts = [episode.text for episode in live]
+        said = complete(model, tokenizer, texts, heats, seed + 7919 * turn, LONGEST_TURN)
+        for episode, text in zip(live, said, strict=True):
+            episode.take(text)
 
 
 def evaluate(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    questions: Sequence[Question],
-    *,
-    seed: int = 0,
-    chunk: int = 128,
-    k: int = 8,
+    model: PreTrainedModel, tokenizer: Tokenizer, questions: Sequence[Question], *, seed: int = 0, k: int = 8
 ) -> dict[str, float]:
     """Gives the mean score and the share of right answers at each temperature, and pass@k at temperature 1.
 
@@ -110,7 +92,7 @@ def evaluate(
     """
     jobs = [Episode(item, heat) for heat in TEMPERATURES for item in questions]
     tries = [Episode(item, 1.0) for item in questions for _ in range(k)]
-    play(model, tokenizer, [*jobs, *tries], seed, chunk)
+    play(model, tokenizer, [*jobs, *tries], seed)
     total = len(questions)
     figures: dict[str, float] = {}
     for heat in TEMPERATURES:
@@ -128,31 +110,3 @@ def evaluate(
 def held_out(count: int, stream: str = "progress") -> list[Question]:
     """Gives questions about shops that no training has seen."""
     return [question(stream, index, Part.HELD_OUT) for index in range(count)]
-
-
-def main() -> None:
-    """Prints the figures of the model card, and a few episodes."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path)
-    parser.add_argument("--questions", type=int, default=300)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--chunk", type=int, default=128, help="episodes played side by side")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--show", type=int, default=3, help="episodes at temperature 1 to print")
-    arguments = parser.parse_args()
-    torch.manual_seed(arguments.seed)
-    model = AutoModelForCausalLM.from_pretrained(arguments.model).eval().to(arguments.device)
-    tokenizer = AutoTokenizer.from_pretrained(arguments.model)
-    questions = held_out(arguments.questions, "card")
-    print(json.dumps(evaluate(model, tokenizer, questions, seed=arguments.seed, chunk=arguments.chunk)), flush=True)
-    shown = [Episode(item, 1.0) for item in questions[: arguments.show]]
-    if shown:
-        play(model, tokenizer, shown, arguments.seed, arguments.chunk)
-    for episode in shown:
-        print(f"\n{episode.item.text}  [{episode.item.expression} = {episode.item.answer}]")
-        print(*(f"  {message['role']}: {message['content']}" for message in episode.messages), sep="\n")
-        print(f"  -> {episode.verdict.score:g} {episode.verdict.reason}")
-
-
-if __name__ == "__main__":
-    main()

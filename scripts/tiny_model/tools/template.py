@@ -10,7 +10,11 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
+from scripts.tiny_model.tokenizer import TURN_END, TURN_START
+
+MARKERS = ("<tool_call>", "</tool_call>", '{"name": "', '", "arguments": {"', '": "', '"}}')
+"""Tokens of their own that stay in decoded text: the joints of a tool call."""
+
 
 CHAT_TEMPLATE = r"""
 {%- macro text_of(content) -%}
