@@ -18,7 +18,7 @@ numbers = Table("numbers", metadata, Column("id", Integer, primary_key=True))
 
 
 class Database:
-    """A file with one table; `commits` counts transactions, `gate` holds them back while it is not set."""
+    """A file with one table; `commits` counts the writer's transactions, `gate` holds them back while it is not set."""
 
     def __init__(self, path: Path, capacity: int = 4096) -> None:
         self.engine = make_engine(path)
@@ -27,8 +27,7 @@ class Database:
         self.commits = 0
         self.gate = threading.Event()
         self.gate.set()
-        event.listen(self.engine, "begin", self._wait)
-        event.listen(self.engine, "commit", self._count)
+        event.listen(self.engine, "checkout", self._trace)
         self.writer = GroupCommitWriter(self.engine, capacity)
 
     async def write(self, *ids: int) -> None:
@@ -39,11 +38,13 @@ class Database:
         with self.engine.connect() as connection:
             return connection.scalar(select(func.count()).select_from(numbers)) or 0
 
-    def _wait(self, _connection: Any) -> None:
-        assert self.gate.wait(10)
+    def _trace(self, connection: Any, *_: Any) -> None:
+        connection.set_trace_callback(self._seen)
 
-    def _count(self, _connection: Any) -> None:
-        self.commits += 1
+    def _seen(self, statement: str) -> None:
+        if statement == "BEGIN IMMEDIATE":
+            assert self.gate.wait(10)
+        self.commits += statement == "COMMIT"
 
 
 @pytest.fixture

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import queue
+import sqlite3
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Engine, Table
+from sqlalchemy import Engine, PoolProxiedConnection, Table
 
 from tunesmith.errors import Unavailable
 
@@ -39,6 +40,7 @@ class GroupCommitWriter:
         self._engine = engine
         self._queue: queue.Queue[_Write | None] = queue.Queue(capacity)
         self._closed = False
+        self._pooled: PoolProxiedConnection | None = None
         self._statements: dict[tuple[Table, tuple[str, ...]], tuple[str, list[tuple[str, Any]]]] = {}
         self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
         self._thread.start()
@@ -80,6 +82,8 @@ class GroupCommitWriter:
             if group:
                 self._commit(group)
             if last:
+                if self._pooled is not None:
+                    self._pooled.close()
                 return
 
     def _next_group(self) -> tuple[list[_Write], bool]:
@@ -116,14 +120,29 @@ class GroupCommitWriter:
         rows: dict[tuple[Table, tuple[str, ...]], list[Mapping[str, Any]]] = {}
         for item in group:
             rows.setdefault((item.table, tuple(item.rows[0])), []).extend(item.rows)
-        with self._engine.begin() as connection:
+        connection = self._connected()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
             for (table, names), inserted in rows.items():
                 statement, written = self._statement(table, names)
                 values = [
                     tuple([row[name] if write is None else write(row[name]) for name, write in written])
                     for row in inserted
                 ]
-                connection.exec_driver_sql(statement, values)
+                connection.executemany(statement, values)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+    def _connected(self) -> sqlite3.Connection:
+        """The writer's own connection, open until `close`: fetching one from the pool for every commit costs more than the commit."""
+        if self._pooled is None:
+            self._pooled = self._engine.raw_connection()
+        connection = self._pooled.driver_connection
+        assert isinstance(connection, sqlite3.Connection)
+        return connection
 
     def _statement(self, table: Table, names: tuple[str, ...]) -> tuple[str, list[tuple[str, Any]]]:
         """An insert of these columns, and how each column's values are written for the driver (None: as they are)."""

@@ -26,6 +26,7 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 SETTING = "TUNESMITH_ALLOWED_UPSTREAMS"
+_KEPT_URLS = 1000
 _PORTS = {"http": 80, "https": 443}
 
 _REFUSED = [
@@ -87,8 +88,19 @@ class AddressGuard:
     def __init__(self, allowed: Iterable[str] = ()) -> None:
         """Raises InvalidArgument for an entry that is none of these."""
         self._allowed = [_entry(text) for text in allowed]
+        self._checked: dict[str, URL] = {}
 
     def check_url(self, text: str) -> URL:
+        """As `read_url`, remembered: a URL that passed once does so again."""
+        found = self._checked.get(text)
+        if found is None:
+            found = self.read_url(text)
+            if len(self._checked) > _KEPT_URLS:
+                self._checked.clear()
+            self._checked[text] = found
+        return found
+
+    def read_url(self, text: str) -> URL:
         """The URL of an upstream, in its plain form. Its address, if it is not written out, is checked when it is resolved.
 
         Raises InvalidArgument for what is no http(s) URL, UpstreamRefused for a host that is not called.

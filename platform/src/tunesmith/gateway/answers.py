@@ -90,6 +90,11 @@ class Answer:
 
         Raises UpstreamFailed for an event that is not JSON of this dialect.
         """
+        if not self.ended:
+            end = data.rfind(b"\n") + 1
+            if end and self._events(self._tail + data[:end]):
+                self._tail = data[end:]
+                return data
         lines = (self._tail + data).split(b"\n")
         start, cut = -len(self._tail), 0 if self.ended else len(data)
         self._tail = lines.pop()
@@ -120,39 +125,37 @@ class Answer:
     def _event(self, data: bytes) -> None:
         raise NotImplementedError
 
-
-def _bounded(logprobs: list[float]) -> list[float]:
-    if logprobs and not (min(logprobs) >= _LEAST and max(logprobs) <= -_LEAST):
-        return [min(max(logprob, _LEAST), -_LEAST) for logprob in logprobs]
-    return logprobs
+    def _events(self, lines: bytes) -> bool:
+        """Take many events at once where that is possible; False, with nothing taken, where they must be read one by one."""
+        return False
 
 
 class _LogprobToken(Struct, gc=False):
     logprob: float = 0.0
 
 
-class _Logprobs(Struct):
+class _Logprobs(Struct, gc=False):
     content: list[_LogprobToken] | None = None
     token_logprobs: list[float | None] | None = None
 
     def values(self) -> list[float]:
         if self.content is not None:
-            return _bounded([token.logprob for token in self.content])
-        return _bounded([value or 0.0 for value in self.token_logprobs or ()])
+            return [token.logprob for token in self.content]
+        return [value or 0.0 for value in self.token_logprobs or ()]
 
 
-class _Function(Struct):
+class _Function(Struct, gc=False):
     name: str | None = None
     arguments: str | None = None
 
 
-class _ToolCall(Struct):
+class _ToolCall(Struct, gc=False):
     index: int | None = None
     id: str | None = None
     function: _Function | None = None
 
 
-class _Delta(Struct):
+class _Delta(Struct, gc=False):
     content: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
@@ -160,7 +163,7 @@ class _Delta(Struct):
     tool_calls: list[_ToolCall] | None = None
 
 
-class _ChatChoice(Struct):
+class _ChatChoice(Struct, gc=False):
     index: int = 0
     delta: _Delta | None = None
     message: dict[str, Any] | None = None
@@ -168,13 +171,13 @@ class _ChatChoice(Struct):
     logprobs: _Logprobs | None = None
 
 
-class _ChatAnswer(Struct):
+class _ChatAnswer(Struct, gc=False):
     choices: list[_ChatChoice]
     id: str | None = None
     usage: dict[str, Any] | None = None
 
 
-class _ChatChunk(Struct):
+class _ChatChunk(Struct, gc=False):
     choices: list[_ChatChoice] = []
     id: str | None = None
     usage: dict[str, Any] | None = None
@@ -201,25 +204,44 @@ class ChatAnswer(Answer):
             candidate.extra = message
             self._end(candidate, choice)
 
+    def _events(self, lines: bytes) -> bool:
+        try:
+            chunks = self._chunk.decode_lines((b"\n" + lines).replace(b"\ndata:", b"\n"))
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return False  # a comment, another field, [DONE], or what is no JSON
+        for chunk in chunks:
+            for choice in chunk.choices:
+                if choice.finish_reason is not None:
+                    return False
+        for chunk in chunks:
+            self._take(chunk)
+        return True
+
     def _event(self, data: bytes) -> None:
-        chunk = self._chunk.decode(data)
+        self._take(self._chunk.decode(data))
+
+    def _take(self, chunk: _ChatChunk) -> None:
         self.id = chunk.id or self.id
         if chunk.usage:
             self.usage = chunk.usage
         for choice in chunk.choices:
-            candidate, delta = self.candidate(choice.index), choice.delta
+            candidate, delta = self.candidates.get(choice.index) or self.candidate(choice.index), choice.delta
             if delta is not None:
                 if delta.content:
                     candidate.content += delta.content
-                candidate.reasoning += delta.reasoning_content or delta.reasoning or ""
+                if delta.reasoning_content or delta.reasoning:
+                    candidate.reasoning += delta.reasoning_content or delta.reasoning or ""
                 if delta.refusal:
                     candidate.extra["refusal"] = candidate.extra.get("refusal", "") + delta.refusal
-                for position, call in enumerate(delta.tool_calls or ()):
-                    function = call.function or _Function()
-                    number = position if call.index is None else call.index
-                    candidate.call(number, call.id, function.name, function.arguments)
-            self._end(candidate, choice)
+                if delta.tool_calls:
+                    for position, call in enumerate(delta.tool_calls):
+                        function = call.function or _Function()
+                        number = position if call.index is None else call.index
+                        candidate.call(number, call.id, function.name, function.arguments)
+            if choice.logprobs is not None:
+                candidate.logprobs += choice.logprobs.values()
             if choice.finish_reason is not None:
+                candidate.finish_reason = choice.finish_reason
                 self.ended = True
 
     def _end(self, candidate: PassedCandidate, choice: _ChatChoice) -> None:
@@ -228,7 +250,7 @@ class ChatAnswer(Answer):
         candidate.finish_reason = choice.finish_reason or candidate.finish_reason
 
 
-class _ResponsesAnswer(Struct):
+class _ResponsesAnswer(Struct, gc=False):
     output: list[dict[str, Any]]
     id: str | None = None
     status: str | None = None
@@ -236,7 +258,7 @@ class _ResponsesAnswer(Struct):
     incomplete_details: dict[str, Any] | None = None
 
 
-class _ResponsesEvent(Struct):
+class _ResponsesEvent(Struct, gc=False):
     type: str = ""
     delta: Any = None
     response: msgspec.Raw = msgspec.Raw(b"null")
@@ -246,13 +268,13 @@ class ResponsesAnswer(Answer):
     """OpenAI Responses. A stream's last event holds the whole answer; deltas count only where it never comes."""
 
     _answer = msgspec.json.Decoder(_ResponsesAnswer)
-    _events = msgspec.json.Decoder(_ResponsesEvent)
+    _one = msgspec.json.Decoder(_ResponsesEvent)
 
     def _whole(self, body: bytes) -> None:
         self._take(self._answer.decode(body))
 
     def _event(self, data: bytes) -> None:
-        event = self._events.decode(data)
+        event = self._one.decode(data)
         if event.type == "response.output_text.delta" and isinstance(event.delta, str):
             self.candidate().content += event.delta
         elif event.type in ("response.completed", "response.incomplete", "response.failed"):
@@ -270,7 +292,7 @@ class ResponsesAnswer(Answer):
                 candidate.content += "".join(str(part.get("text", "")) for part in parts)
                 for part in parts:
                     values = [token.get("logprob") for token in _objects(part.get("logprobs"))]
-                    candidate.logprobs += _bounded([float(v) for v in values if isinstance(v, int | float)])
+                    candidate.logprobs += [float(v) for v in values if isinstance(v, int | float)]
             elif kind == "function_call":
                 name, arguments = str(item.get("name", "")), str(item.get("arguments", ""))
                 candidate.call(len(candidate.tool_calls), str(item.get("call_id", "")), name, arguments)
@@ -284,21 +306,21 @@ class ResponsesAnswer(Answer):
             candidate.finish_reason = "tool_calls" if candidate.tool_calls else "stop"
 
 
-class _MessagesAnswer(Struct):
+class _MessagesAnswer(Struct, gc=False):
     content: list[dict[str, Any]]
     id: str | None = None
     stop_reason: str | None = None
     usage: dict[str, Any] | None = None
 
 
-class _MessagesDelta(Struct):
+class _MessagesDelta(Struct, gc=False):
     text: str | None = None
     thinking: str | None = None
     partial_json: str | None = None
     stop_reason: str | None = None
 
 
-class _MessagesEvent(Struct):
+class _MessagesEvent(Struct, gc=False):
     type: str = ""
     index: int = 0
     message: _MessagesAnswer | None = None
@@ -311,7 +333,7 @@ class MessagesAnswer(Answer):
     """Anthropic Messages."""
 
     _answer = msgspec.json.Decoder(_MessagesAnswer)
-    _events = msgspec.json.Decoder(_MessagesEvent)
+    _one = msgspec.json.Decoder(_MessagesEvent)
 
     def _whole(self, body: bytes) -> None:
         answer = self._answer.decode(body)
@@ -324,7 +346,7 @@ class MessagesAnswer(Answer):
         self._stop(answer.stop_reason)
 
     def _event(self, data: bytes) -> None:
-        event = self._events.decode(data)
+        event = self._one.decode(data)
         if event.message is not None:
             self.id, self.usage = event.message.id or "", event.message.usage or {}
         if event.type == "content_block_start" and event.content_block:
@@ -373,6 +395,13 @@ def counted_usage(answer: Answer, request_bytes: int) -> dict[str, Any]:
         prompt, completion = -(-request_bytes // 4), -(-spelled // 4)
         return {"prompt_tokens": prompt, "completion_tokens": completion, "estimated": True}
     return {**usage, "prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+
+
+def bounded(logprobs: list[float]) -> list[float]:
+    """Log-probabilities that fit 32-bit floats, whatever an upstream gives."""
+    if logprobs and not (min(logprobs) >= _LEAST and max(logprobs) <= -_LEAST):
+        return [min(max(logprob, _LEAST), -_LEAST) for logprob in logprobs]
+    return logprobs
 
 
 def _size(candidate: PassedCandidate) -> int:

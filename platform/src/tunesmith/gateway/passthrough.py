@@ -20,7 +20,7 @@ from starlette.responses import Response
 
 from tunesmith.db.completions import Completion, CompletionStatus
 from tunesmith.errors import TunesmithError
-from tunesmith.gateway.answers import ANSWERS, PassedCandidate, UpstreamFailed, counted_usage
+from tunesmith.gateway.answers import ANSWERS, PassedCandidate, UpstreamFailed, bounded, counted_usage
 from tunesmith.gateway.auth import Key
 from tunesmith.gateway.paths import CallPath
 from tunesmith.gateway.rollouts import Turn
@@ -260,7 +260,7 @@ class PassedCall:
                     policy_version=None,
                     prompt_ids=[],
                     sampled_ids=[],
-                    logprobs=candidate.logprobs,
+                    logprobs=bounded(candidate.logprobs),
                     temperature=float(temperature) if isinstance(temperature, int | float) else 1.0,
                     finish_reason=finish_reason or candidate.finish_reason,
                     status=status,

@@ -63,6 +63,6 @@ class BodyLimit:
         await self._app(scope, counted, send)
 
     def _limit(self, path: str) -> int:
-        if _UPLOAD.search(path):
+        if _UPLOAD.match(path):
             return self._upload_limit
-        return JSON_LIMIT if _CONTROL.search(path) else CHAT_LIMIT
+        return JSON_LIMIT if _CONTROL.match(path) else CHAT_LIMIT
