@@ -63,6 +63,7 @@ def test_rollouts_that_failed_are_not_called_scored(capsys: pytest.CaptureFixtur
     for _ in range(80):
         lines.rollout_done(0)
         lines.evaluation_done(0, failed=True)
+    lines.end()
     printed = capsys.readouterr().out.splitlines()
     assert "80/80 rollouts, 80 failed [" in printed[-1]
     assert not [line for line in printed if "scored" in line]

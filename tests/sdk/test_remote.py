@@ -683,7 +683,7 @@ async def test_a_failed_row_says_why_and_is_not_scored(gateway: GatewayDouble, t
         row.evaluation_result = EvaluateResult(score=1.0, reason="")
         return row
 
-    shown = io.StringIO()
+    shown, level = io.StringIO(), logging.getLogger("eval_protocol").level
     async with serving(agent_app(agent)) as url:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("EP_REMOTE_ROLLOUT_PROCESSOR_BASE_URL", url)
@@ -699,7 +699,7 @@ async def test_a_failed_row_says_why_and_is_not_scored(gateway: GatewayDouble, t
         f"INFO:eval_protocol.pytest.remote_rollout_processor:Found status log for rollout {rollout_id}: "
         in shown.getvalue()
     )
-    assert logging.getLogger("eval_protocol").level == logging.NOTSET
+    assert logging.getLogger("eval_protocol").level == level
 
 
 async def test_concurrency_is_the_semaphores(gateway: GatewayDouble):

@@ -71,6 +71,8 @@ class _LogLines(logging.Handler):
     def begin(self) -> None:
         """From now on."""
         logger = logging.getLogger(SHOWN_LOGGER)
+        if self in logger.handlers:
+            return
         self._before = logger.level
         if logger.getEffectiveLevel() > logging.INFO:
             logger.setLevel(logging.INFO)
@@ -79,8 +81,9 @@ class _LogLines(logging.Handler):
     def end(self) -> None:
         """No longer; the logger's level is what it was."""
         logger = logging.getLogger(SHOWN_LOGGER)
-        logger.removeHandler(self)
-        logger.setLevel(self._before)
+        if self in logger.handlers:
+            logger.removeHandler(self)
+            logger.setLevel(self._before)
 
 
 class Bars:
