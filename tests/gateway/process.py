@@ -24,7 +24,7 @@ async def modules(_request: Request) -> Response:
 
 async def main(data_dir: Path, port_file: Path) -> None:
     """Serve until killed."""
-    state = GatewayState(Settings(data_dir=data_dir))
+    state = GatewayState(Settings.load(data_dir=data_dir))
     app = Starlette(routes=[*gateway_routes(state), Route("/modules", modules)], lifespan=state.lifespan)
     _server, task, url = await serve_app(app)
     write_atomic(port_file, url)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ from tunesmith.storage.keys import load_keys
 
 from tests.fakes.engine import FakeEngine, FakeSupervisor
 from tests.fakes.model_folder import make_model_folder
+from tests.fakes.upstream import FakeUpstream
 from tests.gateway.conftest import FIVE
 
 
@@ -29,25 +31,32 @@ class World:
     data_dir: Path
     base: str
     key: str
+    upstream: str
 
     async def start(self) -> tuple[asyncio.subprocess.Process, str]:
         """Start the process; returns it and its address once it answers."""
         port_file = self.data_dir / "url"
         port_file.unlink(missing_ok=True)
+        environment = {**os.environ, "TUNESMITH_ALLOWED_UPSTREAMS": "127.0.0.1"}
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.gateway.process", str(self.data_dir), str(port_file), env={**os.environ}
+            sys.executable, "-m", "tests.gateway.process", str(self.data_dir), str(port_file), env=environment
         )
         while not port_file.exists():
             assert process.returncode is None
             await asyncio.sleep(0.02)
         return process, port_file.read_text()
 
-    async def chat(self, session: aiohttp.ClientSession, url: str, rollout: str, stream: bool) -> str:
+    async def chat(
+        self, session: aiohttp.ClientSession, url: str, rollout: str, stream: bool, passed: bool = False
+    ) -> str:
         """One call; returns its text once it was received in full. Raises when the connection breaks before."""
         body = {"model": self.base, "messages": [{"role": "user", "content": f"say {rollout}"}], "stream": stream}
         headers = {"Authorization": f"Bearer {self.key}"}
-        path = f"{url}/{FIVE.format(r=rollout)}/chat/completions"
-        async with session.post(path, json=body, headers=headers) as response:
+        path = f"{url}/{FIVE.format(r=rollout)}"
+        if passed:
+            body["model"] = "gpt-x"
+            path += f"/encoded_base_url/{base64.urlsafe_b64encode(self.upstream.encode()).decode()}"
+        async with session.post(f"{path}/chat/completions", json=body, headers=headers) as response:
             assert response.status == 200, await response.text()
             if not stream:
                 return (await response.json())["choices"][0]["message"]["content"]
@@ -56,7 +65,7 @@ class World:
                 if not line.startswith(b"data: {"):
                     continue
                 choice = json.loads(line[6:])["choices"][0]
-                text += choice["delta"].get("content", "")
+                text += choice["delta"].get("content") or ""
                 finished = finished or choice["finish_reason"] is not None
                 if finished:
                     return text  # the last chunk: from here on the record must be there, [DONE] or not
@@ -71,7 +80,10 @@ async def world(data_dir: Path) -> AsyncIterator[World]:
     supervisor = FakeSupervisor(data_dir / "supervisor.sock", {str(folder): engine})
     await engine.start()
     await supervisor.start()
-    yield World(data_dir, str(folder), keys.internal)
+    upstream = FakeUpstream()
+    await upstream.start()
+    yield World(data_dir, str(folder), keys.internal, upstream.url)
+    await upstream.stop()
     await supervisor.stop()
     await engine.stop()
 
@@ -83,7 +95,7 @@ async def test_received_completions_survive_kill_9(world: World) -> None:
         for number in range(10_000):
             rollout = f"{name}-{number}"
             try:
-                received[rollout] = await world.chat(session, url, rollout, stream=number % 2 == 0)
+                received[rollout] = await world.chat(session, url, rollout, number % 2 == 0, passed=number % 4 > 1)
             except (aiohttp.ClientError, OSError):
                 return
 
@@ -106,7 +118,9 @@ async def test_received_completions_survive_kill_9(world: World) -> None:
         for rollout, text in received.items():
             found = store.of_rollout(rollout)
             assert [(c.text, c.status) for c in found] == [(text, "complete")], rollout
-            assert text == rollout
+            passed = int(rollout.rsplit("-", 1)[-1]) % 4 > 1
+            assert text == ("hello there" if passed else rollout)
+            assert (found[0].base_model == world.upstream) == passed
     finally:
         store.close()
 

@@ -31,13 +31,19 @@ class PassedCandidate:
     """One candidate of an upstream's answer."""
 
     index: int
-    content: str = ""
+    pieces: list[str] = field(default_factory=list)
+    """Of the content."""
     reasoning: str = ""
     tool_calls: dict[int, dict[str, Any]] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
     """Other fields of the message (`refusal`, `audio`, ...)."""
     finish_reason: str | None = None
     logprobs: list[float] = field(default_factory=list)
+
+    @property
+    def content(self) -> str:
+        """The text so far."""
+        return "".join(self.pieces)
 
     @property
     def message(self) -> dict[str, Any]:
@@ -198,7 +204,7 @@ class ChatAnswer(Answer):
             for name in ("content", "reasoning_content", "role"):
                 value = message.pop(name, "")
                 if name == "content":
-                    candidate.content = value if isinstance(value, str) else ""
+                    candidate.pieces = [value] if isinstance(value, str) else []
                 elif name == "reasoning_content":
                     candidate.reasoning = value if isinstance(value, str) else ""
             candidate.extra = message
@@ -228,7 +234,7 @@ class ChatAnswer(Answer):
             candidate, delta = self.candidates.get(choice.index) or self.candidate(choice.index), choice.delta
             if delta is not None:
                 if delta.content:
-                    candidate.content += delta.content
+                    candidate.pieces.append(delta.content)
                 if delta.reasoning_content or delta.reasoning:
                     candidate.reasoning += delta.reasoning_content or delta.reasoning or ""
                 if delta.refusal:
@@ -276,7 +282,7 @@ class ResponsesAnswer(Answer):
     def _event(self, data: bytes) -> None:
         event = self._one.decode(data)
         if event.type == "response.output_text.delta" and isinstance(event.delta, str):
-            self.candidate().content += event.delta
+            self.candidate().pieces.append(event.delta)
         elif event.type in ("response.completed", "response.incomplete", "response.failed"):
             self.candidates.clear()
             self._take(self._answer.decode(event.response))
@@ -289,7 +295,7 @@ class ResponsesAnswer(Answer):
             kind = item.get("type")
             if kind == "message":
                 parts = [part for part in _objects(item.get("content")) if part.get("type") == "output_text"]
-                candidate.content += "".join(str(part.get("text", "")) for part in parts)
+                candidate.pieces += [str(part.get("text", "")) for part in parts]
                 for part in parts:
                     values = [token.get("logprob") for token in _objects(part.get("logprobs"))]
                     candidate.logprobs += [float(v) for v in values if isinstance(v, int | float)]
@@ -353,7 +359,7 @@ class MessagesAnswer(Answer):
             self._block(event.index, event.content_block)
         elif event.type == "content_block_delta" and event.delta:
             candidate, delta = self.candidate(), event.delta
-            candidate.content += delta.text or ""
+            candidate.pieces.append(delta.text or "")
             candidate.reasoning += delta.thinking or ""
             if delta.partial_json:
                 candidate.call(event.index, None, None, delta.partial_json)
@@ -368,7 +374,7 @@ class MessagesAnswer(Answer):
         if block.get("type") == "tool_use":
             candidate.call(position, str(block.get("id", "")), str(block.get("name", "")), None)
         elif block.get("type") == "text":
-            candidate.content += str(block.get("text", ""))
+            candidate.pieces.append(str(block.get("text", "")))
         elif block.get("type") == "thinking":
             candidate.reasoning += str(block.get("thinking", ""))
 
