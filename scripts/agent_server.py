@@ -45,12 +45,12 @@ def agent_server(kind: str, log: Path, port: int | None = None) -> Iterator[Agen
     Args:
         kind: `py` or `ts`; the latter is installed (`npm ci`) and compiled first.
         log: its output.
-        port: None = 3000 when that is free.
+        port: None = 3000 when that is free; 0 = any free one.
 
     Raises:
         RuntimeError: it did not come up; with what it said.
     """
-    port = port or free_port(3000)
+    port = free_port(3000 if port is None else port)
     url = f"http://127.0.0.1:{port}"
     own = {k: v for k, v in os.environ.items() if not k.startswith(("FIREWORKS_", "EP_", "FW_"))}
     with open(log, "wb") as output:
