@@ -12,7 +12,16 @@ import pytest
 
 REPO = Path(__file__).parents[2]
 REFERENCE = REPO / "docs" / "reference"
-PAGES = [REPO / name for name in ("README.md", "sdk/README.md", "platform/README.md", "examples/gsm8k/README.md")]
+PAGES = [
+    REPO / name
+    for name in (
+        "README.md",
+        "sdk/README.md",
+        "platform/README.md",
+        "examples/gsm8k/README.md",
+        "examples/svg_agent/README.md",
+    )
+]
 PAGES += sorted((REPO / "docs").rglob("*.md"))
 
 
