@@ -149,6 +149,8 @@ async def test_no_key_of_ours_leaves(gateway: Gateway, upstream: FakeUpstream, h
         assert refused.status == 400
         assert key not in str(refused.body)
         assert refused.body["error"]["param"] == "api_key"
+    for fields in ({"extra": gateway.keys["account"]}, {"extra_body": {"k": f"Bearer {gateway.keys['account']}"}}):
+        assert (await passed(gateway, upstream, **fields)).status == 400
     assert len(upstream.seen) == 3 * len(gateway.keys)
 
 

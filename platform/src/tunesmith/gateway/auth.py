@@ -81,7 +81,7 @@ class Authenticator:
 
     async def authenticate(self, request: Request) -> Key:
         """The caller of a request. Raises Unauthenticated without a key that is known here."""
-        token = _presented(request)
+        token = presented_key(request)
         if not token:
             raise Unauthenticated(
                 "No API key: send the header 'Authorization: Bearer KEY' (or 'x-api-key: KEY'). "
@@ -111,7 +111,7 @@ class Authenticator:
         return Key(row.account, kind, job_id(job) if job else None, row.scope.get("budget"))
 
 
-def _presented(request: Request) -> str:
+def presented_key(request: Request) -> str:
     """The key of a request: the bearer, else Anthropic's header. Empty without one."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token.strip():

@@ -21,7 +21,8 @@ from starlette.responses import Response
 from tunesmith.db.completions import Completion, CompletionStatus
 from tunesmith.errors import TunesmithError
 from tunesmith.gateway.answers import ANSWERS, PassedCandidate, UpstreamFailed, bounded, counted_usage
-from tunesmith.gateway.auth import Key
+from tunesmith.gateway.auth import Key, presented_key
+from tunesmith.gateway.errors import BadRequest
 from tunesmith.gateway.paths import CallPath
 from tunesmith.gateway.rollouts import Turn
 from tunesmith.gateway.state import GatewayState
@@ -126,7 +127,11 @@ class PassedCall:
 
     async def _open(self, route: str, raw: bytes, request: Request) -> aiohttp.ClientResponse:
         self._size = len(raw)
-        if "api_key" in self._body or self._body["model"] != self._model:
+        if presented_key(request).encode() in raw:
+            raise BadRequest(
+                "The body holds the key that this call was made with, which is not passed on to an upstream. Take it out."
+            )
+        if "api_key" in self._body or "extra_headers" in self._body or self._body["model"] != self._model:
             raw = msgspec.json.encode({**_without_key(self._body), "model": self._model})
         headers = {name: request.headers[name] for name in _SENT if name in request.headers}
         headers |= {"content-type": "application/json", "accept-encoding": "identity"}
@@ -285,7 +290,7 @@ class PassedCall:
 
 
 def _without_key(body: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in body.items() if name != "api_key"}
+    return {name: value for name, value in body.items() if name not in ("api_key", "extra_headers")}
 
 
 def _returned(response: aiohttp.ClientResponse) -> dict[str, str]:
