@@ -32,9 +32,9 @@ test: check ## The gates, then the tests
 test-loop: setup ## Only the tests that run whole jobs through the public command line (minutes)
 	@$(PY) -m pytest tests/loop --durations=10
 
-test-clients: setup ## The published clients, unmodified, in an environment of their own
+test-clients: setup ## Published clients and foreign agents, unmodified, each in an environment of its own
 	@bash scripts/published_clients.sh
-	@$(PY) -m pytest -m clients tests/clients
+	@$(PY) -m pytest -m clients tests/clients tests/gateway/test_published_client.py --durations=10
 
 learning-curves: setup ## RFT on the example for three seeds, with controls; prints the table and writes benchmarks/results/
 	@$(PY) benchmarks/learning_curves.py

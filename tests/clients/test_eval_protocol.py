@@ -2,37 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
+from tests.clients.servers import PUBLISHED as BIN
 from tests.loop import projects
-from tests.loop.platform import REPO, Platform
+from tests.loop.platform import REPO
 
 pytestmark = pytest.mark.clients
-BIN = REPO / ".venv-clients" / "bin"
 JOB = re.compile(r"accounts/local/reinforcementFineTuningJobs/[\w-]+")
-
-
-@pytest.fixture(scope="module")
-def platform() -> Iterator[Platform]:
-    with tempfile.TemporaryDirectory(prefix="ts") as home, Platform(Path(home) / "h") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def environment(platform: Platform) -> dict[str, str]:
-    """What `tunesmith env` prints, which is all that the client is told."""
-    printed = platform.run("tunesmith", "env", "--json", cwd=REPO)
-    assert printed.returncode == 0, printed.stdout
-    exported = json.loads(printed.stdout)
-    assert exported["LITELLM_LOCAL_MODEL_COST_MAP"] == "True"
-    return {**exported, "PATH": f"{BIN}:{platform.env['PATH']}"}
 
 
 def test_the_client_is_the_published_one(platform, environment):
@@ -44,6 +24,7 @@ def test_the_client_is_the_published_one(platform, environment):
         env=environment,
     )
     assert version.stdout.strip() == "0.3.33"
+    assert environment["LITELLM_LOCAL_MODEL_COST_MAP"] == "True"
 
 
 def test_create_rft_to_a_trained_and_served_model(platform, environment, tmp_path):
