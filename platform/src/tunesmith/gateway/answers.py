@@ -6,6 +6,7 @@ or `read` (a whole body). Log-probabilities are kept where given, ids there are 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,7 @@ from msgspec import Struct
 
 from tunesmith.errors import TunesmithError
 
+_FINISHED = re.compile(rb'"finish_reason": ?"')
 _LEAST = -1e30
 """Stands for every log-probability below it; records hold 32-bit floats."""
 _FINISH = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", "tool_use": "tool_calls"}
@@ -96,13 +98,12 @@ class Answer:
 
         Raises UpstreamFailed for an event that is not JSON of this dialect.
         """
+        block, start, cut = self._tail + data, -len(self._tail), 0 if self.ended else len(data)
         if not self.ended:
-            end = data.rfind(b"\n") + 1
-            if end and self._events(self._tail + data[:end]):
-                self._tail = data[end:]
-                return data
-        lines = (self._tail + data).split(b"\n")
-        start, cut = -len(self._tail), 0 if self.ended else len(data)
+            before = self._before_end(block)
+            if before and self._events(block[:before]):
+                block, start = block[before:], start + before
+        lines = block.split(b"\n")
         self._tail = lines.pop()
         for line in lines:
             if line.startswith(b"data:"):
@@ -130,6 +131,10 @@ class Answer:
 
     def _event(self, data: bytes) -> None:
         raise NotImplementedError
+
+    def _before_end(self, block: bytes) -> int:
+        """How many bytes of whole lines come before what may be the last event; a guess, which `_events` checks."""
+        return block.rfind(b"\n") + 1
 
     def _events(self, lines: bytes) -> bool:
         """Take many events at once where that is possible; False, with nothing taken, where they must be read one by one."""
@@ -209,6 +214,10 @@ class ChatAnswer(Answer):
                     candidate.reasoning = value if isinstance(value, str) else ""
             candidate.extra = message
             self._end(candidate, choice)
+
+    def _before_end(self, block: bytes) -> int:
+        last = _FINISHED.search(block)
+        return block.rfind(b"\n", 0, last.start() if last else len(block)) + 1
 
     def _events(self, lines: bytes) -> bool:
         try:
