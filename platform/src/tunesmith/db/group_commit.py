@@ -7,10 +7,12 @@ what it returned for is found after kill -9 of this process. When the queue is f
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import queue
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -38,7 +40,10 @@ class GroupCommitWriter:
 
     def __init__(self, engine: Engine, capacity: int = 4096) -> None:
         self._engine = engine
-        self._queue: queue.Queue[_Write | None] = queue.Queue(capacity)
+        self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()  # a Queue's locks cost more than an insert
+        self._capacity = capacity
+        self._waiting: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = deque()
+        """Callers that wait for room in the queue, in order."""
         self._closed = False
         self._pooled: PoolProxiedConnection | None = None
         self._statements: dict[tuple[Table, tuple[str, ...]], tuple[str, list[tuple[str, Any]]]] = {}
@@ -56,18 +61,16 @@ class GroupCommitWriter:
             return
         loop = asyncio.get_running_loop()
         item = _Write(table, rows, loop, loop.create_future())
-        if not self._put_now(item):
-            await asyncio.to_thread(self._queue.put, item)
+        while self._queue.qsize() >= self._capacity:
+            room = loop.create_future()
+            self._waiting.append((loop, room))
+            if self._queue.qsize() >= self._capacity:  # else the writer may have looked before we were in the list
+                await room
+            room.cancel()
             if not self._thread.is_alive():  # closed while this one waited for room: nobody reads the queue any more
                 raise Unavailable("This process is shutting down and records nothing any more; try again in a moment.")
+        self._queue.put(item)
         await asyncio.shield(item.done)
-
-    def _put_now(self, item: _Write) -> bool:
-        try:
-            self._queue.put_nowait(item)
-        except queue.Full:
-            return False
-        return True
 
     def close(self) -> None:
         """Commit everything queued so far, then stop. Blocks until done."""
@@ -77,14 +80,26 @@ class GroupCommitWriter:
         self._thread.join()
 
     def _run(self) -> None:
-        while True:
+        last = False
+        while not last:
             group, last = self._next_group()
+            self._call_in()
             if group:
                 self._commit(group)
-            if last:
-                if self._pooled is not None:
-                    self._pooled.close()
-                return
+        if self._pooled is not None:
+            self._pooled.close()
+        self._call_in()
+
+    def _call_in(self) -> None:
+        """Wake callers for whom there is room now."""
+        woken, room_left = 0, self._capacity - self._queue.qsize()
+        while self._waiting and woken < max(1, room_left):
+            loop, room = self._waiting.popleft()
+            if room.done():  # gave up waiting
+                continue
+            woken += 1
+            with contextlib.suppress(RuntimeError):  # its event loop is closed, and nobody waits
+                loop.call_soon_threadsafe(_settle, [(room, None)])
 
     def _next_group(self) -> tuple[list[_Write], bool]:
         """Wait for one write, then take whatever else is there already."""
@@ -107,13 +122,12 @@ class GroupCommitWriter:
             if len(group) == 1:
                 log.error("A write was refused by %s: %s", self._engine.url, error)
                 reason = str(getattr(error, "orig", None) or error)
-                _tell(group[0], Unavailable(f"What was asked could not be recorded ({reason}); nothing of it is kept."))
+                _tell(group, Unavailable(f"What was asked could not be recorded ({reason}); nothing of it is kept."))
                 return
             for item in group:  # one bad row must not take its neighbours with it
                 self._commit([item])
             return
-        for item in group:
-            _tell(item, None)
+        _tell(group, None)
 
     def _insert(self, group: list[_Write]) -> None:
         """One transaction, one `executemany` a table. SQLAlchemy's own way through an insert costs more than the insert."""
@@ -158,17 +172,24 @@ class GroupCommitWriter:
         return known
 
 
-def _tell(item: _Write, error: Unavailable | None) -> None:
-    def settle() -> None:
-        if item.done.cancelled():
-            return
-        if error is None:
-            item.done.set_result(None)
-        else:
-            item.done.set_exception(error)
-            item.done.exception()  # a caller that went away must not turn this into a warning
+def _tell(group: list[_Write], error: Unavailable | None) -> None:
+    """Tell the callers of a group how it ended, each event loop once."""
+    loops: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[None], Unavailable | None]]] = {}
+    for item in group:
+        loops.setdefault(item.loop, []).append((item.done, error))
+    for loop, done in loops.items():
+        try:
+            loop.call_soon_threadsafe(_settle, done)
+        except RuntimeError:
+            log.debug("The caller's event loop was closed before its rows were committed.")
 
-    try:
-        item.loop.call_soon_threadsafe(settle)
-    except RuntimeError:
-        log.debug("The caller's event loop was closed before its rows were committed.")
+
+def _settle(ended: Sequence[tuple[asyncio.Future[None], Unavailable | None]]) -> None:
+    for done, error in ended:
+        if done.done():
+            continue
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+            done.exception()  # a caller that went away must not turn this into a warning
