@@ -18,7 +18,7 @@ from typing import Any
 from tunesmith.db.completions import Completion, CompletionStatus, CompletionStore
 from tunesmith.gateway.requests import parse_chat
 from tunesmith.rendering import Renderer
-from tunesmith.rendering.messages import normalize_messages, same_assistant_message
+from tunesmith.rendering.messages import normalize_messages, same_assistant_message, same_history
 
 KEPT_ROLLOUTS = 4096
 """Rollouts in memory. An older one that calls again is read from the store."""
@@ -65,8 +65,11 @@ class Turn:
         self.number = number
 
     def prompt_ids(self, base_model: str, conversation: Conversation, renderer: Renderer) -> list[int]:
-        """The prompt: behind the longest recorded turn that the conversation continues, else rendered anew."""
-        recorded = sorted(self._rollout.turns, key=lambda turn: -len(turn.conversation.messages))
+        """The prompt: behind the longest recorded turn that the conversation continues, else rendered anew.
+
+        Of turns that say the same the newest counts: a call that was made again replaces the one before.
+        """
+        recorded = sorted(self._rollout.turns[::-1], key=lambda turn: -len(turn.conversation.messages))
         for turn in recorded:
             if turn.model == base_model and _continues(turn, conversation):
                 ids = renderer.continue_turn(
@@ -157,7 +160,7 @@ class Rollouts:
         recorded = [completion for completion in recorded if completion.job == job]
         rollout = _Rollout(next_turn=max((completion.turn + 1 for completion in recorded), default=0))
         for completion in recorded:
-            if completion.status is CompletionStatus.COMPLETE:
+            if completion.status is CompletionStatus.COMPLETE and completion.prompt_ids:  # passed on: nothing to splice
                 rollout.turns.append(_recall(completion))
         return rollout
 
@@ -191,6 +194,6 @@ def _continues(turn: RecordedTurn, conversation: Conversation) -> bool:
         len(past) < len(conversation.messages)
         and turn.conversation.tools == conversation.tools
         and turn.conversation.variables == conversation.variables
-        and conversation.messages[: len(past)] == past
+        and same_history(past, conversation.messages[: len(past)])
         and same_assistant_message(turn.message, conversation.messages[len(past)])
     )
