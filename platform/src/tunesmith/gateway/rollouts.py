@@ -69,8 +69,8 @@ class Turn:
 
         Of turns that say the same the newest counts: a call that was made again replaces the one before.
         """
-        recorded = sorted(self._rollout.turns[::-1], key=lambda turn: -len(turn.conversation.messages))
-        for turn in recorded:
+        recorded = sorted(self._rollout.turns, key=lambda turn: len(turn.conversation.messages))
+        for turn in reversed(recorded):
             if turn.model == base_model and _continues(turn, conversation):
                 ids = renderer.continue_turn(
                     conversation.messages,
