@@ -1,10 +1,11 @@
-"""What the orchestrator writes, and how it finds its place again: `rollouts.jsonl`, `events.jsonl`, `status.json`.
+"""What the orchestrator writes, and how it finds its place again: `rollouts.jsonl`, `events.jsonl`, `asked.json`, `status.json`.
 
 A restart reads them back: chunks that have their event are done, scored rollouts of the chunk in progress are reused.
 """
 
 from __future__ import annotations
 
+import json
 import time
 from collections import defaultdict
 from enum import StrEnum
@@ -56,6 +57,8 @@ class Record:
 
     def __init__(self, run_dir: Path) -> None:
         self._status_path = run_dir / "status.json"
+        self._asked_path = run_dir / "asked.json"
+        self._asked: dict[str, int] = json.loads(self._asked_path.read_text()) if self._asked_path.exists() else {}
         self._rollouts = JsonLines(run_dir / "rollouts.jsonl")
         self._events = JsonLines(run_dir / "events.jsonl")
         self.status = self._last_status()
@@ -76,6 +79,17 @@ class Record:
     def recorded(self, invocation_id: str) -> list[dict[str, Any]]:
         """Rollouts of an unfinished chunk or evaluation that an earlier process of this run already has."""
         return self._recorded[invocation_id]
+
+    def last_asked(self, invocation_id: str) -> int:
+        """The highest attempt number that any process of this run asked for; -1 when none did."""
+        recorded = (record["attempt"] for record in self._recorded[invocation_id])
+        return max([self._asked.get(invocation_id, -1), *recorded])
+
+    def asking(self, invocation_id: str, attempt: int) -> None:
+        """Note an attempt number before anybody is asked for it: an agent may still work for it when this process is gone."""
+        if attempt > self._asked.get(invocation_id, -1):
+            self._asked[invocation_id] = attempt
+            write_atomic(self._asked_path, json.dumps(self._asked))
 
     def rollout(self, record: dict[str, Any]) -> None:
         """Append one finished rollout."""

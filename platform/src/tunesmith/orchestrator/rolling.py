@@ -1,8 +1,9 @@
 """Rolling out rows: ask the host, read back what the gateway recorded, append each finished rollout to the record.
 
 Only missing attempts are asked for: those an earlier process recorded are reused, and those that the platform itself made fail
-(a host or gateway that went away) are rolled again under a new attempt number, which is a new rollout id. Whatever error an agent
-reports, a rollout that failed while the gateway was restarted counts as made fail by it.
+(a host or gateway that went away) are rolled again under a new attempt number, which is a new rollout id. No id is asked for twice,
+not after a restart either: an agent elsewhere may still work for it. Whatever error an agent reports, a rollout that failed while the
+gateway was restarted counts as made fail by it.
 """
 
 from __future__ import annotations
@@ -66,21 +67,21 @@ class Roller:
     async def roll(self, plan: RolloutPlan) -> list[ScoredRollout]:
         """Roll out a plan to its end and return one scored rollout per (row, k), with token sequences for training plans."""
         done: dict[tuple[int, int], ScoredRollout] = {}
-        attempts = {(row, k): 0 for row in plan.rows for k in range(plan.n)}
+        wanted = [(row, k) for row in plan.rows for k in range(plan.n)]
+        attempt = self._record.last_asked(plan.invocation_id) + 1
         failures: Counter[tuple[int, int]] = Counter()
         for record in self._record.recorded(plan.invocation_id):
             key = (record["row_index"], record["k"])
             if record["version"] == plan.version and not record["platform_failure"]:
                 done[key] = await self._with_sequences(plan, record)
-            attempts[key] = max(attempts[key], record["attempt"] + 1)
         waiting_since: float | None = None
         loop = asyncio.get_running_loop()
-        while missing := [key for key in attempts if key not in done]:
+        while missing := [key for key in wanted if key not in done]:
+            self._record.asking(plan.invocation_id, attempt)
             try:
-                async for scored in self._ask(plan, [(*key, attempts[key]) for key in missing]):
+                async for scored in self._ask(plan, missing, attempt):
                     waiting_since = None
                     key = (scored.row_index, scored.k)
-                    attempts[key] = scored.attempt + 1
                     failures[key] += scored.platform_failure
                     if not scored.platform_failure or failures[key] >= MOST_ATTEMPTS:
                         done[key] = scored
@@ -89,12 +90,10 @@ class Roller:
                 if loop.time() - waiting_since > HOST_PATIENCE_SECONDS:
                     raise
                 await asyncio.sleep(0.5)
-                for key in missing:
-                    if key not in done:
-                        attempts[key] += 1
+            attempt += 1
         return [done[key] for key in sorted(done)]
 
-    async def _ask(self, plan: RolloutPlan, missing: list[tuple[int, int, int]]):
+    async def _ask(self, plan: RolloutPlan, missing: list[tuple[int, int]], attempt: int):
         requests = [
             {
                 "row_index": row,
@@ -103,7 +102,7 @@ class Roller:
                 "rollout_id": plan.rollout_id(row, k, attempt),
                 "row": plan.rows[row],
             }
-            for row, k, attempt in missing
+            for row, k in missing
         ]
         asked = time.monotonic()
         async for event in self._host.run(
