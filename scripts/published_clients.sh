@@ -24,7 +24,7 @@ environment .venv-agents "the OpenAI Agents SDK 0.24.0 (about 60 packages, 20 MB
 server=examples/svg_agent/server_ts
 command -v npm >/dev/null || { echo "clients: Node 20 or newer with npm is needed for the npm package eval-protocol." >&2; exit 1; }
 if [ ! -e $server/node_modules/.package-lock.json ] || [ $server/package-lock.json -nt $server/node_modules/.package-lock.json ]; then
-  echo "clients: installing npm's eval-protocol with $server (about 100 packages, 20 MB to download)"
+  echo "clients: installing npm's eval-protocol with $server (about 70 packages, 10 MB to download)"
   (cd $server && npm ci)
 fi
 
