@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import platform
 from dataclasses import dataclass, field
 from statistics import median
@@ -44,7 +45,7 @@ class Figures:
 
     def ratio(self, one: str, other: str, stream: bool, what: str) -> float:
         """The median over the rounds of one contender's figure by the other's."""
-        pairs = zip(self.samples[one, stream], self.samples[other, stream], strict=True)
+        pairs = zip(self.samples[one, stream], self.samples[other, stream], strict=False)
         return median(getattr(a, what) / max(getattr(b, what), 1e-6) for a, b in pairs)
 
 
@@ -76,9 +77,10 @@ def report(figures: Figures, options: argparse.Namespace) -> list[Target]:
     ]
     for (name, stream), _ in figures.samples.items():
         cpu, latency, first = (figures.middle(name, stream, what) * 1e3 for what in ("cpu", "latency", "first_token"))
-        lines.append(
-            f"| {name} | {'streamed' if stream else 'whole'} | {cpu:.2f} | {latency:.0f} | {first if stream else latency:.0f} |"
+        times = " | ".join(
+            "-" if math.isnan(value) else f"{value:.0f}" for value in (latency, first if stream else latency)
         )
+        lines.append(f"| {name} | {'streamed' if stream else 'whole'} | {cpu:.2f} | {times} |")
     lines += ["", "| target | measured | bound | |", "|---|---|---|---|"]
     for target in targets:
         bound = f"{'>=' if target.at_least else '<='} {target.bound:g}"
