@@ -145,10 +145,10 @@ async def test_a_job_sees_its_own_lines_and_its_accounts(file: CapturedFile) -> 
         "k": (1, 10, "of k"),
         None: (1, 10, "of None"),
     }
-    assert closed == set()
-    await store.close_rollout("accounts/a", "j", "r")
-    assert store.state_of("accounts/a", "r")[1] == {"j"}
-    assert store.state_of("accounts/b", "r") == ({}, set())
+    assert closed == {}
+    await store.close_rollout("accounts/a", "j", "r", 5.0)
+    assert store.state_of("accounts/a", "r")[1] == {"j": 5.0}
+    assert store.state_of("accounts/b", "r") == ({}, {})
 
 
 async def test_ids_of_lines_grow_also_over_a_restart(file: CapturedFile) -> None:

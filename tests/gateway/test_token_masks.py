@@ -282,6 +282,23 @@ async def test_a_zombie_attempt_trains_nothing_in_the_attempt_that_counts(agent:
     assert late.status == 409, "what was read is closed: nothing can be added behind the orchestrator's back"
 
 
+async def test_a_call_in_flight_when_the_rollout_was_read_is_never_trained(agent: Agent) -> None:
+    await agent.ask("q0", "one")
+    agent.gateway.engine.answers = []
+    agent.gateway.engine.slow_seconds = 0.01
+    body = {"model": agent.model, "messages": [{"role": "user", "content": "slow"}]}
+    late = asyncio.create_task(agent.gateway.call("POST", f"{agent.path}/chat/completions", "rollout", json=body))
+    async with asyncio.timeout(10):
+        while ("accounts/local", "job1", agent.rollout) not in agent.gateway.state.rollouts._in_flight:
+            await asyncio.sleep(0.005)
+    before = await agent.trained()
+    assert before == [joined(given("<s>[user]\nq0</s>\n[assistant]\n"), sampled("one</s>"))]
+    assert (await late).status == 200
+    stored = agent.gateway.state.store.of_rollout(agent.rollout)
+    assert [completion.status for completion in stored] == ["complete", "complete"], "it is recorded all the same"
+    assert await agent.trained() == before, "an orchestrator that starts again reads what the first one read"
+
+
 async def test_a_turn_cut_by_the_token_limit_is_closed_in_the_next_prompt(gateway: Gateway) -> None:
     name = await gateway.publish(sampling={"temperature": 1.0, "max_tokens": 3, "stop": []})
     agent = Agent(gateway, name)

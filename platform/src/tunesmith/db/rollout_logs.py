@@ -88,9 +88,9 @@ class LogStore:
         row["status_code"] = line.status["code"] if line.status else None
         await self._writer.write(logs, [row])
 
-    async def close_rollout(self, account: str, job: str | None, rollout_id: str) -> None:
-        """Note that a rollout takes no more calls; returns once committed."""
-        row = {"rollout_id": rollout_id, "account": account, "job": job, "closed_at": time.time()}
+    async def close_rollout(self, account: str, job: str | None, rollout_id: str, at: float) -> None:
+        """Note that a rollout takes no more calls since `at` (Unix seconds); returns once committed."""
+        row = {"rollout_id": rollout_id, "account": account, "job": job, "closed_at": at}
         await self._writer.write(closed_rollouts, [row])
 
     def find(self, wanted: LogFilter, account: str | None, job: str | None) -> list[LogLine]:
@@ -121,23 +121,22 @@ class LogStore:
         """Whether anything was ever posted about a rollout, or it was closed; a quick look on the event loop's thread."""
         return self._file.has(_KNOWS, f"{ROLLOUT_TAG}{rollout_id}", account, rollout_id, account)
 
-    def state_of(self, account: str, rollout_id: str) -> tuple[dict[str | None, JobLines], set[str | None]]:
-        """What was posted about a rollout, by job, and the jobs for which it is closed."""
+    def state_of(self, account: str, rollout_id: str) -> tuple[dict[str | None, JobLines], dict[str | None, float]]:
+        """What was posted about a rollout, by job, and the jobs for which it is closed, with the time (Unix seconds)."""
         tag = f"{ROLLOUT_TAG}{rollout_id}"
         of_rollout = select(logs).join(log_tags, log_tags.c.log == logs.c.id)
         of_rollout = of_rollout.where(log_tags.c.tag == tag, log_tags.c.account == account)
         lines = of_rollout.with_only_columns(logs.c.job, func.count(), func.coalesce(func.sum(logs.c.size), 0))
         with_status = of_rollout.with_only_columns(func.max(logs.c.id)).where(logs.c.status_code.is_not(None))
-        closed = select(closed_rollouts.c.job).where(
-            closed_rollouts.c.rollout_id == rollout_id, closed_rollouts.c.account == account
-        )
+        c = closed_rollouts.c
+        closed = select(c.job, func.min(c.closed_at)).where(c.rollout_id == rollout_id, c.account == account)
         with reading(self._sessions) as session:
             posted = {job: JobLines(n, size) for job, n, size in session.execute(lines.group_by(logs.c.job))}
             if posted:
                 latest = select(logs).where(logs.c.id.in_(with_status.group_by(logs.c.job)))
                 for row in session.execute(latest).mappings():
                     posted[row["job"]].last = _from_row(dict(row))
-            return posted, set(session.execute(closed).scalars())
+            return posted, dict(session.execute(closed.group_by(c.job)).tuples())
 
 
 def _narrowed(query: Select[Any], account: str | None, job: str | None) -> Select[Any]:

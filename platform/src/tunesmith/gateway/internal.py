@@ -134,14 +134,17 @@ async def score(state: GatewayState, request: Request) -> Response:
 
 
 async def rollout_completions(state: GatewayState, request: Request) -> Response:
-    """Everything recorded under a rollout id, with its ids, in turn order. The rollout takes no more calls from now on."""
+    """Everything recorded under a rollout id before it was closed, with its ids, in turn order. It is closed from now on.
+
+    However often it is asked, the answer is the same: a call that was in flight then may be recorded later and is left out.
+    """
     key = await _internal_key(state, request)
     rollout_id = request.path_params["rollout_id"]
-    await state.states.close(
-        key.account, key.job, rollout_id, always=True
-    )  # first: nobody would train what comes later
+    closed_at = await state.states.close(key.account, key.job, rollout_id, always=True)
+    assert closed_at is not None
     found = await asyncio.to_thread(state.store.of_rollout, rollout_id, *scope_of(key))
-    return JSONResponse({"completions": [_wire(completion) for completion in found]})
+    state.rollouts.forget((key.account, key.job, rollout_id))
+    return JSONResponse({"completions": [_wire(c) for c in found if c.created_at + c.latency <= closed_at]})
 
 
 async def gateway_uptime(state: GatewayState, request: Request) -> Response:

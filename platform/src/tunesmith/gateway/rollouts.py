@@ -124,6 +124,12 @@ class Rollouts:
             self._drop_old()
         return turn
 
+    def forget(self, key: RolloutKey) -> None:
+        """Let go of a rollout that takes no more calls: its conversations would fill the memory of a long run."""
+        task = self._rollouts.get(key)
+        if task is not None and _unused(task):
+            del self._rollouts[key]
+
     async def idle(self, account: str | None, job: str | None, rollout_id: str, timeout: float) -> bool:
         """Wait until no call of a rollout is in flight; False when one still is after `timeout` seconds. None stands for all."""
         deadline = asyncio.get_running_loop().time() + timeout
@@ -166,9 +172,12 @@ class Rollouts:
 
     def _drop_old(self) -> None:
         for key in list(self._rollouts)[: max(0, len(self._rollouts) - KEPT_ROLLOUTS)]:
-            task = self._rollouts[key]
-            if task.done() and not task.cancelled() and task.exception() is None and task.result().in_flight == 0:
+            if _unused(self._rollouts[key]):
                 del self._rollouts[key]
+
+
+def _unused(task: asyncio.Task[_Rollout]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None and task.result().in_flight == 0
 
 
 def noise_seed(policy_seed: int, rollout_id: str, turn: int) -> int:

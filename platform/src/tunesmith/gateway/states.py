@@ -8,6 +8,7 @@ lines. A job's key sees what its own keys and its account's keys posted; an acco
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -41,7 +42,8 @@ class State:
     """One rollout id of one account. Lines and closings by job; None as job is the account."""
 
     lines: dict[str | None, JobLines]
-    closed: set[str | None]
+    closed: dict[str | None, float]
+    """Since when, in Unix seconds."""
     dropped: int = 0
     """Lines refused by the bounds since it came into memory."""
     pinned: int = 0
@@ -59,6 +61,10 @@ class State:
     def is_closed(self, job: str | None) -> bool:
         """Whether calls of a job (None: of the account itself) are refused."""
         return None in self.closed or job in self.closed
+
+    def closed_at(self, job: str | None) -> float | None:
+        """Since when they are; None while they are not."""
+        return min((at for owner, at in self.closed.items() if owner in (None, job)), default=None)
 
     def take(self, line: LogLine) -> None:
         """Count a committed line, and wake who waits for a status."""
@@ -149,21 +155,27 @@ class RolloutStates:
                     await self._commit(self._reopening(account, job, rollout_id, last.status["code"]))
             _refuse_closed(state, job, rollout_id)
 
-    async def close(self, account: str, job: str | None, rollout_id: str, *, always: bool) -> None:
+    async def close(self, account: str, job: str | None, rollout_id: str, *, always: bool) -> float | None:
         """Take no more calls of a rollout, for one job or for the whole account (None).
 
         Without `always` only where its status is terminal without an error. From the first moment of the commit calls are refused.
+        Returns since when the rollout is closed (Unix seconds), None where it is not. What a call that was in flight samples after
+        that is nobody's: records of calls that ended before it are committed when this returns, in the one writer's order.
         """
-        async with self._held(account, rollout_id) as state:
+        async with (
+            self._held(account, rollout_id) as state,
+            state.changing,
+        ):  # of several at once, all wait for the commit
             last = state.last(job)
             if state.is_closed(job) or not (always or (is_terminal(last) and not is_error(last))):
-                return
-            state.closed.add(job)
+                return state.closed_at(job)
+            state.closed[job] = now = time.time()
             try:
-                await self._store.close_rollout(account, job, rollout_id)
+                await self._store.close_rollout(account, job, rollout_id, now)
             except TunesmithError:
-                state.closed.discard(job)
+                del state.closed[job]
                 raise
+            return now
 
     def _reopening(self, account: str, job: str | None, rollout_id: str, code: int) -> LogLine:
         text = f"A model call came in after the rollout had failed with status {code}: it is running again."
@@ -207,7 +219,7 @@ class RolloutStates:
 
     async def _load(self, account: str, rollout_id: str) -> State:
         if not self._store.knows(account, rollout_id):
-            return State({}, set())  # most rollouts: new
+            return State({}, {})  # most rollouts: new
         return State(*await asyncio.to_thread(self._store.state_of, account, rollout_id))
 
     def _drop_old(self, but: tuple[str, str]) -> None:

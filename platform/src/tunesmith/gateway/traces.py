@@ -147,8 +147,8 @@ def _sampled(found: list[Completion], query: Query) -> list[Completion]:
 
 
 async def _close(state: GatewayState, key: Key, rollout_id: str | None) -> None:
-    if rollout_id is not None:
-        await state.states.close(key.account, key.job, rollout_id, always=False)
+    if rollout_id is not None and await state.states.close(key.account, key.job, rollout_id, always=False) is not None:
+        state.rollouts.forget((key.account, key.job, rollout_id))
 
 
 def _answer(
