@@ -33,7 +33,10 @@ async def status(gateway: Gateway, rollout: str = "r", key: str = "rollout", mor
 
 async def test_unknown_rollouts_have_no_status(gateway: Gateway) -> None:
     answer = await gateway.call("GET", "/v1/status?rollout_id=nobody")
-    assert (answer.status, answer.body) == (200, {"rollout_id": "nobody", "status": None, "extras": None})
+    assert (answer.status, answer.body) == (
+        200,
+        {"rollout_id": "nobody", "status": None, "message": None, "extras": None},
+    )
     assert (await gateway.call("GET", "/v1/status")).status == 400
     assert (await gateway.call("GET", "/v1/status?rollout_id=r&wait=61")).status == 400
     assert (await gateway.call("GET", "/v1/status?rollout_id=r", None)).status == 401
@@ -45,7 +48,7 @@ async def test_the_latest_line_with_a_status_wins_and_brings_its_extras(gateway:
     await post(gateway, status=FINISHED, extras={"score": 1})
     await post(gateway, message="chatter")
     answer = await gateway.call("GET", "/status?rollout_id=r", "rollout")
-    assert answer.body == {"rollout_id": "r", "status": FINISHED, "extras": {"score": 1}}
+    assert answer.body == {"rollout_id": "r", "status": FINISHED, "message": "hello", "extras": {"score": 1}}
     await post(gateway, status=FAILED)
     assert await status(gateway) == FAILED
 

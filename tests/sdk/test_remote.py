@@ -325,7 +325,7 @@ async def test_a_malformed_status_is_none(gateway: GatewayDouble, status: Any):
         error = await failure(RemoteRolloutProcessor(remote_base_url=url, timeout_seconds=0.3, poll_interval=0.05))
     assert isinstance(error, DeadlineExceededError)
     asked = [path for _, path, _ in gateway.requests if "/status" in path]
-    assert 2 <= len(asked) <= 10
+    assert 1 <= len(asked) <= 10  # every poll_interval, never in a tight loop
 
 
 async def test_polling_where_the_gateway_has_no_long_poll(gateway: GatewayDouble):

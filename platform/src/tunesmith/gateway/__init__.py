@@ -4,8 +4,8 @@ state = GatewayState(settings)
 app = Starlette(routes=gateway_routes(state), lifespan=state.lifespan)
 """
 
-from tunesmith.gateway.front import CallsFirst
-from tunesmith.gateway.routes import CALL_PATHS, gateway_routes
+from tunesmith.gateway.front import GatewayFirst
+from tunesmith.gateway.routes import gateway_routes
 from tunesmith.gateway.state import GatewayState
 
-__all__ = ["CALL_PATHS", "CallsFirst", "GatewayState", "gateway_routes"]
+__all__ = ["GatewayFirst", "GatewayState", "gateway_routes"]

@@ -25,9 +25,6 @@ _CALLS: dict[str, type[Dialect]] = {
 }
 """Model calls, each under every prefix and behind the five ids (`paths.call_route`)."""
 
-CALL_PATHS = tuple(_CALLS)
-"""Where a model call ends."""
-
 _TRACING: list[tuple[str, str, Handler]] = [
     ("POST", "/logs", logs.post_log),
     ("GET", "/logs", logs.list_logs),

@@ -40,6 +40,7 @@ async def get_status(state: GatewayState, request: Request) -> Response:
         {
             "rollout_id": rollout_id,
             "status": line.status if line else None,
+            "message": line.message if line else None,
             "extras": line.extras if line else None,
         }
     )

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tunesmith import __version__
-from tunesmith.gateway import CALL_PATHS, CallsFirst, GatewayState, gateway_routes
+from tunesmith.gateway import GatewayFirst, GatewayState, gateway_routes
 from tunesmith.server.control import ControlPlane
 from tunesmith.server.dashboard import pages
 from tunesmith.server.errors import add_error_handlers
@@ -50,9 +50,9 @@ _ROUTERS = (
 
 
 class WebApp(FastAPI):
-    """The app; model calls take the short way (`CallsFirst`)."""
+    """The app; the gateway's routes take the short way (`GatewayFirst`)."""
 
-    calls: ASGIApp | None = None
+    front: ASGIApp | None = None
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI: the control plane's way, through all of its middleware."""
@@ -60,7 +60,7 @@ class WebApp(FastAPI):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        await (self.calls or self.serve)(scope, receive, send)
+        await (self.front or self.serve)(scope, receive, send)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -81,7 +81,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(router)
     routes = gateway_routes(gateway)
     app.router.routes.extend(routes)
-    app.calls = BodyLimit(CallsFirst(app.serve, routes, CALL_PATHS), settings.max_upload_bytes)
+    app.front = BodyLimit(GatewayFirst(app.serve, routes), settings.max_upload_bytes)
     app.add_middleware(ResourceNames)
     app.add_middleware(BodyLimit, max_upload_bytes=settings.max_upload_bytes)
     return app

@@ -171,7 +171,7 @@ class RemoteRolloutProcessor(RolloutProcessor):
         """Complete a status with what its log line says, and keep the line's extras on the row."""
         assert ending.status is not None
         status = ending.status
-        line = await client.final_line(rollout_id, ending.code) or {}
+        line = ending.line or await client.final_line(rollout_id, ending.code) or {}
         said = line.get("message") or status.message or status.code.name
         log.info("Found status log for rollout %s: %s", rollout_id, said)
         log.info("Found Fireworks log for rollout %s with status code %.1f", rollout_id, ending.code)

@@ -49,6 +49,8 @@ class Ending:
     code: int = 0
     """The status code as it was posted, which may be outside of the table."""
     extras: dict[str, Any] = field(default_factory=dict)
+    line: dict[str, Any] | None = None
+    """The log line that ended it, where the gateway's answer held it; elsewhere it is to be found among the lines."""
     trouble: str = ""
     """What the gateway's last failure was, if the last question failed."""
 
@@ -87,7 +89,8 @@ class GatewayClient:
                 continue
             pause, trouble = FIRST_PAUSE, ""
             if status is not None and not status.is_running():
-                return Ending(status, answer["status"]["code"], _dict(answer.get("extras")))
+                line = answer if "message" in answer else None
+                return Ending(status, answer["status"]["code"], _dict(answer.get("extras")), line)
             rest = min(asked + poll_interval, deadline) - loop.time()
             await asyncio.sleep(max(0.0, rest))
         return Ending(trouble=trouble)
