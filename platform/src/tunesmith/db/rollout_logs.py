@@ -136,7 +136,7 @@ class LogStore:
                 latest = select(logs).where(logs.c.id.in_(with_status.group_by(logs.c.job)))
                 for row in session.execute(latest).mappings():
                     posted[row["job"]].last = _from_row(dict(row))
-            return posted, dict(session.execute(closed.group_by(c.job)).tuples())
+            return posted, {row[0]: row[1] for row in session.execute(closed.group_by(c.job))}
 
 
 def _narrowed(query: Select[Any], account: str | None, job: str | None) -> Select[Any]:
