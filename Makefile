@@ -8,10 +8,15 @@ export OMP_NUM_THREADS ?= 1
 help: ## Print this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: .venv/.ready ## Virtual environment, packages, and what the system lacks
+setup: .venv/.ready .venv/.wheels ## Virtual environment, packages, and what the system lacks
 
 .venv/.ready: constraints.txt requirements-dev.txt sdk/pyproject.toml platform/pyproject.toml scripts/setup.sh
 	@bash scripts/setup.sh
+	@touch $@
+
+# Evaluator environments install the SDK from a wheel inside the platform: a changed SDK needs a new one.
+.venv/.wheels: .venv/.ready $(shell find sdk/src -name '*.py') sdk/pyproject.toml scripts/build_sdk_wheels.py
+	@$(PY) scripts/build_sdk_wheels.py
 	@touch $@
 
 demo: setup ## The whole story in about four minutes: eval, RFT, before and after

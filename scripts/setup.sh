@@ -36,7 +36,6 @@ install() { # install MESSAGE PIP-ARGUMENTS...: pip, with every download named a
 [ -x .venv/bin/pip ] || "$python" -m venv .venv
 install "torch (about 0.2 GB as a CPU build, 3 GB where pip picks the CUDA build)" torch==2.13.0
 install "the two distributions and the tools of the gates (about 120 MB)" -e sdk -e "platform[train]" -r requirements-dev.txt
-.venv/bin/python scripts/build_sdk_wheels.py
 "$python" - "$log" <<'PY'
 import re, sys
 unit = {"kB": 1e-3, "MB": 1.0, "GB": 1e3}
