@@ -32,7 +32,7 @@ def main() -> int:
     parser.add_argument("--ts-seeds", type=int, nargs="*", default=[0], help="with the TypeScript server (default 0)")
     parser.add_argument("--problems", type=int, default=300, help="held-out drawings per temperature")
     parser.add_argument("--pass-problems", type=int, default=50, help="held-out drawings tried 8 times")
-    parser.add_argument("--epochs", type=int, default=2, help="passes over the training rows")
+    parser.add_argument("--epochs", type=int, default=1, help="passes over the training rows")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder that the tables are written to")
     options = parser.parse_args()
     runs: list[Finished] = []
