@@ -117,6 +117,8 @@ async def test_a_parameter_that_cannot_be_read_is_named(gateway: Gateway, query:
         (b'{"message": NaN}', "not valid JSON"),
         (b'{"message": "\\ud800", "tags": ["rollout_id:r"]}', "not valid JSON"),
         (b"\xff\xfe", "not valid JSON"),
+        (b'{"tags": ["rollout_id:r"], "extras": {"x": ' + b"[" * 200 + b"]" * 200 + b"}}", "deep"),
+        (b"[" * 100_000, "deep"),
         (b"[1]", "JSON object"),
         (b'{"message": "x"}', "at least one rollout"),
         (b'{"message": "x", "tags": ["run_id:n", "rollout_id:"]}', "at least one rollout"),

@@ -127,7 +127,7 @@ class CompletionStore:
         await self.writer.write(completions, [_to_row(record) for record in records])
         for record in records:
             counting = self._tokens.get((record.account, record.job or ""))
-            if counting is not None and counting.done():
+            if counting is not None and counting.done() and counting.exception() is None:
                 counting.result()[0] += record.tokens
 
     async def tokens_of_job(self, account: str, job: str) -> int:

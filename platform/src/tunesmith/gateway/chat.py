@@ -88,13 +88,19 @@ async def read_json(request: Request) -> Any:
     """The body. Raises BadRequest when it is not JSON."""
     try:
         raw = await request.body()
+    except ClientDisconnect as error:
+        raise BadRequest("The client left before its request was whole.") from error
+    return decoded(raw)
+
+
+def decoded(raw: bytes) -> Any:
+    """A body's JSON. Raises BadRequest when it is none, or nests too deep for what is done with it later."""
+    try:
         body = msgspec.json.decode(raw)
     except RecursionError as error:
         raise BadRequest(_TOO_DEEP) from error
     except ValueError as error:
         raise BadRequest(f"The body is not valid JSON: {error}.") from error
-    except ClientDisconnect as error:
-        raise BadRequest("The client left before its request was whole.") from error
     if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _deeper_than(body, MAX_DEPTH):
         raise BadRequest(_TOO_DEEP)
     return body

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from tunesmith.db.rollout_logs import ROLLOUT_TAG, LogFilter, LogLine
 from tunesmith.gateway.auth import Key
+from tunesmith.gateway.chat import decoded
 from tunesmith.gateway.errors import BadRequest
 from tunesmith.gateway.state import GatewayState
 from tunesmith.gateway.states import CODES
@@ -62,10 +63,7 @@ def parse_line(content: bytes, key: Key, id: int) -> LogLine:
 
     Raises BadRequest for what is no line at all, naming the field.
     """
-    try:
-        body = msgspec.json.decode(content)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadRequest(f"The body is not valid JSON: {error}.") from error
+    body = decoded(content)
     if not isinstance(body, dict):
         raise BadRequest("The body must be a JSON object with message, tags and perhaps status and extras.")
     tags = _tags(body.get("tags"))
