@@ -7,6 +7,7 @@ stream without an end), `slow` (waits for `resume` in the middle); anything else
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from dataclasses import dataclass, field
 from typing import Any
@@ -75,8 +76,12 @@ class FakeUpstream:
             await response.write(self.sent[:100])
             request.transport.close()
             return response
-        if word == "huge":
-            return web.Response(body=b'{"choices": "' + b"x" * 5_000_000 + b'"}', content_type="application/json")
+        if word in ("huge", "bomb"):
+            body = b'{"choices": "' + b"x" * 5_000_000 + b'"}'
+            headers = {"content-type": "application/json"}
+            if word == "bomb":
+                body, headers["content-encoding"] = gzip.compress(body), "gzip"
+            return web.Response(body=body, headers=headers)
         headers = {"x-request-id": "up-1", "x-ratelimit-remaining-tokens": "9", "set-cookie": "a=b", "server": "up"}
         return web.Response(body=self.sent, content_type="application/json", headers=headers)
 

@@ -256,6 +256,7 @@ async def test_upstream_errors_pass_and_are_noted(
         ("reset", False, 502, "broke off"),
         ("silent", False, 504, "too long"),
         ("huge", False, 502, "larger than"),
+        ("bomb", False, 502, "larger than"),
     ],
 )
 async def test_broken_answers_are_clear_errors(

@@ -154,7 +154,8 @@ class PassedCall:
         return response
 
     async def _whole(self, response: aiohttp.ClientResponse) -> Response:
-        if (response.content_length or MAX_ANSWER_BYTES) < MAX_ANSWER_BYTES:
+        packed = "content-encoding" in response.headers  # unasked for; its length says nothing of what it unpacks to
+        if not packed and (response.content_length or MAX_ANSWER_BYTES) < MAX_ANSWER_BYTES:
             try:
                 body = await response.read()
             except _BROKEN as error:
