@@ -1,7 +1,7 @@
 """An agent of two turns, served the way the guide shows: `agent_app` of the SDK and the plain OpenAI SDK, every other call streamed.
 
-Rows called `held...` wait between their turns for the release file. Model calls are not repeated by the client: what breaks a call breaks
-the rollout.
+Rows called `held...` wait between their turns for the release file. In rows called `patient...` the client repeats calls that fail until
+the gateway is back; in all others what breaks a call breaks the rollout.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ def make_app(notes: Notes) -> Any:
     async def rollout(request: InitRequest) -> None:
         messages: list[Any] = [message.dump_model_for_chat_completion_request() for message in request.messages or []]
         stream = sum(request.metadata.rollout_id.encode()) % 2 == 0
-        async with AsyncOpenAI(base_url=request.model_base_url, api_key=request.api_key or "", max_retries=0) as client:
+        retries = 20 if request.metadata.row_id.startswith("patient") else 0
+        async with AsyncOpenAI(
+            base_url=request.model_base_url, api_key=request.api_key or "", max_retries=retries
+        ) as client:
             first = await call(client, request, messages, stream)
             while request.metadata.row_id.startswith("held") and not released(notes.record).exists():
                 await asyncio.sleep(0.05)

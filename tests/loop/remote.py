@@ -74,16 +74,16 @@ def captured(platform: Platform, job: str) -> list[dict[str, Any]]:
 
 
 def wait_for(what: Callable[[], Found | None], platform: Platform, job: str, seconds: float = 300) -> Found:
-    """The first true answer; fails when the job ends before, or the time is over."""
+    """The first true answer; fails when the job ends before, or the time is over. A web process that is away is waited for."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if found := what():
-            return found
         try:
+            if found := what():
+                return found
             state = platform.job(job)
+            assert state["state"] not in FINAL, state
         except OSError:
-            continue  # its web process is being started again
-        assert state["state"] not in FINAL, state
+            pass
         time.sleep(0.05)
     raise AssertionError(f"{job}: what was waited for did not happen in {seconds:g} s")
 
