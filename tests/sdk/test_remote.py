@@ -423,6 +423,22 @@ async def test_an_older_gateway_has_its_routes_elsewhere(gateway: GatewayDouble)
     assert done.messages[-1].content == "turn 0"
 
 
+async def test_a_proxy_in_front_of_a_gateway_that_is_away_settles_no_route(gateway: GatewayDouble):
+    gateway.override["status"] = (502, {})
+
+    async def agent(request: InitRequest) -> None:
+        await chat(request)
+        async with asyncio.timeout(10):
+            while not any("/v1/status" in path for _, path, _ in gateway.requests):
+                await asyncio.sleep(0.01)
+        gateway.missing |= {"/v1/status"}
+        del gateway.override["status"]
+
+    async with serving(agent_app(agent)) as url:
+        done = await roll(RemoteRolloutProcessor(remote_base_url=url), row())
+    assert done.rollout_status.is_finished()
+
+
 async def test_finishing_twice_changes_nothing(gateway: GatewayDouble):
     async def agent(request: InitRequest) -> None:
         await chat(request)

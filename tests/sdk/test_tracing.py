@@ -112,6 +112,18 @@ def test_logs_elsewhere_and_over_one_connection(gateway: GatewayDouble):
     assert [line["message"] for line in gateway.lines] == ["0", "1", "2"]
 
 
+def test_a_proxy_in_front_of_a_gateway_that_is_away_settles_no_path(gateway: GatewayDouble):
+    gateway.override["logs"] = (502, {})
+    poster = LogPoster(TracingGateway(gateway.url))
+    poster.put(body("end", ["r"], status=Status.rollout_finished()))
+    assert not poster.flush(0.3)
+    gateway.missing.add("/logs")
+    del gateway.override["logs"]
+    assert poster.flush(20)
+    assert [line["message"] for line in gateway.lines] == ["end"]
+    assert poster.dropped == 0
+
+
 def test_a_gateway_that_is_away_costs_chatter_only(gateway: GatewayDouble, caplog: pytest.LogCaptureFixture):
     gateway.stop()
     poster = LogPoster(TracingGateway(gateway.url), most_chatter=5)

@@ -173,7 +173,8 @@ class GatewayClient:
         for prefix in prefixes:
             status, text = await self._ask(self.gateway.root + prefix + route, params, timeout)
             if status != 404:
-                self._found[route] = prefix
+                if status < 500:  # a 5xx may come from what stands in front of a gateway that is away
+                    self._found[route] = prefix
                 break
         if status == 200:
             return _object(text)

@@ -205,13 +205,14 @@ class LogPoster:
         return True
 
     def _post(self, line: bytes) -> tuple[int, bytes]:
-        """One POST; the first answer that is not 404 settles whether `/logs` or `/v1/logs` it is."""
+        """One POST; the first answer that is not 404 settles whether `/logs` or `/v1/logs` it is, unless it comes from what stands in
+        front of a gateway that is away (5xx)."""
         paths = [self._path] if self._path else ["/logs", "/v1/logs"]
         status, answer = 0, b""
         for path in paths:
             status, answer = self._request(path, line)
             if status != 404:
-                self._path = path
+                self._path = path if status < 500 else self._path
                 break
         return status, answer
 
