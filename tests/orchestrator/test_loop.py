@@ -113,6 +113,22 @@ async def test_a_score_outside_its_range_is_invalid_and_never_zero(tmp_path, sco
         assert all("-k0-" not in r.rollout_id for batch in world.batches() for r in batch.header.rollouts)
 
 
+async def test_a_score_for_another_rollout_is_invalid_and_a_new_try_of_this_one_is_not(tmp_path):
+    def renamed(rollout_id: str):
+        other = {"-k0-": "job-c0-r0-k1-a0", "-k1-": f"{rollout_id}-t2"}
+        name = next((name for part, name in other.items() if part in rollout_id), rollout_id)
+        return {**default_score(rollout_id), "rollout_id": name}
+
+    async with World(tmp_path, score=renamed) as world:
+        world.configure()
+        code, _, said = await world.run()
+        assert code == 0, said
+        lines = world.lines("rollouts.jsonl")
+        assert {line["k"] for line in lines if not line["is_score_valid"]} == {0}
+        assert all("instead of job-c" in line["reason"] for line in lines if line["k"] == 0)
+        assert {line["rollout_id"].rsplit("-", 1)[1] for line in lines if line["k"] == 1} == {"t2"}
+
+
 async def test_rollouts_that_the_platform_made_fail_are_rolled_again(tmp_path):
     failed: set[str] = set()
 

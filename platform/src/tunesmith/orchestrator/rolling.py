@@ -9,6 +9,7 @@ gateway was restarted counts as made fail by it.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -32,6 +33,8 @@ MOST_ATTEMPTS = 4
 """A rollout that the platform made fail this often counts as failed. The waits for a host that is away are not counted."""
 HOST_PATIENCE_SECONDS = 60.0
 """How long a host that went away is waited for."""
+_TRY = re.compile(r"-t\d+$")
+"""What the SDK appends to the id for a new try of its own."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,10 @@ def _record_of(plan: RolloutPlan, event: dict[str, Any]) -> dict[str, Any]:
     score, valid, reason = event["score"], event["is_score_valid"], event["reason"]
     if valid and not (isinstance(score, int | float) and 0.0 <= score <= 1.0):
         valid, reason = False, f"score {score!r} is not a number in 0..1"
+    asked = plan.rollout_id(event["row_index"], event["k"], event["attempt"])
+    if valid and _TRY.sub("", event["rollout_id"]) != asked:
+        valid = False  # its calls are recorded under the id that was asked for, or under nobody's
+        reason = f"the evaluator answered for rollout {event['rollout_id']!r} instead of {asked}: keep execution_metadata.rollout_id"
     return {
         "kind": plan.kind,
         "invocation_id": plan.invocation_id,
