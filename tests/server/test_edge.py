@@ -7,8 +7,9 @@ import time
 
 import httpx2
 import pytest
+from sqlalchemy import text
 from tunesmith.db.api_keys import find_key
-from tunesmith.server.routes import accounts
+from tunesmith.server.routes import accounts, health
 from tunesmith.settings import Settings
 
 from tests.server.conftest import ACCOUNT, Platform
@@ -74,6 +75,13 @@ def test_errors_have_one_shape(platform: Platform):
     deep = b"[" * 100_000
     platform.fails(400, "POST", "/datasets", content=deep, headers={"Content-Type": "application/json"})
     assert platform.http.get("/health").json()["status"] == "healthy"
+
+
+def test_health_means_that_the_database_answers_too(platform: Platform, monkeypatch: pytest.MonkeyPatch):
+    assert platform.http.get("/health").status_code == 200
+    monkeypatch.setattr(health, "text", lambda _: text("SELECT * FROM nothing_of_that_name"))
+    assert platform.http.get("/health").status_code == 500
+    assert platform.http.get("/litellm-gateway/health").status_code == 200
 
 
 def test_json_bodies_have_a_limit(platform: Platform):

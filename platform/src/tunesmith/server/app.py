@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tunesmith import __version__
@@ -81,7 +82,9 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(router)
     routes = gateway_routes(gateway)
     app.router.routes.extend(routes)
-    app.front = BodyLimit(GatewayFirst(app.serve, routes), settings.max_upload_bytes)
+    # /health is the control plane's, which asks the database, too.
+    fast = [route for route in routes if not (isinstance(route, Route) and route.path.endswith("/health"))]
+    app.front = BodyLimit(GatewayFirst(app.serve, fast), settings.max_upload_bytes)
     app.add_middleware(ResourceNames)
     app.add_middleware(BodyLimit, max_upload_bytes=settings.max_upload_bytes)
     return app
