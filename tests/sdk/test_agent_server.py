@@ -8,6 +8,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -109,11 +110,15 @@ async def test_a_failing_agent_is_told_with_the_code_that_fits(gateway: GatewayD
     class Refused(Exception):
         status_code = 429
 
+    class Spent(Refused):
+        response = SimpleNamespace(headers={"x-should-retry": "false"})
+
     errors = {
         "down": (APIConnectionError("no route"), 14),
         "slow": (APITimeoutError("60 s"), 4),
         "builtin": (TimeoutError(), 4),
         "busy": (Refused("later"), 8),
+        "spent": (Spent("no budget left"), 9),
         "bug": (KeyError("x"), 13),
     }
 

@@ -141,6 +141,14 @@ async def test_refusals_name_model_url_status_and_message(
     assert (caught.value.code, caught.value.retryable, caught.value.retry_after) == (code, retryable, 7.0)
 
 
+async def test_the_server_says_whether_to_try_again(processor: SingleTurnRolloutProcessor, model: FakeModel):
+    for status, said in ((429, "false"), (400, "true")):
+        model.answer = lambda seen, status=status, said=said: (status, {"x-should-retry": said}, {"error": "spent"})
+        with pytest.raises(ModelCallError) as caught:
+            await ask(processor, row(), model="m", api_base=model.url)
+        assert caught.value.retryable is (said == "true")
+
+
 async def test_other_failures_are_told_apart(processor: SingleTurnRolloutProcessor, model: FakeModel):
     with pytest.raises(ModelCallError, match="could not be reached") as unreachable:
         await ask(processor, row(), model="m", api_base="http://127.0.0.1:9")

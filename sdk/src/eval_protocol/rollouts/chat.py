@@ -118,9 +118,15 @@ async def _refused(asked: str, response: aiohttp.ClientResponse) -> ModelCallErr
     return ModelCallError(
         f"{response.status}: {_error_message(text) or response.reason} (from {asked})",
         code=HTTP_TO_CODE.get(response.status, Code.UNKNOWN),
-        retryable=is_retryable_http(response.status),
+        retryable=_may_pass(response),
         retry_after=_retry_after(response.headers.get("Retry-After")),
     )
+
+
+def _may_pass(response: aiohttp.ClientResponse) -> bool:
+    """Whether the same call may work later; the server's own word (`x-should-retry`) counts before the status."""
+    said = response.headers.get("x-should-retry", "").lower()
+    return said == "true" if said in ("true", "false") else is_retryable_http(response.status)
 
 
 def _error_message(text: str) -> str:

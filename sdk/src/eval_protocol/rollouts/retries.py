@@ -111,7 +111,10 @@ def status_for(error: BaseException) -> Status:
         return Status.of(error.code, str(error))
     http = _http_status(error)
     if http is not None:
-        return Status.of(HTTP_TO_CODE.get(http, Code.UNKNOWN), f"{type(error).__name__}: {error}")
+        code = HTTP_TO_CODE.get(http, Code.UNKNOWN)
+        if code in RETRYABLE_CODES and _told_to_retry(error) is False:  # a spent budget: waiting brings nothing
+            code = Code.FAILED_PRECONDITION
+        return Status.of(code, f"{type(error).__name__}: {error}")
     if isinstance(error, TimeoutError):
         return Status.of(
             Code.DEADLINE_EXCEEDED, f"The rollout timed out: {error}" if str(error) else "The rollout timed out."
@@ -130,10 +133,18 @@ def _may_pass(error: BaseException) -> bool:
         return error.retryable
     http = _http_status(error)
     if http is not None:
-        return is_retryable_http(http)
+        told = _told_to_retry(error)
+        return is_retryable_http(http) if told is None else told
     if isinstance(error, ConnectionError | TimeoutError):
         return True
     return any(base.__name__ in CONNECTION_ERROR_NAMES for base in type(error).__mro__)
+
+
+def _told_to_retry(error: BaseException) -> bool | None:
+    """What the server said in `x-should-retry`; None where it said nothing."""
+    headers = getattr(getattr(error, "response", None), "headers", None)
+    said = headers.get("x-should-retry") if headers is not None else None
+    return {"true": True, "false": False}.get(said) if isinstance(said, str) else None
 
 
 def _http_status(error: BaseException) -> int | None:
