@@ -100,6 +100,7 @@ async def test_tags_are_all_required_and_times_and_limits_narrow(gateway: Gatewa
         ("hours_back=nan", "hours_back"),
         ("from_timestamp=yesterday", "from_timestamp"),
         ("level=INFO", "level"),
+        ("&".join(f"tags=t{number}" for number in range(100)), "tags"),
     ],
 )
 async def test_a_parameter_that_cannot_be_read_is_named(gateway: Gateway, query: str, names: str) -> None:

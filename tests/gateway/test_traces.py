@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import zstandard
+from tunesmith.db import captured
 from tunesmith.db.completions import Completion, CompletionStatus, CorrelationIds
 from tunesmith.gateway.payloads import payloads_of
 from tunesmith.gateway.traces import trace_of
@@ -190,6 +191,21 @@ async def test_errors_have_a_detail(gateway: Gateway, query: str, says: str) -> 
         assert answer.status == 400
         assert says in answer.body["detail"]
     assert (await gateway.call("GET", "/traces", None)).body["detail"].startswith("No API key")
+
+
+async def test_more_than_one_answer_may_hold_is_refused_and_less_of_it_is_not(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        await gateway.chat("say hi", ids("large"), user="x" * 2000)
+        line = {"message": "x" * 2000, "tags": ["rollout_id:large"]}
+        assert (await gateway.call("POST", "/logs", json=line)).status == 200
+    monkeypatch.setattr(captured, "LARGEST_ANSWER", 5000)
+    for path in ("/traces", "/logs"):
+        refused = await gateway.call("GET", f"{path}?tags=rollout_id:large")
+        assert refused.status == 400
+        assert "at most 5,000 are read at once" in refused.body["detail"]
+        assert (await gateway.call("GET", f"{path}?tags=rollout_id:large&limit=1")).status == 200
 
 
 async def test_two_jobs_do_not_see_each_others_traces(gateway: Gateway) -> None:

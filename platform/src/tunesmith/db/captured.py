@@ -9,26 +9,35 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import (
     JSON,
     Column,
+    ColumnElement,
     Connection,
     Float,
     Index,
     Integer,
     LargeBinary,
     MetaData,
+    Select,
     String,
     Table,
     Text,
+    func,
     inspect,
+    select,
     text,
 )
 from sqlalchemy.orm import Session, sessionmaker
 
 from tunesmith.db.group_commit import GroupCommitWriter
 from tunesmith.db.session import BUSY_TIMEOUT_MS, make_engine
+from tunesmith.errors import InvalidArgument
+
+LARGEST_ANSWER = 256 * 2**20
+"""Bytes of records that are read for one answer."""
 
 metadata = MetaData()
 
@@ -149,6 +158,17 @@ class CapturedFile:
         self.writer.close()
         self._lookups.close()
         self.engine.dispose()
+
+
+def check_size(session: Session, query: Select[Any], size: ColumnElement[int]) -> None:
+    """Raise InvalidArgument where the rows of a query are larger than what one answer may hold: agents write them as large as they like."""
+    sizes = query.with_only_columns(size.label("size")).subquery()
+    total = session.execute(select(func.coalesce(func.sum(sizes.c.size), 0))).scalar_one()
+    if total > LARGEST_ANSWER:
+        raise InvalidArgument(
+            f"What was asked for holds {total:,} bytes; at most {LARGEST_ANSWER:,} are read at once. Ask for fewer (limit), "
+            "or name the rollout (tags)."
+        )
 
 
 def _migrate(connection: Connection, path: Path) -> None:

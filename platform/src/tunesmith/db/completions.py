@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import func, select
 
-from tunesmith.db.captured import CapturedFile, completions
+from tunesmith.db.captured import CapturedFile, check_size, completions
 from tunesmith.db.session import reading
 
 
@@ -169,7 +169,10 @@ class CompletionStore:
         return self.file.has("SELECT 1 FROM completions WHERE rollout_id = ? LIMIT 1", rollout_id)
 
     def find(self, wanted: CompletionFilter, account: str | None = None, job: str | None = None) -> list[Completion]:
-        """Completions that fit, in the order of `wanted.pick`; narrowed to an account and a job where given."""
+        """Completions that fit, in the order of `wanted.pick`; narrowed to an account and a job where given.
+
+        Raises InvalidArgument when they are too large to be read at once.
+        """
         c = completions.c
         given = {**{name: getattr(wanted.ids, name) for name in _CORRELATION}, "account": account, "job": job}
         fits = [c[name] == value for name, value in given.items() if value is not None]
@@ -183,8 +186,10 @@ class CompletionStore:
             newest = func.row_number().over(partition_by=of_one, order_by=[c.turn.desc(), c.created_at.desc()])
             ranked = select(c.id, newest.label("rank")).where(*fits).subquery()
             query = query.where(c.id.in_(select(ranked.c.id).where(ranked.c.rank == 1)))
+        query = query.limit(wanted.limit)
         with reading(self._sessions) as session:
-            found = [_from_row(dict(row)) for row in session.execute(query.limit(wanted.limit)).mappings()]
+            check_size(session, query, func.length(c.request) + func.length(c.message) + func.length(c.text))
+            found = [_from_row(dict(row)) for row in session.execute(query).mappings()]
         if wanted.pick is Pick.TURNS:
             found.sort(key=lambda completion: (completion.ids.rollout_id or "", completion.turn, completion.created_at))
         return found
@@ -200,15 +205,6 @@ class CompletionStore:
         with reading(self._sessions) as session:
             prompt, completion = map(int, session.execute(select(*sums).where(*fits)).one())
         return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
-
-    def of_invocation(self, invocation_id: str, account: str) -> list[Completion]:
-        """Everything that an account recorded under an invocation id, in order of time."""
-        query = select(completions).where(
-            completions.c.invocation_id == invocation_id, completions.c.account == account
-        )
-        with reading(self._sessions) as session:
-            rows = session.execute(query.order_by(completions.c.created_at, completions.c["index"])).mappings()
-            return [_from_row(dict(row)) for row in rows]
 
     def close(self) -> None:
         """Commit what is queued and close the file."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Select, func, select
 
-from tunesmith.db.captured import CapturedFile, closed_rollouts, log_tags, logs
+from tunesmith.db.captured import CapturedFile, check_size, closed_rollouts, log_tags, logs
 from tunesmith.db.session import reading
 
 ROLLOUT_TAG = "rollout_id:"
@@ -94,7 +94,10 @@ class LogStore:
         await self._writer.write(closed_rollouts, [row])
 
     def find(self, wanted: LogFilter, account: str | None, job: str | None) -> list[LogLine]:
-        """Lines that fit, newest first; narrowed to an account where given, and to a job's own and its account's where given."""
+        """Lines that fit, newest first; narrowed to an account where given, and to a job's own and its account's where given.
+
+        Raises InvalidArgument when they are too large to be read at once.
+        """
         query = select(logs)
         first, *others = wanted.tags or [None]
         if first is not None:
@@ -113,9 +116,10 @@ class LogStore:
             query = query.where(logs.c.id >= int(wanted.since * 1e9))
         if wanted.until is not None:
             query = query.where(logs.c.id <= int(wanted.until * 1e9))
+        query = query.order_by(logs.c.id.desc()).limit(wanted.limit)
         with reading(self._sessions) as session:
-            found = session.execute(query.order_by(logs.c.id.desc()).limit(wanted.limit)).mappings()
-            return [_from_row(dict(row)) for row in found]
+            check_size(session, query, logs.c.size)
+            return [_from_row(dict(row)) for row in session.execute(query).mappings()]
 
     def knows(self, account: str, rollout_id: str) -> bool:
         """Whether anything was ever posted about a rollout, or it was closed; a quick look on the event loop's thread."""

@@ -24,6 +24,8 @@ LARGEST_EXTRAS = 256 * 1024
 """Bytes kept of extras, and of a status's details, as JSON."""
 MOST_TAGS = 512
 LONGEST_TAG = 512
+MOST_TAGS_ASKED = 16
+"""Each is a join."""
 WARNING_KEY = "tunesmith_warning"
 """Stands in the extras of a line of which something was not taken as posted."""
 _SEVERITIES = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -43,6 +45,8 @@ async def list_logs(state: GatewayState, request: Request) -> Response:
     key = await state.authenticator.authenticate(request)
     query = Query(request, {"tags", "limit", "hours_back", "program", "from_timestamp", "to_timestamp"})
     since, until = query.span()
+    if len(query.all("tags")) > MOST_TAGS_ASKED:
+        raise BadRequest(f"tags: at most {MOST_TAGS_ASKED} may be asked for at once.", "tags")
     wanted = LogFilter(
         tags=query.all("tags"),
         program=query.text("program"),
