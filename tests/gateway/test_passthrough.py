@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from tunesmith.db.answers import read_answer
 from tunesmith.db.completions import Completion
 from tunesmith.db.providers import create_provider
 from tunesmith.db.secrets import create_secret
@@ -336,7 +337,10 @@ async def test_the_last_event_waits_for_the_record(
     add = gateway.state.store.add
 
     async def slow_add(records: list[Completion]) -> None:
-        committed.append(records[0].text)
+        answer = records[0].answer
+        assert answer is not None
+        assert records[0].status == "complete"
+        committed.append(read_answer("chat", True, b"".join(answer.parts)).candidate().content)
         await proceed.wait()
         await add(records)
 

@@ -32,6 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session, sessionmaker
 
+from tunesmith.db.answers import AnswerFiles
 from tunesmith.db.group_commit import GroupCommitWriter
 from tunesmith.db.session import BUSY_TIMEOUT_MS, make_engine
 from tunesmith.errors import InvalidArgument
@@ -71,12 +72,17 @@ completions = Table(
     Column("usage", JSON, nullable=False),
     Column("latency", Float, nullable=False),
     Column("tokens", Integer, nullable=False, server_default="0"),
+    Column("answer", Text),
     Index("completions_by_rollout", "rollout_id", "turn", "index"),
     Index("completions_by_invocation", "invocation_id"),
     Index("completions_by_time", "created_at"),
     Index("completions_by_job", "job", "account", "tokens", sqlite_where=text("job IS NOT NULL")),
 )
-"""`tokens` counts for the budget of a job's key; the index by job holds it, so that a sum reads no rows."""
+"""`tokens` counts for the budget of a job's key; the index by job holds it, so that a sum reads no rows.
+
+`answer` says where the answer of an upstream is kept as it came (`db.answers`); message, text, log-probabilities and what else the row
+leaves empty are read from there.
+"""
 
 logs = Table(
     "logs",
@@ -130,7 +136,12 @@ def _count_tokens_and_make_logs(connection: Connection) -> None:
     metadata.create_all(connection, [logs, log_tags, closed_rollouts])
 
 
-STEPS: list[Callable[[Connection], None]] = [_count_tokens_and_make_logs]
+def _keep_answers_as_they_came(connection: Connection) -> None:
+    """2: what upstreams answered may lie in a file of its own."""
+    connection.exec_driver_sql("ALTER TABLE completions ADD COLUMN answer TEXT")
+
+
+STEPS: list[Callable[[Connection], None]] = [_count_tokens_and_make_logs, _keep_answers_as_they_came]
 """Append only. A step that makes a table writes it out as it was then once a later step changes it."""
 
 
@@ -144,7 +155,8 @@ class CapturedFile:
         with self.engine.begin() as connection:  # takes the write lock: those who open it together migrate once
             _migrate(connection, path)
         self.sessions: sessionmaker[Session] = sessionmaker(self.engine)
-        self.writer = GroupCommitWriter(self.engine)
+        self.answers = AnswerFiles(path.with_name("answers"))
+        self.writer = GroupCommitWriter(self.engine, outside={completions.c.answer: self.answers.append})
         self._lookups = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._lookups.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
 
@@ -156,6 +168,7 @@ class CapturedFile:
     def close(self) -> None:
         """Commit what is queued and close the file."""
         self.writer.close()
+        self.answers.close()
         self._lookups.close()
         self.engine.dispose()
 

@@ -6,6 +6,7 @@ Ids are little-endian int32 arrays, log-probabilities float32. Rows are never ch
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from array import array
 from collections.abc import Sequence
@@ -14,11 +15,26 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
+from sqlalchemy.orm import Session
 
+from tunesmith.db.answers import (
+    ANSWERS,
+    AnswerFiles,
+    AnswerLost,
+    KeptAnswer,
+    PassedCandidate,
+    RawAnswer,
+    bounded,
+    counted_usage,
+    read_answer,
+)
 from tunesmith.db.captured import CapturedFile, check_size, completions
 from tunesmith.db.session import reading
+
+log = logging.getLogger(__name__)
 
 
 class CompletionStatus(StrEnum):
@@ -80,6 +96,9 @@ class Completion:
     usage: dict[str, Any]
     latency: float
     """Seconds from the call to its end."""
+    answer: RawAnswer | None = field(default=None, repr=False)
+    """To be written: the answer as it came. Reading it fills message, text, log-probabilities, and where they are empty finish_reason
+    and usage; those of such a record are read with it, and this is None then."""
 
     @property
     def tokens(self) -> int:
@@ -153,7 +172,7 @@ class CompletionStore:
             query = query.where(completions.c.job == job)
         query = query.order_by(completions.c.turn, completions.c["index"], completions.c.created_at)
         with reading(self._sessions) as session:
-            return [_from_row(dict(row)) for row in session.execute(query).mappings()]
+            return self._read(session, query)
 
     def get(self, id: str, account: str, job: str | None = None) -> Completion | None:
         """One completion by its id, of an account, and of a job where one is given; None where there is none."""
@@ -161,8 +180,8 @@ class CompletionStore:
         if job is not None:
             query = query.where(completions.c.job == job)
         with reading(self._sessions) as session:
-            row = session.execute(query).mappings().first()
-        return _from_row(dict(row)) if row is not None else None
+            found = self._read(session, query)
+        return found[0] if found else None
 
     def knows(self, rollout_id: str) -> bool:
         """Whether anything was recorded under a rollout id; a quick look on the event loop's thread."""
@@ -188,8 +207,9 @@ class CompletionStore:
             query = query.where(c.id.in_(select(ranked.c.id).where(ranked.c.rank == 1)))
         query = query.limit(wanted.limit)
         with reading(self._sessions) as session:
-            check_size(session, query, func.length(c.request) + func.length(c.message) + func.length(c.text))
-            found = [_from_row(dict(row)) for row in session.execute(query).mappings()]
+            kept = func.coalesce(func.json_extract(c.answer, "$.length"), 0)
+            check_size(session, query, func.length(c.request) + func.length(c.message) + func.length(c.text) + kept)
+            found = self._read(session, query)
         if wanted.pick is Pick.TURNS:
             found.sort(key=lambda completion: (completion.ids.rollout_id or "", completion.turn, completion.created_at))
         return found
@@ -202,13 +222,20 @@ class CompletionStore:
         fits += [c.status == CompletionStatus.COMPLETE.value, c["index"] == 0]
         names = ("prompt_tokens", "completion_tokens")
         sums = [func.coalesce(func.sum(c.usage[name].as_integer()), 0) for name in names]
+        unread = select(completions).where(*fits, c.answer.is_not(None), c.usage[names[1]].as_integer().is_(None))
         with reading(self._sessions) as session:
             prompt, completion = map(int, session.execute(select(*sums).where(*fits)).one())
+            for record in self._read(session, unread):
+                prompt += record.usage.get(names[0], 0)
+                completion += record.usage.get(names[1], 0)
         return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
     def close(self) -> None:
         """Commit what is queued and close the file."""
         self.file.close()
+
+    def _read(self, session: Session, query: Select[Any]) -> list[Completion]:
+        return [_from_row(dict(row), self.file.answers) for row in session.execute(query).mappings()]
 
 
 _CORRELATION = [item.name for item in fields(CorrelationIds)]
@@ -232,9 +259,37 @@ def _to_row(record: Completion) -> dict[str, Any]:
     return row
 
 
-def _from_row(row: dict[str, Any]) -> Completion:
+def _from_row(row: dict[str, Any], files: AnswerFiles) -> Completion:
     ids = CorrelationIds(**{name: row.pop(name) for name in _CORRELATION})
     row.update({name: np.frombuffer(row[name], dtype).tolist() for name, dtype in _ARRAYS.items()})
     row["status"] = CompletionStatus(row["status"])
     del row["tokens"]
+    kept = row.pop("answer")
+    if kept is not None:
+        row.update(_read_fields(row, msgspec.json.decode(kept, type=KeptAnswer), files))
     return Completion(ids=ids, **row)
+
+
+def _read_fields(row: dict[str, Any], kept: KeptAnswer, files: AnswerFiles) -> dict[str, Any]:
+    """What a row leaves to its upstream's answer. One that cannot be read any more is no reason to hide the rest of the row."""
+    try:
+        answer = read_answer(kept.dialect, kept.streamed, files.read(kept))
+        unreadable = answer.unreadable
+    except AnswerLost as error:
+        answer, unreadable = ANSWERS[kept.dialect](), str(error)
+    if unreadable:
+        log.warning("The answer of completion %s cannot be read: %s", row["id"], unreadable)
+    candidate = answer.candidates.get(0) or PassedCandidate(0)
+    heard = answer.candidates or row["status"] is CompletionStatus.COMPLETE or row["finish_reason"] == "abort"
+    return {
+        "message": candidate.message,
+        "text": candidate.content,
+        "logprobs": np.asarray(bounded(candidate.logprobs), np.float32).tolist(),
+        "finish_reason": row["finish_reason"] or candidate.finish_reason,
+        "usage": row["usage"] or (counted_usage(answer, kept.request_bytes) if heard else {}),
+        "params": {
+            **row["params"],
+            "upstream_id": answer.id,
+            **({"unreadable": unreadable} if unreadable else {}),
+        },
+    }

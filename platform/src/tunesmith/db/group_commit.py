@@ -13,11 +13,11 @@ import queue
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Engine, PoolProxiedConnection, Table
+from sqlalchemy import Column, Engine, PoolProxiedConnection, Table
 
 from tunesmith.errors import Unavailable
 
@@ -38,8 +38,16 @@ class _Write:
 class GroupCommitWriter:
     """The only writer of a database file. Made open; `close` commits what is queued and ends the thread."""
 
-    def __init__(self, engine: Engine, capacity: int = 4096) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        capacity: int = 4096,
+        outside: Mapping[Column[Any], Callable[[Any], Any]] | None = None,
+    ) -> None:
+        """`outside`: columns whose values are written elsewhere, in the writer's thread and before COMMIT; what the function returns
+        goes into the column."""
         self._engine = engine
+        self._outside = dict(outside or {})
         self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()  # a Queue's locks cost more than an insert
         self._capacity = capacity
         self._waiting: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = deque()
@@ -167,7 +175,10 @@ class GroupCommitWriter:
             columns, marks = ", ".join(quoted(name) for name in names), ", ".join("?" for _ in names)
             statement = f"INSERT INTO {quoted(table.name)} ({columns}) VALUES ({marks})"
             types = [table.c[name].type.dialect_impl(dialect) for name in names]
-            written = [(name, type_.bind_processor(dialect)) for name, type_ in zip(names, types, strict=True)]
+            written = [
+                (name, self._outside.get(table.c[name]) or type_.bind_processor(dialect))
+                for name, type_ in zip(names, types, strict=True)
+            ]
             known = self._statements[table, names] = statement, written
         return known
 

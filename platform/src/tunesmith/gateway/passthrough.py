@@ -18,9 +18,9 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from tunesmith.db.answers import PassedCandidate, RawAnswer, bounded, counted_usage, read_answer
 from tunesmith.db.completions import Completion, CompletionStatus
 from tunesmith.errors import TunesmithError
-from tunesmith.gateway.answers import ANSWERS, PassedCandidate, UpstreamFailed, bounded, counted_usage
 from tunesmith.gateway.auth import Key, presented_key
 from tunesmith.gateway.errors import BadRequest
 from tunesmith.gateway.paths import CallPath
@@ -28,6 +28,7 @@ from tunesmith.gateway.rollouts import Turn
 from tunesmith.gateway.state import GatewayState
 from tunesmith.gateway.streaming import EventStreamResponse
 from tunesmith.gateway.upstreams import Upstream, is_ours
+from tunesmith.gateway.watch import Stream, UpstreamFailed, usage_of_whole
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,8 @@ MAX_ANSWER_BYTES = 64 * 1024 * 1024
 """An upstream's longest answer, whole or streamed."""
 _TAIL_SECONDS = 10.0
 """How long a stream whose last event came may take to close (usage follows it)."""
+_DIALECTS = {"completions": "chat", "responses": "responses", "messages": "messages"}
+"""By the last part of the path."""
 _BROKEN = (aiohttp.ClientError, ConnectionError, TimeoutError, OSError)
 _SENT = (
     "accept",
@@ -99,14 +102,17 @@ class PassedCall:
         self._started = time.time()
         self._id = f"passed-{uuid.uuid4().hex}"
         self._size = 0
+        self._parts: list[bytes] = []
+        self._streamed = False
+        self._usage: dict[str, Any] | None = None
         self._over = False
         self._notes: dict[str, Any] = {}
 
     async def run(self, request: Request) -> Response:
         """Make the call. Raises UpstreamFailed, UpstreamTimeout and what the guard of addresses raises."""
-        route = next(route for route in ANSWERS if request.url.path.endswith(route))
-        self._answer = ANSWERS[route]()
-        self._notes["dialect"] = route.removeprefix("/").partition("/")[0]
+        last = request.scope["path"].rpartition("/")[2]
+        self._dialect = self._notes["dialect"] = _DIALECTS[last]
+        route = "/chat/completions" if last == "completions" else f"/{last}"
         try:
             raw = await request.body()
             response = await self._open(route, raw, request)
@@ -167,35 +173,43 @@ class PassedCall:
             self._notes |= {"error": body[:2000].decode(errors="replace"), "status": response.status}
             await self._store(CompletionStatus.ABORTED, "error")
         else:
-            try:
-                self._answer.read(body)
-            except UpstreamFailed as error:
-                raise UpstreamFailed(
-                    f"The upstream {self._place} answered {response.status} with {response.content_type}: {error.message}"
-                ) from error
+            self._parts = [body]
+            self._usage = usage_of_whole(self._dialect, body)
+            if self._usage is None:  # not the usual shape, so it is read before it is believed
+                read = read_answer(self._dialect, False, body)
+                if read.unreadable is not None:
+                    self._parts = []
+                    raise UpstreamFailed(
+                        f"The upstream {self._place} answered {response.status} with {response.content_type}: what it sent is not "
+                        f"what this route gives: {read.unreadable}."
+                    )
+                self._usage = counted_usage(read, self._size)
             await self._store(CompletionStatus.COMPLETE)
         headers = {"content-type": response.headers.get("content-type", "application/json"), **_returned(response)}
         return Response(body, response.status, headers)
 
     async def _events(self, response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
         """The bytes of the stream. Those from its last event on come once the record is committed."""
+        stream = Stream(self._dialect)
+        self._parts, self._streamed = stream.parts, True
         try:
             data = self._data(response)
-            while not self._answer.ended:
+            while not stream.ended:
                 piece = await anext(data, None)
-                if piece is None:
-                    raise UpstreamFailed(f"The upstream {self._place} ended its stream before the answer was whole.")
-                ready = self._answer.feed(piece)
+                ready = stream.close() if piece is None else stream.feed(piece)
                 if ready:
                     yield ready
+                if piece is None and not stream.ended:
+                    raise UpstreamFailed(f"The upstream {self._place} ended its stream before the answer was whole.")
             try:
                 async with asyncio.timeout(_TAIL_SECONDS):
                     async for piece in data:
-                        self._answer.feed(piece)
+                        stream.feed(piece)
             except (UpstreamFailed, TimeoutError) as error:
                 log.info("The upstream %s broke off behind its last event: %s", self._place, error)
+            self._usage = stream.usage()
             await self._store(CompletionStatus.COMPLETE)
-            yield self._answer.held
+            yield stream.held
         except BaseException as error:
             self._end(error)
             raise
@@ -244,41 +258,64 @@ class PassedCall:
         self._state.background.spawn(store())
 
     def _records(self, status: CompletionStatus, finish_reason: str | None) -> list[Completion]:
-        candidates = sorted(self._answer.candidates.values(), key=lambda candidate: candidate.index)
-        heard = bool(candidates) or finish_reason == "abort"
-        usage = counted_usage(self._answer, self._size) if heard or status is CompletionStatus.COMPLETE else {}
-        latency, records = time.time() - self._started, []
-        temperature = self._body.get("temperature")
-        notes = {**self._notes, "upstream_id": self._answer.id, "provider": self._upstream.provider}
-        for position, candidate in enumerate(candidates or [PassedCandidate(0)]):
-            # The answer's usage is that of all candidates together: the first one's record holds it.
-            records.append(
-                Completion(
-                    id=f"{self._id}-{candidate.index}",
-                    created_at=self._started,
-                    account=self._key.account,
-                    job=self._key.job,
-                    ids=self._ids,
-                    turn=self._turn.number if self._turn else 0,
-                    index=candidate.index,
-                    model=self._model,
-                    base_model=str(self._upstream.base),
-                    policy_version=None,
-                    prompt_ids=[],
-                    sampled_ids=[],
-                    logprobs=bounded(candidate.logprobs),
-                    temperature=float(temperature) if isinstance(temperature, int | float) else 1.0,
-                    finish_reason=finish_reason or candidate.finish_reason,
-                    status=status,
-                    request=_without_key(self._body),
-                    message=candidate.message,
-                    text=candidate.content,
-                    params=notes,
-                    usage=usage if position == 0 else {},
-                    latency=latency,
-                )
+        """What is committed: the answer as it came, to be read later. At once it is read where several candidates, which are a record
+        each, were asked for, and where a job's budget needs figures that the upstream did not give."""
+        if not self._parts:  # nothing was heard
+            usage = (
+                counted_usage(read_answer(self._dialect, False, b""), self._size) if finish_reason == "abort" else {}
             )
-        return records
+            return [self._record(PassedCandidate(0), status, finish_reason, usage, None)]
+        raw = RawAnswer(self._dialect, self._streamed, self._parts, self._size)
+        several = self._body.get("n") not in (None, 1)
+        if not several and (self._usage is not None or self._key.job is None):
+            return [self._record(PassedCandidate(0), status, finish_reason, self._usage or {}, raw)]
+        answer = read_answer(self._dialect, self._streamed, b"".join(self._parts))
+        heard = bool(answer.candidates) or finish_reason == "abort" or status is CompletionStatus.COMPLETE
+        usage = self._usage or (counted_usage(answer, self._size) if heard else {})
+        if not several:
+            return [self._record(PassedCandidate(0), status, finish_reason, usage, raw)]
+        self._notes["upstream_id"] = answer.id
+        candidates = sorted(answer.candidates.values(), key=lambda candidate: candidate.index) or [PassedCandidate(0)]
+        # The answer's usage is that of all candidates together: the first one's record holds it.
+        return [
+            self._record(candidate, status, finish_reason or candidate.finish_reason, {} if position else usage, None)
+            for position, candidate in enumerate(candidates)
+        ]
+
+    def _record(
+        self,
+        candidate: PassedCandidate,
+        status: CompletionStatus,
+        finish_reason: str | None,
+        usage: dict[str, Any],
+        raw: RawAnswer | None,
+    ) -> Completion:
+        temperature = self._body.get("temperature")
+        return Completion(
+            id=f"{self._id}-{candidate.index}",
+            created_at=self._started,
+            account=self._key.account,
+            job=self._key.job,
+            ids=self._ids,
+            turn=self._turn.number if self._turn else 0,
+            index=candidate.index,
+            model=self._model,
+            base_model=str(self._upstream.base),
+            policy_version=None,
+            prompt_ids=[],
+            sampled_ids=[],
+            logprobs=bounded(candidate.logprobs),
+            temperature=float(temperature) if isinstance(temperature, int | float) else 1.0,
+            finish_reason=finish_reason,
+            status=status,
+            request=_without_key(self._body),
+            message=candidate.message,
+            text=candidate.content,
+            params={**self._notes, "provider": self._upstream.provider},
+            usage=usage,
+            latency=time.time() - self._started,
+            answer=raw,
+        )
 
     def _broken(self, error: BaseException, what: str) -> UpstreamFailed:
         if isinstance(error, TimeoutError):

@@ -1,4 +1,4 @@
-"""What an upstream answered in Anthropic Messages."""
+"""Anthropic Messages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from tunesmith.gateway.answers.answer import Answer
+from tunesmith.db.answers.answer import Answer
 
 _FINISH = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", "tool_use": "tool_calls"}
 
@@ -67,7 +67,6 @@ class MessagesAnswer(Answer):
             self.usage = {**self.usage, **(event.usage or {})}
             if event.delta and event.delta.stop_reason:
                 self._stop(event.delta.stop_reason)
-                self.ended = True
 
     def _block(self, position: int, block: dict[str, Any]) -> None:
         candidate = self.candidate()

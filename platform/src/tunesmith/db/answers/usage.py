@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tunesmith.gateway.answers.answer import Answer, PassedCandidate
+from tunesmith.db.answers.answer import Answer, PassedCandidate
 
 _LEAST = -1e30
 """Stands for every log-probability below it; records hold 32-bit floats."""
@@ -12,14 +12,20 @@ _LEAST = -1e30
 
 def counted_usage(answer: Answer, request_bytes: int) -> dict[str, Any]:
     """Usage in the chat form. Without the upstream's own figures it is estimated, four bytes to a token, and says so."""
-    usage = answer.usage
+    known = given_usage(answer.usage)
+    if known is not None:
+        return known
+    spelled = sum(_size(candidate) for candidate in answer.candidates.values())
+    return {"prompt_tokens": -(-request_bytes // 4), "completion_tokens": -(-spelled // 4), "estimated": True}
+
+
+def given_usage(usage: dict[str, Any]) -> dict[str, Any] | None:
+    """An upstream's own figures in the chat form, None where it gave none."""
     prompt = _count(usage, "prompt_tokens", "input_tokens")
     prompt += _count(usage, "cache_creation_input_tokens") + _count(usage, "cache_read_input_tokens")
     completion = _count(usage, "completion_tokens", "output_tokens")
     if not prompt and not completion:
-        spelled = sum(_size(candidate) for candidate in answer.candidates.values())
-        prompt, completion = -(-request_bytes // 4), -(-spelled // 4)
-        return {"prompt_tokens": prompt, "completion_tokens": completion, "estimated": True}
+        return None
     return {**usage, "prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 

@@ -1,14 +1,13 @@
-"""What an upstream answered in OpenAI Responses."""
+"""OpenAI Responses. A stream's last event holds the whole answer; deltas count only where it never comes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from tunesmith.gateway.answers.answer import Answer
+from tunesmith.db.answers.answer import Answer, objects
 
 
 class _ResponsesAnswer(Struct, gc=False):
@@ -41,7 +40,6 @@ class ResponsesAnswer(Answer):
         elif event.type in ("response.completed", "response.incomplete", "response.failed"):
             self.candidates.clear()
             self._take(self._answer.decode(event.response))
-            self.ended = True
 
     def _take(self, answer: _ResponsesAnswer) -> None:
         self.id, self.usage = answer.id or "", answer.usage or {}
@@ -49,23 +47,19 @@ class ResponsesAnswer(Answer):
         for item in answer.output:
             kind = item.get("type")
             if kind == "message":
-                parts = [part for part in _objects(item.get("content")) if part.get("type") == "output_text"]
+                parts = [part for part in objects(item.get("content")) if part.get("type") == "output_text"]
                 candidate.pieces += [str(part.get("text", "")) for part in parts]
                 for part in parts:
-                    values = [token.get("logprob") for token in _objects(part.get("logprobs"))]
+                    values = [token.get("logprob") for token in objects(part.get("logprobs"))]
                     candidate.logprobs += [float(v) for v in values if isinstance(v, int | float)]
             elif kind == "function_call":
                 name, arguments = str(item.get("name", "")), str(item.get("arguments", ""))
                 candidate.call(len(candidate.tool_calls), str(item.get("call_id", "")), name, arguments)
             elif kind == "reasoning":
-                texts = _objects(item.get("content")) or _objects(item.get("summary"))
+                texts = objects(item.get("content")) or objects(item.get("summary"))
                 candidate.reasoning += "".join(str(part.get("text", "")) for part in texts)
         if answer.status == "incomplete":
             why = str((answer.incomplete_details or {}).get("reason", "incomplete"))
             candidate.finish_reason = "length" if why == "max_output_tokens" else why
         elif answer.status in ("completed", None):
             candidate.finish_reason = "tool_calls" if candidate.tool_calls else "stop"
-
-
-def _objects(value: Any) -> Sequence[dict[str, Any]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

@@ -1,16 +1,13 @@
-"""What an upstream answered in OpenAI chat completions."""
+"""OpenAI chat completions."""
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from tunesmith.gateway.answers.answer import Answer, PassedCandidate
-
-_FINISHED = re.compile(rb'"finish_reason": ?"')
+from tunesmith.db.answers.answer import UNREADABLE, Answer, PassedCandidate
 
 
 class _LogprobToken(Struct, gc=False):
@@ -87,19 +84,13 @@ class ChatAnswer(Answer):
             candidate.extra = message
             self._end(candidate, choice)
 
-    def _before_end(self, block: bytes) -> int:
-        last = _FINISHED.search(block)
-        return block.rfind(b"\n", 0, last.start() if last else len(block)) + 1
-
-    def _events(self, lines: bytes) -> bool:
+    def _events(self, stream: bytes) -> bool:
+        """Chunks are decoded by the thousand in one call where there is nothing else between them."""
+        lines = stream.partition(b"\ndata: [DONE]")[0]
         try:
             chunks = self._chunk.decode_lines((b"\n" + lines).replace(b"\ndata:", b"\n"))
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return False  # a comment, another field, [DONE], or what is no JSON
-        for chunk in chunks:
-            for choice in chunk.choices:
-                if choice.finish_reason is not None:
-                    return False
+        except UNREADABLE:
+            return False  # a comment, another field, an event that was cut or is no JSON
         for chunk in chunks:
             self._take(chunk)
         return True
@@ -127,9 +118,8 @@ class ChatAnswer(Answer):
                         candidate.call(number, call.id, function.name, function.arguments)
             if choice.logprobs is not None:
                 candidate.logprobs += choice.logprobs.values()
-            if choice.finish_reason is not None:
+            if choice.finish_reason:
                 candidate.finish_reason = choice.finish_reason
-                self.ended = True
 
     def _end(self, candidate: PassedCandidate, choice: _ChatChoice) -> None:
         if choice.logprobs is not None:
