@@ -29,6 +29,7 @@ async def SECOND(row: EvaluationRow) -> EvaluationRow:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Path]:
+    others = sys.modules.pop("evaluation", None)  # that of another test's project
     before, modules = list(sys.path), set(sys.modules)
     folder = tmp_path / "project"
     (folder / "pkg").mkdir(parents=True)
@@ -57,6 +58,8 @@ def project(tmp_path: Path) -> Iterator[Path]:
     for name in set(sys.modules) - modules:
         if str(folder) in str(getattr(sys.modules[name], "__file__", "")):
             del sys.modules[name]
+    if others is not None:
+        sys.modules["evaluation"] = others
 
 
 def test_evaluations_are_found_where_they_are_written(project: Path):
