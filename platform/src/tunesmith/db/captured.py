@@ -156,7 +156,7 @@ class CapturedFile:
             _migrate(connection, path)
         self.sessions: sessionmaker[Session] = sessionmaker(self.engine)
         self.answers = AnswerFiles(path.with_name("answers"))
-        self.writer = GroupCommitWriter(self.engine, outside={completions.c.answer: self.answers.append})
+        self.writer = GroupCommitWriter(self.engine, outside={completions.c.answer: self.answers})
         self._lookups = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._lookups.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
 

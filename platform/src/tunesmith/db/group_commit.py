@@ -1,6 +1,7 @@
 """A bounded group-commit writer: many callers, one thread, one transaction for everything that waits.
 
-It commits whenever it is idle, so a lone write waits for nobody, and a burst shares its commits. `write` returns after COMMIT:
+A lone write waits for nobody; those that come soon after a commit wait a moment for each other, since a commit costs as much as
+twenty inserts. `write` returns after COMMIT:
 what it returned for is found after kill -9 of this process. When the queue is full, callers wait (backpressure).
 """
 
@@ -12,10 +13,13 @@ import logging
 import queue
 import sqlite3
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from itertools import chain
+from typing import Any, Protocol
 
 from sqlalchemy import Column, Engine, PoolProxiedConnection, Table
 
@@ -25,6 +29,10 @@ log = logging.getLogger(__name__)
 
 MAX_GROUP = 256
 """Most writes of one transaction; keeps a transaction's size, and so everyone's wait, bounded."""
+_MOST_ROWS = 32
+"""Of one insert; times the columns of the widest table this is well below what SQLite binds (32,766)."""
+PAUSE_SECONDS = 0.002
+"""Least time from the end of a commit to the begin of the next."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,18 @@ class _Write:
     done: asyncio.Future[None]
 
 
+class Outside(Protocol):
+    """Where values are written that do not go into the database."""
+
+    def take(self, value: Any, /) -> Any:
+        """Take a value to write; what is returned goes into the column."""
+        ...
+
+    def write(self) -> None:
+        """Write everything taken since the last time. Raises OSError, and then nothing that was taken counts."""
+        ...
+
+
 class GroupCommitWriter:
     """The only writer of a database file. Made open; `close` commits what is queued and ends the thread."""
 
@@ -42,10 +62,9 @@ class GroupCommitWriter:
         self,
         engine: Engine,
         capacity: int = 4096,
-        outside: Mapping[Column[Any], Callable[[Any], Any]] | None = None,
+        outside: Mapping[Column[Any], Outside] | None = None,
     ) -> None:
-        """`outside`: columns whose values are written elsewhere, in the writer's thread and before COMMIT; what the function returns
-        goes into the column."""
+        """`outside`: columns whose values are written elsewhere, in the writer's thread and before the transaction."""
         self._engine = engine
         self._outside = dict(outside or {})
         self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()  # a Queue's locks cost more than an insert
@@ -53,8 +72,10 @@ class GroupCommitWriter:
         self._waiting: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = deque()
         """Callers that wait for room in the queue, in order."""
         self._closed = False
+        self._committed = 0.0
+        """When the last commit ended, by the monotonic clock."""
         self._pooled: PoolProxiedConnection | None = None
-        self._statements: dict[tuple[Table, tuple[str, ...]], tuple[str, list[tuple[str, Any]]]] = {}
+        self._columns: dict[tuple[Table, tuple[str, ...]], list[tuple[str, Any]]] = {}
         self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
         self._thread.start()
 
@@ -78,7 +99,7 @@ class GroupCommitWriter:
             if not self._thread.is_alive():  # closed while this one waited for room: nobody reads the queue any more
                 raise Unavailable("This process is shutting down and records nothing any more; try again in a moment.")
         self._queue.put(item)
-        await asyncio.shield(item.done)
+        await item.done
 
     def close(self) -> None:
         """Commit everything queued so far, then stop. Blocks until done."""
@@ -94,6 +115,7 @@ class GroupCommitWriter:
             self._call_in()
             if group:
                 self._commit(group)
+                self._committed = time.monotonic()
         if self._pooled is not None:
             self._pooled.close()
         self._call_in()
@@ -113,6 +135,9 @@ class GroupCommitWriter:
         """Wait for one write, then take whatever else is there already."""
         group: list[_Write] = []
         item = self._queue.get()
+        pause = self._committed + PAUSE_SECONDS - time.monotonic()
+        if pause > 0 and not self._closed:
+            time.sleep(pause)
         while item is not None:
             group.append(item)
             if len(group) == MAX_GROUP:
@@ -138,20 +163,22 @@ class GroupCommitWriter:
         _tell(group, None)
 
     def _insert(self, group: list[_Write]) -> None:
-        """One transaction, one `executemany` a table. SQLAlchemy's own way through an insert costs more than the insert."""
+        """One transaction. SQLAlchemy's own way through an insert costs more than the insert."""
         rows: dict[tuple[Table, tuple[str, ...]], list[Mapping[str, Any]]] = {}
         for item in group:
             rows.setdefault((item.table, tuple(item.rows[0])), []).extend(item.rows)
+        inserts = []
+        for (table, names), inserted in rows.items():
+            written = self._written(table, names)
+            values = [[row[name] if write is None else write(row[name]) for name, write in written] for row in inserted]
+            inserts += _statements(table.name, names, values)
+        for outside in self._outside.values():
+            outside.write()
         connection = self._connected()
         connection.execute("BEGIN IMMEDIATE")
         try:
-            for (table, names), inserted in rows.items():
-                statement, written = self._statement(table, names)
-                values = [
-                    tuple([row[name] if write is None else write(row[name]) for name, write in written])
-                    for row in inserted
-                ]
-                connection.executemany(statement, values)
+            for statement, values in inserts:
+                connection.execute(statement, values)
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
@@ -166,21 +193,38 @@ class GroupCommitWriter:
         assert isinstance(connection, sqlite3.Connection)
         return connection
 
-    def _statement(self, table: Table, names: tuple[str, ...]) -> tuple[str, list[tuple[str, Any]]]:
-        """An insert of these columns, and how each column's values are written for the driver (None: as they are)."""
-        known = self._statements.get((table, names))
+    def _written(self, table: Table, names: tuple[str, ...]) -> list[tuple[str, Any]]:
+        """How each column's values are written for the driver (None: as they are)."""
+        known = self._columns.get((table, names))
         if known is None:
             dialect = self._engine.dialect
-            quoted = dialect.identifier_preparer.quote
-            columns, marks = ", ".join(quoted(name) for name in names), ", ".join("?" for _ in names)
-            statement = f"INSERT INTO {quoted(table.name)} ({columns}) VALUES ({marks})"
-            types = [table.c[name].type.dialect_impl(dialect) for name in names]
-            written = [
-                (name, self._outside.get(table.c[name]) or type_.bind_processor(dialect))
-                for name, type_ in zip(names, types, strict=True)
+            known = self._columns[table, names] = [
+                (
+                    name,
+                    self._outside[column].take
+                    if (column := table.c[name]) in self._outside
+                    else column.type.dialect_impl(dialect).bind_processor(dialect),
+                )
+                for name in names
             ]
-            known = self._statements[table, names] = statement, written
         return known
+
+
+def _statements(table: str, names: tuple[str, ...], rows: list[list[Any]]) -> Iterator[tuple[str, list[Any]]]:
+    """Inserts of many rows each: the driver lets go of the interpreter at every step, and getting it back from the event loop's thread
+    costs more than the row. Of 32, 16, 8, ... rows, so that few statements are ever prepared."""
+    start = 0
+    while start < len(rows):
+        count = min(_MOST_ROWS, 1 << ((len(rows) - start).bit_length() - 1))
+        yield _insert_of(table, names, count), list(chain.from_iterable(rows[start : start + count]))
+        start += count
+
+
+@cache
+def _insert_of(table: str, names: tuple[str, ...], count: int) -> str:
+    columns = ", ".join(f'"{name}"' for name in names)
+    row = f"({', '.join('?' * len(names))})"
+    return f'INSERT INTO "{table}" ({columns}) VALUES {", ".join([row] * count)}'
 
 
 def _tell(group: list[_Write], error: Unavailable | None) -> None:

@@ -29,6 +29,8 @@ IGNORED_HEADER = "x-tunesmith-ignored"
 MAX_DEPTH = 128
 """Lists and objects inside each other in a body. Templates and encoders recurse."""
 _TOO_DEEP = f"The body nests lists and objects more than {MAX_DEPTH} deep; send a flatter one."
+WATCH_SECONDS = 0.05
+"""How long a call goes on before it is looked whether its client is still there."""
 _LEFT = 499
 """Status of an answer that nobody reads any more (nginx's word for it)."""
 
@@ -122,8 +124,12 @@ def _deeper_than(body: Any, levels: int) -> bool:
 
 
 async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -> T | None:
-    """The result of `work`, or None after cancelling it because the client closed its connection."""
+    """The result of `work`, or None after cancelling it because the client closed its connection.
+
+    Looked at from WATCH_SECONDS on: most of what is quick is over by then, and a task of its own costs more than some of it.
+    """
     task, left = asyncio.current_task(), False
+    leaving: list[asyncio.Task[None]] = []
 
     async def watch() -> None:
         nonlocal left
@@ -132,7 +138,9 @@ async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -
         if task is not None:
             task.cancel()
 
-    leaving = asyncio.create_task(watch())
+    starting = asyncio.get_running_loop().call_later(
+        WATCH_SECONDS, lambda: leaving.append(asyncio.create_task(watch()))
+    )
     try:
         return await work
     except asyncio.CancelledError:
@@ -140,4 +148,6 @@ async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -
             return None
         raise
     finally:
-        leaving.cancel()
+        starting.cancel()
+        for watching in leaving:
+            watching.cancel()

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
-import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
@@ -39,15 +39,18 @@ _TAIL_SECONDS = 10.0
 _DIALECTS = {"completions": "chat", "responses": "responses", "messages": "messages"}
 """By the last part of the path."""
 _BROKEN = (aiohttp.ClientError, ConnectionError, TimeoutError, OSError)
-_SENT = (
-    "accept",
-    "user-agent",
-    "anthropic-version",
-    "anthropic-beta",
-    "openai-organization",
-    "openai-project",
-    "openai-beta",
-)
+_SENT = [
+    (name, name.encode())
+    for name in (
+        "accept",
+        "user-agent",
+        "anthropic-version",
+        "anthropic-beta",
+        "openai-organization",
+        "openai-project",
+        "openai-beta",
+    )
+]
 """Headers of the client that reach the upstream. No other does: the key that opens this platform is among them."""
 _RETURNED = ("request-id", "x-request-id", "retry-after", "retry-after-ms", "x-should-retry", "openai-processing-ms")
 _RETURNED_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-")
@@ -100,7 +103,7 @@ class PassedCall:
         self._body = body
         self._turn = turn
         self._started = time.time()
-        self._id = f"passed-{uuid.uuid4().hex}"
+        self._id = f"passed-{random.getrandbits(128):032x}"
         self._size = 0
         self._parts: list[bytes] = []
         self._streamed = False
@@ -139,10 +142,11 @@ class PassedCall:
             )
         if "api_key" in self._body or "extra_headers" in self._body or self._body["model"] != self._model:
             raw = msgspec.json.encode({**_without_key(self._body), "model": self._model})
-        headers = {name: request.headers[name] for name in _SENT if name in request.headers}
+        given = dict(request.scope["headers"])
+        headers = {name: given[raw_name].decode("latin-1") for name, raw_name in _SENT if raw_name in given}
         headers |= {"content-type": "application/json", "accept-encoding": "identity"}
         if self._upstream.key:
-            bearer = request.headers.get("authorization", "").lower().startswith("bearer ")
+            bearer = given.get(b"authorization", b"").lower().startswith(b"bearer ")
             headers |= (
                 {"authorization": f"Bearer {self._upstream.key}"} if bearer else {"x-api-key": self._upstream.key}
             )

@@ -145,6 +145,10 @@ class RolloutStates:
 
     async def admit(self, account: str, job: str | None, rollout_id: str) -> None:
         """Let a model call in. Raises RolloutClosed; a rollout that had failed is running again."""
+        known = self._loaded(account, rollout_id)
+        if known is not None and not is_error(known.last(job)):  # most calls: nothing to wait for
+            _refuse_closed(known, job, rollout_id)
+            return
         async with self._held(account, rollout_id) as state:
             _refuse_closed(state, job, rollout_id)
             if not is_error(state.last(job)):
@@ -216,6 +220,14 @@ class RolloutStates:
             yield state
         finally:
             state.pinned -= 1
+
+    def _loaded(self, account: str, rollout_id: str) -> State | None:
+        """A state that is in memory, for a look at it that awaits nothing."""
+        task = self._states.get((account, rollout_id))
+        if task is None or not task.done() or task.cancelled() or task.exception() is not None:
+            return None
+        self._states.move_to_end((account, rollout_id))
+        return task.result()
 
     async def _load(self, account: str, rollout_id: str) -> State:
         if not self._store.knows(account, rollout_id):

@@ -11,6 +11,7 @@ import fnmatch
 import re
 import time
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import aiohttp
@@ -45,10 +46,15 @@ class Upstream:
 
     def url(self, path: str) -> URL:
         """The address of a call. Anthropic's clients give a base without `/v1`, OpenAI's one that has whatever it needs."""
-        base = self.base.path.rstrip("/")
-        if path == "/messages" and not base.endswith("/v1"):
-            base += "/v1"
-        return self.base.with_path(base + path)
+        return _joined(self.base, path)
+
+
+@lru_cache(1024)
+def _joined(base: URL, path: str) -> URL:
+    behind = base.path.rstrip("/")
+    if path == "/messages" and not behind.endswith("/v1"):
+        behind += "/v1"
+    return base.with_path(behind + path)
 
 
 def is_ours(model: str, upstream_given: bool) -> bool:

@@ -6,7 +6,6 @@ bytes when somebody asks for the record (`db.answers`). Bytes of an unusual shap
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +19,8 @@ from tunesmith.errors import TunesmithError
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _HEAD_BYTES = 4096
 _TAIL_BYTES = 65_536
+_BLANK_BYTES = 100
+"""Most blanks in front of a key of a body that is indented."""
 _DONE = (b"data: [DONE]", b"data:[DONE]")
 
 
@@ -125,7 +126,7 @@ def usage_of_whole(dialect: str, body: bytes) -> dict[str, Any] | None:
     if not body.startswith(b"{") or _SHAPES[dialect].key not in body[:_HEAD_BYTES]:
         return None
     at = body.rfind(b'"usage"', max(0, len(body) - _TAIL_BYTES))
-    if at < 0 or not re.search(rb"[{,]\s*$", body[max(0, at - 200) : at]):
+    if at < 0 or not body[max(0, at - _BLANK_BYTES) : at].rstrip().endswith((b"{", b",")):
         return None
     try:
         usage = _usage.decode(b"{" + body[at:]).usage

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import gc
 import logging
 import socket
@@ -16,6 +18,11 @@ from tunesmith.settings import Settings
 
 SHUTDOWN_SECONDS = 5
 """What open streams get before they are cut."""
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""Parameters of mallopt(3), by their numbers in malloc.h."""
+_KEPT_BYTES = 64 * 2**20
+_MAPPED_BYTES = 4 * 2**20
+"""Blocks from this size on are given back at once."""
 
 
 @click.command()
@@ -32,6 +39,7 @@ def main(data_dir: str | None, host: str | None, port: int | None) -> None:
     except (TunesmithError, OSError) as error:
         sys.exit(f"tunesmith: {error}")
     _spare_the_collector()
+    _keep_freed_memory()
     print(f"Tunesmith serves {settings.data_dir} at http://{settings.host}:{listener.getsockname()[1]}", flush=True)
     config = uvicorn.Config(
         app, log_config=None, access_log=False, timeout_graceful_shutdown=SHUTDOWN_SECONDS, server_header=False
@@ -48,6 +56,15 @@ def _spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc keep up to _KEPT_BYTES of freed memory instead of giving it back to the kernel, which answers of some hundred kilobytes
+    would otherwise fault in again, page by page, for every call. Without glibc nothing happens."""
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+        libc.mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)
 
 
 def _listen(host: str, port: int) -> socket.socket:

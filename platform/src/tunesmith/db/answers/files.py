@@ -48,7 +48,7 @@ class KeptAnswer(msgspec.Struct, frozen=True):
 
 
 class AnswerFiles:
-    """The folder of the files. `append` is for one thread (the writer's), `read` for any."""
+    """The folder of the files. `take` and `write` are for one thread (the writer's), `read` for any."""
 
     def __init__(self, folder: Path) -> None:
         """Nothing is made before the first answer."""
@@ -56,22 +56,29 @@ class AnswerFiles:
         self._file: int | None = None
         self._name = ""
         self._end = 0
+        self._taken: list[bytes] = []
 
-    def append(self, raw: RawAnswer | None) -> str | None:
-        """Write an answer; returns the column's text. None, a completion without one, stays None. Raises OSError."""
+    def take(self, raw: RawAnswer | None) -> str | None:
+        """An answer for the next `write`; returns the column's text. None, a completion without one, stays None. Raises OSError."""
         if raw is None:
             return None
-        if self._file is None or self._end >= FILE_BYTES:
+        if self._file is None or (self._end >= FILE_BYTES and not self._taken):
             self._open_next()
         offset, length = self._end, sum(map(len, raw.parts))
+        self._taken += raw.parts
+        self._end += length
+        kept = KeptAnswer(self._name, offset, length, raw.dialect, raw.streamed, raw.request_bytes)
+        return msgspec.json.encode(kept).decode()
+
+    def write(self) -> None:
+        """Write what was taken; on return the kernel has it. Raises OSError."""
+        taken, self._taken = self._taken, []
         try:
-            for start in range(0, len(raw.parts), _MOST_PARTS):
-                self._write(raw.parts[start : start + _MOST_PARTS])
+            for start in range(0, len(taken), _MOST_PARTS):
+                self._write(taken[start : start + _MOST_PARTS])
         except OSError:
             self.close()  # where it ends is not known any more
             raise
-        kept = KeptAnswer(self._name, offset, length, raw.dialect, raw.streamed, raw.request_bytes)
-        return msgspec.json.encode(kept).decode()
 
     def read(self, kept: KeptAnswer) -> bytes:
         """The bytes of an answer. Raises AnswerLost."""
@@ -89,7 +96,7 @@ class AnswerFiles:
         """Close the file that is written to."""
         if self._file is not None:
             os.close(self._file)
-            self._file = None
+            self._file, self._taken = None, []
 
     def _open_next(self) -> None:
         self.close()
@@ -108,10 +115,7 @@ class AnswerFiles:
         assert self._file is not None
         left = sum(map(len, parts))
         written = os.writev(self._file, parts)
-        self._end += written
         if written < left:  # the disk is nearly full, or the whole is beyond what one call takes
             rest = memoryview(b"".join(parts))[written:]
             while rest:
-                written = os.write(self._file, rest)
-                self._end += written
-                rest = rest[written:]
+                rest = rest[os.write(self._file, rest) :]
