@@ -158,7 +158,8 @@ def test_an_unknown_model_is_answered_with_what_can_be_called(up):
         assert error.code == 404
         message = json.loads(error.read())["error"]["message"]
     assert "'accounts/local/models/nine'" in message
-    assert f"This key can call: {TINY}, " in message and message.endswith(", accounts/local/models/mine.")
+    assert f"This key can call: {TINY}, " in message
+    assert message.endswith(", accounts/local/models/mine.")
     assert "qwen3" not in message
 
 
