@@ -87,13 +87,13 @@ class Authenticator:
                 "No API key: send the header 'Authorization: Bearer KEY' (or 'x-api-key: KEY'). "
                 "`tunesmith up` prints where the key is."
             )
-        if hmac.compare_digest(token.encode(), self._keys.internal.encode()):
+        if hmac.compare_digest(token, self._keys.internal.encode()):
             return Key(account_name(DEFAULT_ACCOUNT), KeyKind.INTERNAL)
-        digest = hashlib.sha256(token.encode()).digest()
+        digest = hashlib.sha256(token).digest()
         cached = self._cache.get(digest)
         if cached is not None and cached[1] > time.monotonic():
             return cached[0]
-        key = await asyncio.to_thread(self._find, token)
+        key = await asyncio.to_thread(self._find, token.decode())
         if len(self._cache) > 10_000:
             self._cache.clear()
         self._cache[digest] = (key, time.monotonic() + CACHE_SECONDS)
@@ -111,9 +111,13 @@ class Authenticator:
         return Key(row.account, kind, job_id(job) if job else None, row.scope.get("budget"))
 
 
-def presented_key(request: Request) -> str:
-    """The key of a request: the bearer, else Anthropic's header. Empty without one."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and token.strip():
-        return token.strip()
-    return request.headers.get("x-api-key", "").strip()
+def presented_key(request: Request) -> bytes:
+    """The key of a request, in UTF-8: the bearer, else Anthropic's header. Empty without one."""
+    bearer, other = b"", b""
+    for name, value in request.scope["headers"]:
+        if name == b"authorization" and not bearer:
+            scheme, _, token = value.partition(b" ")
+            bearer = token.strip() if scheme.lower() == b"bearer" else b""
+        elif name == b"x-api-key" and not other:
+            other = value.strip()
+    return (bearer or other).decode("latin-1").encode()

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 import msgspec
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from tunesmith.db.completions import Completion
@@ -41,10 +41,11 @@ def call_handler(dialect: Callable[[], Dialect]) -> Handler:
     async def handle(state: GatewayState, request: Request) -> Response:
         path = call_path(request)
         key = await state.authenticator.authenticate(request)
-        body = await read_json(request)
+        raw = await read_body(request)
+        body = decoded(raw)
         passed = await pass_through(state, request, key, path, body)
         if passed is not None:
-            return await unless_client_leaves(request, passed.run(request)) or Response(status_code=_LEFT)
+            return await unless_client_leaves(request, passed.run(request, raw)) or Response(status_code=_LEFT)
         return await _answer(state, request, key, path, body, dialect())
 
     return handle
@@ -88,11 +89,21 @@ async def list_models(state: GatewayState, request: Request) -> Response:
 
 async def read_json(request: Request) -> Any:
     """The body. Raises BadRequest when it is not JSON."""
-    try:
-        raw = await request.body()
-    except ClientDisconnect as error:
-        raise BadRequest("The client left before its request was whole.") from error
-    return decoded(raw)
+    return decoded(await read_body(request))
+
+
+async def read_body(request: Request) -> bytes:
+    """The bytes of a body. Raises BadRequest when the client left before they were there."""
+    message = await request.receive()  # most bodies are one message, and the loops of `Request.body` are for several
+    if message["type"] == "http.request" and not message.get("more_body"):
+        return message.get("body", b"")
+    parts = []
+    while message["type"] == "http.request":
+        parts.append(message.get("body", b""))
+        if not message.get("more_body"):
+            return b"".join(parts)
+        message = await request.receive()
+    raise BadRequest("The client left before its request was whole.")
 
 
 def decoded(raw: bytes) -> Any:

@@ -52,8 +52,15 @@ _SENT = [
     )
 ]
 """Headers of the client that reach the upstream. No other does: the key that opens this platform is among them."""
-_RETURNED = ("request-id", "x-request-id", "retry-after", "retry-after-ms", "x-should-retry", "openai-processing-ms")
-_RETURNED_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-")
+_RETURNED = (
+    b"request-id",
+    b"x-request-id",
+    b"retry-after",
+    b"retry-after-ms",
+    b"x-should-retry",
+    b"openai-processing-ms",
+)
+_RETURNED_PREFIXES = (b"x-ratelimit-", b"anthropic-ratelimit-")
 
 
 class UpstreamTimeout(UpstreamFailed):
@@ -104,6 +111,8 @@ class PassedCall:
         self._turn = turn
         self._started = time.time()
         self._id = f"passed-{random.getrandbits(128):032x}"
+        n = body.get("n")
+        self._candidates = n if isinstance(n, int) and n > 1 else 1
         self._size = 0
         self._parts: list[bytes] = []
         self._streamed = False
@@ -111,19 +120,19 @@ class PassedCall:
         self._over = False
         self._notes: dict[str, Any] = {}
 
-    async def run(self, request: Request) -> Response:
-        """Make the call. Raises UpstreamFailed, UpstreamTimeout and what the guard of addresses raises."""
+    async def run(self, request: Request, raw: bytes) -> Response:
+        """Make the call, whose body is `raw`. Raises UpstreamFailed, UpstreamTimeout and what the guard of addresses raises."""
         last = request.scope["path"].rpartition("/")[2]
         self._dialect = self._notes["dialect"] = _DIALECTS[last]
         route = "/chat/completions" if last == "completions" else f"/{last}"
         try:
-            raw = await request.body()
             response = await self._open(route, raw, request)
             try:
                 if response.status < 300 and response.content_type == "text/event-stream":
                     events = self._events(response)
                     first = await anext(events)
-                    return EventStreamResponse(_with_first(first, events), headers=_returned(response))  # type: ignore[return-value]
+                    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in _returned(response)}
+                    return EventStreamResponse(_with_first(first, events), headers=headers)  # type: ignore[return-value]
                 answer = await self._whole(response)
             except BaseException:
                 response.close()
@@ -136,7 +145,7 @@ class PassedCall:
 
     async def _open(self, route: str, raw: bytes, request: Request) -> aiohttp.ClientResponse:
         self._size = len(raw)
-        if presented_key(request).encode() in raw:
+        if presented_key(request) in raw:
             raise BadRequest(
                 "The body holds the key that this call was made with, which is not passed on to an upstream. Take it out."
             )
@@ -189,12 +198,12 @@ class PassedCall:
                     )
                 self._usage = counted_usage(read, self._size)
             await self._store(CompletionStatus.COMPLETE)
-        headers = {"content-type": response.headers.get("content-type", "application/json"), **_returned(response)}
-        return Response(body, response.status, headers)
+        kind = response.headers.get("content-type", "application/json").encode("latin-1", "replace")
+        return _Forwarded(body, response.status, [(b"content-type", kind), *_returned(response)])
 
     async def _events(self, response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
         """The bytes of the stream. Those from its last event on come once the record is committed."""
-        stream = Stream(self._dialect)
+        stream = Stream(self._dialect, self._candidates)
         self._parts, self._streamed = stream.parts, True
         try:
             data = self._data(response)
@@ -270,7 +279,7 @@ class PassedCall:
             )
             return [self._record(PassedCandidate(0), status, finish_reason, usage, None)]
         raw = RawAnswer(self._dialect, self._streamed, self._parts, self._size)
-        several = self._body.get("n") not in (None, 1)
+        several = self._candidates > 1
         if not several and (self._usage is not None or self._key.job is None):
             return [self._record(PassedCandidate(0), status, finish_reason, self._usage or {}, raw)]
         answer = read_answer(self._dialect, self._streamed, b"".join(self._parts))
@@ -335,9 +344,17 @@ def _without_key(body: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in body.items() if name not in ("api_key", "extra_headers")}
 
 
-def _returned(response: aiohttp.ClientResponse) -> dict[str, str]:
-    found = ((name.lower(), value) for name, value in response.headers.items())
-    return {name: value for name, value in found if name in _RETURNED or name.startswith(_RETURNED_PREFIXES)}
+def _returned(response: aiohttp.ClientResponse) -> list[tuple[bytes, bytes]]:
+    found = [(name.lower(), value) for name, value in response.raw_headers]
+    return [(name, value) for name, value in found if name in _RETURNED or name.startswith(_RETURNED_PREFIXES)]
+
+
+class _Forwarded(Response):
+    """A whole answer whose headers are bytes already; Starlette's way there and back costs as much as the rest of an answer."""
+
+    def __init__(self, body: bytes, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        self.body, self.status_code, self.background = body, status, None
+        self.raw_headers = [*headers, (b"content-length", b"%d" % len(body))]
 
 
 async def _with_first(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:

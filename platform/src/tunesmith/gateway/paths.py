@@ -14,6 +14,7 @@ import binascii
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from starlette.requests import Request
@@ -55,6 +56,7 @@ def call_path(request: Request) -> CallPath:
     )
 
 
+@lru_cache(1024)
 def _decoded(encoded: str) -> str:
     text = encoded.rstrip("=")
     try:

@@ -31,6 +31,7 @@ class UpstreamFailed(TunesmithError):
 
 
 class _Ended(Struct, gc=False):
+    index: int = 0
     finish_reason: str | None = None
 
 
@@ -62,17 +63,23 @@ _typed_event = msgspec.json.Decoder(_TypedEvent)
 _messages_event = msgspec.json.Decoder(_MessagesEvent)
 
 
-def _chat_ends(data: bytes) -> bool:
-    return any(choice.finish_reason for choice in _chat_event.decode(data).choices or ())
+def _chat_ends(data: bytes) -> list[int]:
+    return [choice.index for choice in _chat_event.decode(data).choices or () if choice.finish_reason]
 
 
-def _responses_ends(data: bytes) -> bool:
-    return _typed_event.decode(data).type in ("response.completed", "response.incomplete", "response.failed")
+def _responses_ends(data: bytes) -> list[int]:
+    return (
+        [0]
+        if _typed_event.decode(data).type in ("response.completed", "response.incomplete", "response.failed")
+        else []
+    )
 
 
-def _messages_ends(data: bytes) -> bool:
+def _messages_ends(data: bytes) -> list[int]:
     event = _messages_event.decode(data)
-    return event.type == "message_delta" and event.delta is not None and event.delta.stop_reason is not None
+    return (
+        [0] if event.type == "message_delta" and event.delta is not None and event.delta.stop_reason is not None else []
+    )
 
 
 @dataclass(frozen=True)
@@ -86,8 +93,8 @@ class _Shape:
     begins: bytes
     """How an event begins, and below: what lies between two events, and how many lines one has."""
     lines: int
-    ends: Callable[[bytes], bool]
-    """Whether an event's data, decoded, says that the answer is whole."""
+    ends: Callable[[bytes], list[int]]
+    """The candidates that an event's data, decoded, says to be whole."""
     usage_first: bool = False
     """Part of the usage comes with the first event."""
 
@@ -138,13 +145,16 @@ def usage_of_whole(dialect: str, body: bytes) -> dict[str, Any] | None:
 class Stream:
     """The bytes of a stream. `feed` returns what may be sent; from the event that ends the answer on they are `held`."""
 
-    def __init__(self, dialect: str) -> None:
+    def __init__(self, dialect: str, candidates: int = 1) -> None:
+        """`candidates`: so many were asked for, and the answer is whole when all of them are."""
         self.parts: list[bytes] = []
         """Everything that came."""
         self.ended = False
         """The answer is whole; from here on nothing may reach the client before the record is committed."""
         self._dialect = dialect
         self._shape = _SHAPES[dialect]
+        self._whole: set[int] = set()
+        self._candidates = candidates
         self._open: list[bytes] = []
         """The begin of an event that has not come whole."""
         self._first = b""
@@ -205,7 +215,10 @@ class Stream:
         for line in block[look:].split(b"\n"):
             if line.startswith(b"data:"):
                 try:
-                    if line.startswith(_DONE) or self._shape.ends(line[5:]):
+                    if line.startswith(_DONE):
+                        return look
+                    self._whole.update(self._shape.ends(line[5:]))
+                    if len(self._whole) >= self._candidates:
                         return look
                 except _UNREADABLE as error:
                     raise UpstreamFailed(f"The upstream streamed an event that cannot be read: {error}.") from error
