@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import base64
+import json
 import math
 import os
 import shutil
@@ -17,13 +18,16 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+import numpy as np
 from tunesmith.cli.account import ensure_account_key
+from tunesmith.db.completions import CompletionFilter, CompletionStore, CorrelationIds
 from tunesmith.settings import Settings
 
 from benchmarks.gateway.conversation import Turns, measure_short, measure_turns
@@ -47,14 +51,16 @@ class Contender:
 
 
 def main() -> None:
-    """Measure, print the table, write it; exit 1 when a target is missed and `--check` is given."""
+    """Measure, print the table, write it. Exit 1 when a record is lost or does not read as the answer was, and with `--check` when a
+    ratio is beyond its target."""
     options = _options()
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="bench-gateway-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         figures = asyncio.run(_measure(options, folder, stack))
     missed = report(figures, options)
-    sys.exit(1 if missed and options.check else 0)
+    lost = figures.expected != figures.recorded or figures.misread > 0
+    sys.exit(1 if lost or (missed and options.check) else 0)
 
 
 async def _measure(options: argparse.Namespace, folder: Path, stack: ExitStack) -> Figures:
@@ -74,7 +80,7 @@ async def _measure(options: argparse.Namespace, folder: Path, stack: ExitStack) 
     await _load(engine_alone, True, 4, 4)
     for round_ in range(options.rounds + 1):
         for stream in (False, True):
-            direct = await _load(engine_alone, stream, 64, options.calls)
+            direct = await _load(engine_alone, stream, 64, max(64, options.calls) if stream else 64 * 5)
             for contender in contenders:
                 if contender.name == "LiteLLM" and round_ > 2:
                     continue  # it takes minutes, and nothing hangs on its last digit
@@ -90,7 +96,7 @@ async def _measure(options: argparse.Namespace, folder: Path, stack: ExitStack) 
         gateway.url, gateway.process.pid, gateway.key, gateway.model, options.short_calls
     )
     figures.memory = {c.name: memory_mb(c.process.pid) for c in contenders if c.name != "pass-through"}
-    figures.recorded = _recorded(data)
+    figures.recorded, figures.misread = _recorded(data), _misread(data, engine)
     figures.expected += options.turns * 8 + options.short_calls
     return figures
 
@@ -106,7 +112,7 @@ async def _sample(
     cpu = (cpu_seconds(contender.process.pid) - before) / calls
     if litellm:
         return Sample(cpu, math.nan, math.nan), calls
-    crowded = max(64, calls)
+    crowded = max(64, calls) if stream else 64 * 5  # several calls each: agents keep their connections
     crowd = await _load(contender, stream, 64, crowded)
     return Sample(cpu, crowd.latency - direct.latency, crowd.first_token - direct.first_token), calls + crowded
 
@@ -196,17 +202,36 @@ def _recorded(data: Path) -> int:
         return connection.execute("SELECT count(*) FROM completions WHERE status = 'complete'").fetchone()[0]
 
 
+def _misread(data: Path, engine: str) -> int:
+    """Of the last passed-through calls, whole and streamed, how many do not read as what the upstream sends."""
+    with urllib.request.urlopen(f"{engine}/v1/chat/completions", b"{}") as response:
+        choice = json.load(response)["choices"][0]
+    text, logprobs = choice["message"]["content"], [token["logprob"] for token in choice["logprobs"]["content"]]
+    store = CompletionStore(data / "completions.db")
+    try:
+        found = store.find(CompletionFilter(CorrelationIds(rollout_id="passed"), limit=400))
+    finally:
+        store.close()
+    return sum(
+        record.text != text
+        or record.message["content"] != text
+        or record.finish_reason != "stop"
+        or record.logprobs != np.asarray(logprobs, np.float32).tolist()
+        for record in found
+    )
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true", help="without LiteLLM, fewer calls; for CI")
     parser.add_argument("--check", action="store_true", help="exit 1 when a target is missed")
-    parser.add_argument("--rounds", type=int, help="rounds that count (default 5; short: 3)")
+    parser.add_argument("--rounds", type=int, help="rounds that count (default 5; short: 2)")
     parser.add_argument("--calls", type=int, help="calls per contender and round (default 160; short: 80)")
     parser.add_argument("--tokens", type=int, default=2000, help="tokens of an answer")
     parser.add_argument("--turns", type=int, default=30, help="turns of a conversation")
     parser.add_argument("--short-calls", type=int, default=400, help="answers of 60 tokens")
     options = parser.parse_args()
-    options.rounds = options.rounds or (3 if options.short else 5)
+    options.rounds = options.rounds or (2 if options.short else 5)
     options.calls = options.calls or (80 if options.short else 160)
     return options
 
