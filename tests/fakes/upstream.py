@@ -67,7 +67,8 @@ class FakeUpstream:
             return await self._stream(
                 request, {"completions": _chat, "responses": _responses, "messages": _messages}[kind], word
             )
-        self.sent = json.dumps(WHOLE[kind] if self.usage else {**WHOLE[kind], "usage": None}, indent=1).encode()
+        whole = _of_n(WHOLE[kind], body.get("n") or 1)
+        self.sent = json.dumps(whole if self.usage else {**whole, "usage": None}, indent=1).encode()
         if word == "reset":
             assert request.transport is not None
             response = web.StreamResponse(headers={"content-type": "application/json"})
@@ -89,6 +90,8 @@ class FakeUpstream:
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await response.prepare(request)
         pieces = events(self.usage)
+        if json.loads(self.seen[-1][2]).get("n") == 2:
+            pieces = _two(pieces)
         self.sent = b"".join(pieces)
         for number, piece in enumerate(pieces):
             if number == 2 and word == "slow":
@@ -105,6 +108,20 @@ class FakeUpstream:
             for start in range(0, len(piece), 11):  # events arrive in pieces of any size
                 await response.write(piece[start : start + 11])
         return response
+
+
+def _of_n(whole: dict[str, Any], n: int) -> dict[str, Any]:
+    if n == 1:
+        return whole
+    return {**whole, "choices": [{**whole["choices"][0], "index": index} for index in range(n)]}
+
+
+def _two(events: list[bytes]) -> list[bytes]:
+    """A chat stream of two candidates that say the same: every chunk of the first is followed by the second's."""
+    first, second = b'"choices": [{"index": 0', b'"choices": [{"index": 1'
+    return [
+        piece for event in events for piece in ([event, event.replace(first, second)] if first in event else [event])
+    ]
 
 
 def _asked(body: dict[str, Any]) -> str:

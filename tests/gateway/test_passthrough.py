@@ -165,7 +165,9 @@ async def test_a_brought_key_is_not_stored(gateway: Gateway, upstream: FakeUpstr
         assert response.status == 200
     assert [seen["authorization"] for _, seen, _ in upstream.seen] == ["Bearer sk-brought-1", "Bearer sk-brought-2"]
     await recorded(gateway, 2)
-    stored = b"".join(path.read_bytes() for path in gateway.state.settings.data_dir.glob("*.db*"))
+    folder = gateway.state.settings.data_dir
+    stored = b"".join(path.read_bytes() for path in [*folder.glob("*.db*"), *folder.glob("answers/*")])
+    assert upstream.sent in stored
     assert b"gpt-x" in stored
     assert b"sk-brought" not in stored
 
@@ -384,3 +386,44 @@ async def test_a_rollout_with_passed_calls_goes_on_after_a_restart(gateway: Gate
     gateway.state.rollouts._rollouts.clear()  # what a new process knows
     assert (await gateway.chat("say two", path)).status == 200
     assert [c["turn"] for c in await gateway.completions("again")] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_several_candidates_are_a_record_each(gateway: Gateway, upstream: FakeUpstream, stream: bool) -> None:
+    answer = await passed(gateway, upstream, n=2, stream=stream)
+    assert answer.status == 200
+    if stream:
+        assert answer.body.encode() == upstream.sent
+    first, second = await recorded(gateway, 2)
+    assert [(c.index, c.text, c.finish_reason, c.logprobs) for c in (first, second)] == [
+        (index, "hello there", "tool_calls", LOGPROBS) for index in (0, 1)
+    ]
+    assert (first.usage["completion_tokens"], second.usage) == (3, {})
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_is_read_later_is_what_is_read_at_once(
+    gateway: Gateway, upstream: FakeUpstream, route: str, stream: bool
+) -> None:
+    """A job's call whose upstream does not count is read for its budget before it is committed, an account's when it is asked for."""
+    provide(gateway, upstream.url, ["*"])
+    upstream.usage = False
+    found: dict[str, Completion] = {}
+    for key in ("account", "rollout"):
+        path = f"/v1/{FIVE.format(r=key)}/{route}"
+        assert (await gateway.call("POST", path, key, json=body(route, "hi", stream=stream))).status == 200
+        (found[key],) = await recorded(gateway, rollout=key)
+    later, at_once = found["account"], found["rollout"]
+    assert at_once.usage["estimated"] is True
+    for name in ("text", "message", "finish_reason", "logprobs", "usage", "params", "request", "tokens"):
+        assert getattr(later, name) == getattr(at_once, name), name
+    usage = later.usage
+    total = usage["prompt_tokens"] + usage["completion_tokens"]
+    store = gateway.state.store
+    assert {store.usage_of(key)["total_tokens"] for key in found} == {total}
+    assert await store.tokens_of_job("accounts/local", "job1") == total
+    traces = await gateway.call("GET", "/v1/traces/pointwise?tags=rollout_id:account")
+    (trace,) = traces.body["traces"]
+    assert trace["output"] == later.message
+    assert trace["metadata"]["rollout_usage"]["total_tokens"] == total

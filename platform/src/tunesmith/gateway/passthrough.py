@@ -281,12 +281,12 @@ class PassedCall:
         raw = RawAnswer(self._dialect, self._streamed, self._parts, self._size)
         several = self._candidates > 1
         if not several and (self._usage is not None or self._key.job is None):
-            return [self._record(PassedCandidate(0), status, finish_reason, self._usage or {}, raw)]
+            return [self._record(None, status, finish_reason, self._usage or {}, raw)]
         answer = read_answer(self._dialect, self._streamed, b"".join(self._parts))
         heard = bool(answer.candidates) or finish_reason == "abort" or status is CompletionStatus.COMPLETE
         usage = self._usage or (counted_usage(answer, self._size) if heard else {})
         if not several:
-            return [self._record(PassedCandidate(0), status, finish_reason, usage, raw)]
+            return [self._record(None, status, finish_reason, usage, raw)]
         self._notes["upstream_id"] = answer.id
         candidates = sorted(answer.candidates.values(), key=lambda candidate: candidate.index) or [PassedCandidate(0)]
         # The answer's usage is that of all candidates together: the first one's record holds it.
@@ -297,33 +297,35 @@ class PassedCall:
 
     def _record(
         self,
-        candidate: PassedCandidate,
+        candidate: PassedCandidate | None,
         status: CompletionStatus,
         finish_reason: str | None,
         usage: dict[str, Any],
         raw: RawAnswer | None,
     ) -> Completion:
+        """`candidate`: None where it is left to the raw answer."""
         temperature = self._body.get("temperature")
+        index = candidate.index if candidate else 0
         return Completion(
-            id=f"{self._id}-{candidate.index}",
+            id=f"{self._id}-{index}",
             created_at=self._started,
             account=self._key.account,
             job=self._key.job,
             ids=self._ids,
             turn=self._turn.number if self._turn else 0,
-            index=candidate.index,
+            index=index,
             model=self._model,
             base_model=str(self._upstream.base),
             policy_version=None,
             prompt_ids=[],
             sampled_ids=[],
-            logprobs=bounded(candidate.logprobs),
+            logprobs=bounded(candidate.logprobs) if candidate else [],
             temperature=float(temperature) if isinstance(temperature, int | float) else 1.0,
             finish_reason=finish_reason,
             status=status,
             request=_without_key(self._body),
-            message=candidate.message,
-            text=candidate.content,
+            message=candidate.message if candidate else {},
+            text=candidate.content if candidate else "",
             params={**self._notes, "provider": self._upstream.provider},
             usage=usage,
             latency=time.time() - self._started,

@@ -19,6 +19,7 @@ from tunesmith.errors import TunesmithError
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _HEAD_BYTES = 4096
 _TAIL_BYTES = 65_536
+_FIRST_BYTES = 65_536
 _BLANK_BYTES = 100
 """Most blanks in front of a key of a body that is indented."""
 _DONE = (b"data: [DONE]", b"data:[DONE]")
@@ -95,8 +96,8 @@ class _Shape:
     lines: int
     ends: Callable[[bytes], list[int]]
     """The candidates that an event's data, decoded, says to be whole."""
-    usage_first: bool = False
-    """Part of the usage comes with the first event."""
+    usage_first: bytes = b""
+    """What the event holds with which a part of the usage comes first."""
 
     def is_plain(self, block: bytes) -> bool:
         """Whether a block is nothing but whole events of JSON objects, as far as their ends tell."""
@@ -120,7 +121,12 @@ _SHAPES = {
         ends=_responses_ends,
     ),
     "messages": _Shape(
-        b'"content"', (b'"message_delta"',), begins=b"event: ", lines=3, ends=_messages_ends, usage_first=True
+        b'"content"',
+        (b'"message_delta"',),
+        begins=b"event: ",
+        lines=3,
+        ends=_messages_ends,
+        usage_first=b'"message_start"',
     ),
 }
 
@@ -180,7 +186,10 @@ class Stream:
     def close(self) -> bytes:
         """The stream is over: what came of a last event, to be sent, or held where it ends the answer."""
         block, self._open = b"".join(self._open), []
-        return self._passed(block) if block and not self.ended else block
+        try:
+            return self._passed(block) if block and not self.ended else block
+        except UpstreamFailed:
+            return block  # the begin of an event: that the stream has not ended says it all
 
     @property
     def held(self) -> bytes:
@@ -194,8 +203,8 @@ class Stream:
         return given_usage(answer.usage)
 
     def _passed(self, block: bytes) -> bytes:
-        if self._shape.usage_first and not self._first:
-            self._first = block
+        if self._shape.usage_first and self._shape.usage_first not in self._first and len(self._first) < _FIRST_BYTES:
+            self._first += block
         end = self._end(block)
         if end is None:
             return block
