@@ -111,16 +111,19 @@ async def _sample(
     await _load(contender, stream, 16, calls)
     cpu = (cpu_seconds(contender.process.pid) - before) / calls
     if litellm:
-        return Sample(cpu, math.nan, math.nan), calls
+        return Sample(cpu, math.nan, math.nan, math.nan), calls
     crowded = max(64, calls) if stream else 64 * 5  # several calls each: agents keep their connections
     crowd = await _load(contender, stream, 64, crowded)
-    return Sample(cpu, crowd.latency - direct.latency, crowd.first_token - direct.first_token), calls + crowded
+    return Sample(
+        cpu, crowd.latency - direct.latency, crowd.first_token - direct.first_token, crowd.latency
+    ), calls + crowded
 
 
 async def _load(contender: Contender, stream: bool, agents: int, calls: int) -> Sample:
     request = prepared(contender.url, contender.path, contender.key, request_body(contender.model, stream))
     load = await drive(contender.url, request, agents, calls)
-    return Sample(0.0, median(load.latencies), median(load.first_tokens))
+    latency = median(load.latencies)
+    return Sample(0.0, latency, median(load.first_tokens), latency)
 
 
 def _contenders(
