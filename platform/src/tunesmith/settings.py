@@ -41,6 +41,10 @@ class Settings(BaseModel):
     """Evaluator builds that one worker runs at a time. TUNESMITH_CONCURRENT_BUILDS."""
     concurrent_rft_jobs: int = 1
     """RFT jobs that one worker runs at a time. TUNESMITH_CONCURRENT_RFT_JOBS."""
+    concurrent_tuning_jobs: int = 2
+    """SFT and DPO jobs, each kind for itself, that one worker runs at a time. TUNESMITH_CONCURRENT_TUNING_JOBS."""
+    concurrent_evaluations: int = 2
+    """Evaluation jobs that one worker runs at a time. TUNESMITH_CONCURRENT_EVALUATIONS."""
     build_timeout_seconds: float = 600.0
     """Longest build of an evaluator. TUNESMITH_BUILD_TIMEOUT_SECONDS."""
     evaluation_timeout_seconds: float = 60.0
@@ -61,6 +65,13 @@ class Settings(BaseModel):
     rollout_key_budget_tokens: int | None = Field(default=None, ge=1)
     """Tokens that the agents of one job may spend; None: derived from the job (docs/reference/training.md).
     TUNESMITH_ROLLOUT_KEY_BUDGET_TOKENS."""
+    agent_model_url: str = ""
+    """OpenAI-compatible base URL of a model that reads wording which the Agent's own reader does not; empty: none is asked.
+    TUNESMITH_AGENT_MODEL_URL."""
+    agent_model: str = ""
+    """Name of that model. TUNESMITH_AGENT_MODEL."""
+    agent_model_key: str = Field(default="", repr=False)
+    """Its API key. TUNESMITH_AGENT_MODEL_KEY."""
     sandbox: str = "auto"
     """`auto`: bubblewrap where it works, else say so and go on; `strict`: refuse without it; `off`. TUNESMITH_SANDBOX."""
 

@@ -39,10 +39,31 @@ class ApiKey(Base):
     digest: Mapped[str] = mapped_column(String, unique=True)
     prefix: Mapped[str] = mapped_column(String)
     display_name: Mapped[str] = mapped_column(String, default="")
+    user: Mapped[str | None] = mapped_column(String, index=True)
+    """Resource name of the user that the key belongs to; None: the account's own key, or a job's."""
     scope: Mapped[dict[str, Any]]
-    """{"kind": "account"} | {"kind": "run" | "rollout", "job": resource name, "budget": tokens (rollout keys)}."""
+    """{"kind": "account"} | {"kind": "run" | "rollout", "job": resource name, "budget": tokens (rollout keys)}.
+    An account key may carry {"preset": "pilot"} and {"session": resource name}: the key of a session of the Agent."""
     created: Mapped[float] = mapped_column(Float, default=time.time)
     expires: Mapped[float | None] = mapped_column(Float)
+
+
+class User(Base):
+    """Somebody, or a program (service account), that holds keys of an account."""
+
+    __tablename__ = "users"
+
+    name: Mapped[str] = mapped_column(String, primary_key=True)
+    account: Mapped[str] = mapped_column(ForeignKey("accounts.name"), index=True)
+    role: Mapped[str] = mapped_column(String)
+    """`admin`, `user`, `contributor` or `inference-user`."""
+    display_name: Mapped[str] = mapped_column(String, default="")
+    email: Mapped[str] = mapped_column(String, default="")
+    service_account: Mapped[bool] = mapped_column(default=False)
+    permission_preset: Mapped[str | None] = mapped_column(String)
+    """`pilot`: its keys can do only what the manifest lists, whatever the role."""
+    created: Mapped[float] = mapped_column(Float, default=time.time)
+    updated: Mapped[float] = mapped_column(Float, default=time.time)
 
 
 class Secret(Base):
@@ -112,7 +133,7 @@ class Evaluator(Base):
 
 
 class Model(Base):
-    """A model that the gateway serves by name: a promoted adapter. Base models live in the catalogue."""
+    """A model that the gateway serves by name: an adapter, or a full model, that a job made. Base models live in the catalogue."""
 
     __tablename__ = "models"
 
@@ -122,7 +143,7 @@ class Model(Base):
     base_model: Mapped[str] = mapped_column(String)
     job: Mapped[str | None] = mapped_column(String, index=True)
     adapter_path: Mapped[str] = mapped_column(String)
-    """Local folder of the adapter, PEFT format."""
+    """Local folder: of the adapter in PEFT format (HF_PEFT_ADDON), or of the whole model (HF_BASE_MODEL)."""
     sha256: Mapped[str] = mapped_column(String)
     state: Mapped[str] = mapped_column(String, default="READY")
     details: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
@@ -145,6 +166,78 @@ class Policy(Base):
     sampling: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
     created: Mapped[float] = mapped_column(Float, default=time.time)
     retired: Mapped[float | None] = mapped_column(Float)
+
+
+class Deployment(Base):
+    """A name under which a model is kept ready: `accounts/{a}/deployments/{id}`, or `{model}#{deployment}`."""
+
+    __tablename__ = "deployments"
+
+    name: Mapped[str] = mapped_column(String, primary_key=True)
+    account: Mapped[str] = mapped_column(ForeignKey("accounts.name"), index=True)
+    base_model: Mapped[str] = mapped_column(String, index=True)
+    """Resource name of what it serves: of the catalogue, or a model of the account (adapters included)."""
+    spec: Mapped[dict[str, Any]]
+    """What the client sent."""
+    state: Mapped[str] = mapped_column(String, default="CREATING")
+    status: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    replicas: Mapped[int] = mapped_column(Integer, default=1)
+    """Wanted: 0 (scaled down: calls are refused) or 1."""
+    created: Mapped[float] = mapped_column(Float, default=time.time)
+    updated: Mapped[float] = mapped_column(Float, default=time.time)
+
+
+class AgentSession(Base):
+    """A session of the Agent: what it knows (`agent/document.py`). The work is a job of the same name, kind `session`."""
+
+    __tablename__ = "sessions"
+
+    name: Mapped[str] = mapped_column(String, primary_key=True)
+    account: Mapped[str] = mapped_column(ForeignKey("accounts.name"), index=True)
+    display_name: Mapped[str] = mapped_column(String, default="")
+    instruction: Mapped[str] = mapped_column(Text, default="")
+    state: Mapped[str] = mapped_column(String, index=True, default="running")
+    """running, waiting, succeeded, failed or cancelled."""
+    phase: Mapped[str] = mapped_column(String, default="inspection")
+    document: Mapped[dict[str, Any]]
+    revision: Mapped[int] = mapped_column(Integer, default=0)
+    """Counts writes of the document; a writer that read an older one must read again."""
+    created_by: Mapped[str] = mapped_column(String, default="")
+    created: Mapped[float] = mapped_column(Float, default=time.time)
+    updated: Mapped[float] = mapped_column(Float, default=time.time)
+    completed: Mapped[float | None] = mapped_column(Float)
+
+
+class SessionEvent(Base):
+    """One line of a session's history, numbered from 1. `key` makes writing it twice do no harm."""
+
+    __tablename__ = "session_events"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    session: Mapped[str] = mapped_column(String, index=True)
+    sequence: Mapped[int] = mapped_column(Integer)
+    key: Mapped[str] = mapped_column(String, unique=True)
+    """`{session}/{what happened}`."""
+    kind: Mapped[str] = mapped_column(String)
+    """`agent.document.EventKind`."""
+    text: Mapped[str] = mapped_column(Text, default="")
+    data: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    created: Mapped[float] = mapped_column(Float, default=time.time)
+
+
+class Throughput(Base):
+    """What this machine was seen to do: tokens per second of one kind of work on one base model."""
+
+    __tablename__ = "throughputs"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    base_model: Mapped[str] = mapped_column(String, index=True)
+    work: Mapped[str] = mapped_column(String)
+    """`sft`, `dpo` (trained tokens), `generate` (sampled tokens) or `score`."""
+    tokens_per_second: Mapped[float] = mapped_column(Float)
+    source: Mapped[str] = mapped_column(String)
+    """The job that it was seen in, or `measured`."""
+    created: Mapped[float] = mapped_column(Float, default=time.time)
 
 
 class Job(Base):
