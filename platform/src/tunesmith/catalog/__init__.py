@@ -4,8 +4,17 @@ entry = resolve("accounts/fireworks/models/qwen3-0p6b", models_dir=settings.path
 entry.name, entry.path, entry.training.learning_rate
 """
 
-from tunesmith.catalog.entry import BaseModelEntry, Bounds, TrainingDefaults
+from tunesmith.catalog.entry import BaseModelEntry, Bounds, TrainingDefaults, TuningDefaults
 from tunesmith.catalog.known import is_listed
 from tunesmith.catalog.lookup import available, canonical_name, resolve
 
-__all__ = ["BaseModelEntry", "Bounds", "TrainingDefaults", "available", "canonical_name", "is_listed", "resolve"]
+__all__ = [
+    "BaseModelEntry",
+    "Bounds",
+    "TrainingDefaults",
+    "TuningDefaults",
+    "available",
+    "canonical_name",
+    "is_listed",
+    "resolve",
+]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tunesmith.catalog.entry import Bounds, TrainingDefaults
+from tunesmith.catalog.entry import Bounds, TrainingDefaults, TuningDefaults
 
 _HERE = Path(__file__).parent
 
@@ -32,6 +32,7 @@ _TINY_TRAINING = TrainingDefaults(
     max_tokens=80,
     learning_rate_bounds=Bounds(1e-5, 5e-3),
     max_tokens_bounds=Bounds(16, 4096),
+    tuning=TuningDefaults(sft_learning_rate=2e-3, dpo_learning_rate=5e-4, lora_rank=16, sft_batch=16),
 )
 
 _TINY_TOOLS_TRAINING = replace(_TINY_TRAINING, max_tokens=64)  # of each turn; two calls side by side take some 20
