@@ -267,6 +267,7 @@ async def test_rollouts_go_through_the_tests_own_processor(start: Any, connect: 
     described = await client.ask({"type": "describe"})
     assert described | {"line": 0} == {
         "type": "described", "name": "evaluate", "mode": "pointwise", "file": "evaluation.py", "line": 0, "timeout": 60.0,
+        "answers": ["score", "replace"],
     }  # fmt: skip
     gold = {"role": "assistant", "content": "GOLD <answer>4</answer>"}
     rows = [
@@ -298,6 +299,40 @@ async def test_rollouts_go_through_the_tests_own_processor(start: Any, connect: 
         "/rollout_id/job-r0-k2-a1/invocation_id/job-epoch-0-chunk-0/experiment_id/job-epoch-0-chunk-0"
         "/run_id/k2/row_id/row-0/chat/completions"
     )
+
+
+async def test_rows_are_scored_as_they_are_when_asked_to(start, connect, model: FakeModel):
+    start(CHAT, env={"EP_MODEL_BASE_URL": model.url, "EP_REMOTE_API_KEY": "rk"})
+    client = await connect()
+    answers = [{"role": "assistant", "content": text} for text in ("it is 4", "no idea")]
+    rows = [question("2+2", ground_truth="<answer>4</answer>") for _ in range(3)]
+    for row, answer in zip(rows, answers, strict=False):
+        row["messages"].append(answer)
+    events = await client.run(rows, answers="score")
+    assert [events[i]["score"] for i in range(3)] == [0.75, 0.25, None]
+    assert [events[i]["row"]["messages"][-1]["content"] for i in range(2)] == ["it is 4", "no idea"]
+    assert "does not end in an assistant message" in events[2]["reason"]
+    assert model.seen == []
+
+
+@pytest.mark.parametrize(("answers", "expected"), [(None, "gold"), ("score", "gold"), ("replace", "from the model")])
+async def test_an_evaluator_without_rollouts_can_be_given_a_models_answers(
+    start, connect, model: FakeModel, answers: str | None, expected: str
+):
+    model.answer = lambda seen: (200, {}, completion("from the model"))
+    quoting = """
+@evaluation_test(input_dataset=["x.jsonl"], rollout_processor=NoOpRolloutProcessor())
+def evaluate(row: EvaluationRow) -> EvaluationRow:
+    row.evaluation_result = EvaluateResult(score=1.0, reason=row.messages[-1].text)
+    return row
+"""
+    start(quoting, env={"EP_MODEL_BASE_URL": model.url, "EP_REMOTE_API_KEY": "rk"})
+    client = await connect()
+    row = question("2+2")
+    row["messages"].append({"role": "assistant", "content": "gold"})
+    events = await client.run([row], **({"answers": answers} if answers else {}))
+    assert (events[0]["score"], events[0]["reason"]) == (1.0, expected)
+    assert "gold" not in json.dumps([seen.body for seen in model.seen])
 
 
 ADAPTING = """

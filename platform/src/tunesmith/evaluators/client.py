@@ -43,8 +43,13 @@ class HostClient:
         invocation_id: str,
         completion_params: dict[str, Any],
         max_concurrent_rollouts: int,
+        answers: str | None = None,
     ) -> AsyncIterator[dict[str, Any]]:
         """Ask for rollouts and yield one `rollout` event for each as it ends.
+
+        `answers`: what becomes of the answers that rows end in. `score`: nothing is rolled out, they are scored; `replace`: the model
+        answers in their place, also for an evaluator without rollouts of its own; None, as in training: dropped, unless the
+        evaluator has no rollouts.
 
         Raises Unavailable when the host goes away, or says that it is done, before all are: the caller asks again for the
         missing ones.
@@ -58,6 +63,7 @@ class HostClient:
                 "completion_params": completion_params,
                 "attempts": part,
                 "max_concurrent_rollouts": max_concurrent_rollouts,
+                **({"answers": answers} if answers else {}),
             }
             async for answer in self._ask(request):
                 if answer["type"] == "done":

@@ -8,6 +8,7 @@ from typing import Any
 from eval_protocol.errors import UsageError
 from eval_protocol.evaluation.discovery import load_entry
 from eval_protocol.evaluation.spec import EvaluationSpec
+from eval_protocol.host.wire import Answers
 from eval_protocol.rollouts import NoOpRolloutProcessor
 
 DEFAULT_TIMEOUT_SECONDS = 60.0
@@ -33,12 +34,13 @@ class HostedEvaluator:
             "file": self.file,
             "line": self.spec.line,
             "timeout": self.timeout,
+            "answers": [*Answers],
         }
 
     @property
-    def keeps_assistant_turns(self) -> bool:
-        """Without a rollout, the assistant turns at a row's end are what is scored; else they are gold answers and are dropped."""
-        return isinstance(self.spec.parameters.processor(), NoOpRolloutProcessor)
+    def rolls_out(self) -> bool:
+        """Whether its processor makes answers. If not, the assistant turns at a row's end are what is scored; else they are gold."""
+        return not isinstance(self.spec.parameters.processor(), NoOpRolloutProcessor)
 
 
 def load(entry: str, timeout: float = DEFAULT_TIMEOUT_SECONDS) -> HostedEvaluator:

@@ -18,12 +18,14 @@ from pydantic import ValidationError
 from eval_protocol.evaluation import rollout
 from eval_protocol.evaluation.experiments import public_params
 from eval_protocol.evaluation.runner import rollout_config
+from eval_protocol.host.answers import AsTheyAre
 from eval_protocol.host.evaluator import HostedEvaluator
 from eval_protocol.host.pool import ScorerLost, ScorerPool
 from eval_protocol.host.wire import (
     LINE_LIMIT,
     REQUEST,
     Adapt,
+    Answers,
     Attempt,
     Cancel,
     Describe,
@@ -33,7 +35,7 @@ from eval_protocol.host.wire import (
     rollout_event,
 )
 from eval_protocol.models import EvalMetadata, EvaluationRow, ExecutionMetadata, Status
-from eval_protocol.rollouts import RolloutProcessorConfig
+from eval_protocol.rollouts import RolloutProcessor, RolloutProcessorConfig, SingleTurnRolloutProcessor
 
 ADAPT_TIMEOUT_SECONDS = 600.0
 CLEANUP_SECONDS = 2.0
@@ -73,7 +75,7 @@ async def _serve(evaluator: HostedEvaluator, socket_path: Path, scorers: int, co
         server.close()
         socket_path.unlink(missing_ok=True)
         with suppress(TimeoutError):
-            await asyncio.wait_for(processor.acleanup(), CLEANUP_SECONDS)
+            await asyncio.wait_for(host.acleanup(), CLEANUP_SECONDS)
 
 
 def _listen(path: Path) -> socket.socket:
@@ -99,6 +101,13 @@ class Host:
         self._evaluator = evaluator
         self._pool = pool
         self._processor = processor
+        self._single_turn = SingleTurnRolloutProcessor()
+        """Answers for an evaluator that rolls nothing out, when a run wants a model's."""
+
+    async def acleanup(self) -> None:
+        """Let go of what the processors hold."""
+        await self._single_turn.acleanup()
+        await self._processor.acleanup()
 
     async def connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection; when it closes, its runs are cancelled."""
@@ -166,6 +175,7 @@ class Host:
         )
         begun: list[tuple[Attempt, EvaluationRow]] = []
         tasks: list[rollout.RowTask] = []
+        processor = self._processor_for(request)
         try:
             for attempt in request.attempts:
                 try:
@@ -173,10 +183,10 @@ class Host:
                 except ValidationError as error:
                     reason = f"The row is not an evaluation row: {_short(error)}"
                     await send(rollout_event(request.request_id, attempt, attempt.row, reason, None))
-            tasks = rollout.start(self._processor, [row for _, row in begun], config)
+            tasks = rollout.start(processor, [row for _, row in begun], config)
             async with asyncio.TaskGroup() as group:
                 for (attempt, row), task in zip(begun, tasks, strict=True):
-                    group.create_task(self._attempt(request, attempt, row, task, config, send))
+                    group.create_task(self._attempt(request, attempt, row, task, processor, config, send))
         except* ConnectionError:
             pass  # nobody is there to be told
         finally:
@@ -191,10 +201,11 @@ class Host:
         attempt: Attempt,
         row: EvaluationRow,
         task: rollout.RowTask,
+        processor: RolloutProcessor,
         config: RolloutProcessorConfig,
         send: Send,
     ) -> None:
-        row = await rollout.settle(self._processor, row, task, lambda: self._row(request, attempt), config)
+        row = await rollout.settle(processor, row, task, lambda: self._row(request, attempt), config)
         await send(await self._event(request, attempt, row))
 
     async def _event(self, request: Run, attempt: Attempt, row: EvaluationRow) -> dict[str, Any]:
@@ -218,10 +229,17 @@ class Host:
             request.request_id, attempt, answer["row"], answer["reason"], answer["score"], last_id=last_id
         )
 
+    def _processor_for(self, request: Run) -> RolloutProcessor:
+        if request.answers is Answers.SCORE:
+            return AsTheyAre()
+        if request.answers is Answers.REPLACE and not self._evaluator.rolls_out:
+            return self._single_turn
+        return self._processor
+
     def _row(self, request: Run, attempt: Attempt) -> EvaluationRow:
-        """The row, ready for its rollout: gold answer dropped, ids set."""
+        """The row, ready for its rollout: gold answer dropped (unless it is what is scored), ids set."""
         row = EvaluationRow.model_validate(attempt.row)
-        if not self._evaluator.keeps_assistant_turns:
+        if request.answers is Answers.REPLACE or (request.answers is None and self._evaluator.rolls_out):
             row.drop_trailing_assistant_messages()
         row.ensure_row_id()
         row.pid = os.getpid()

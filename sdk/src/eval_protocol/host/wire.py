@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter
@@ -11,6 +12,15 @@ from eval_protocol.models import EvaluationRow
 
 LINE_LIMIT = 256 * 1024 * 1024
 """Longest line taken, in bytes: a whole dataset to adapt, or a row with images."""
+
+
+class Answers(StrEnum):
+    """What a run does with the answers that rows end in, where that is not left to the evaluator's processor."""
+
+    SCORE = "score"
+    """Rows are scored as they are, nothing is rolled out."""
+    REPLACE = "replace"
+    """They are dropped and the model answers, also for an evaluator that has no rollouts of its own."""
 
 
 class Describe(BaseModel):
@@ -45,6 +55,8 @@ class Run(BaseModel):
     completion_params: dict[str, Any]
     attempts: list[Attempt]
     max_concurrent_rollouts: int = Field(default=96, ge=1)
+    answers: Answers | None = None
+    """None, as in training: dropped, unless the evaluator's processor rolls nothing out."""
 
 
 class Cancel(BaseModel):
