@@ -20,6 +20,8 @@ from tunesmith.errors import NotFound
 
 PENDING = "JOB_STATE_PENDING"
 RUNNING = "JOB_STATE_RUNNING"
+PAUSED = "JOB_STATE_PAUSED"
+"""Waits for a person; no worker holds it."""
 CANCELLING = "JOB_STATE_CANCELLING"
 CANCELLED = "JOB_STATE_CANCELLED"
 COMPLETED = "JOB_STATE_COMPLETED"
@@ -162,6 +164,29 @@ def finish(session: Session, name: str, state: str, status: dict[str, Any], *, o
     return _change(session, and_(_held_by(owner), Job.state.not_in(FINAL_STATES)), name, values)
 
 
+def pause(session: Session, name: str, owner: str) -> bool:
+    """Let a job wait for a person, without a lease. One that was woken, or asked to end, meanwhile is claimable at once instead.
+
+    Its attempts start anew: each pause was reached without a fault. False when the lease is not `owner`'s any more.
+    """
+    asked = Job.state.in_([PENDING, CANCELLING, DELETING])
+    values = {
+        "state": case((asked, Job.state), else_=PAUSED),
+        "lease_owner": None,
+        "lease_expires": case((asked, time.time()), else_=None),
+        "attempts": 0,
+    }
+    return _change(session, and_(Job.lease_owner == owner, Job.state.not_in(FINAL_STATES)), name, values)
+
+
+def wake(session: Session, name: str) -> bool:
+    """Have a job looked at anew: a paused one is claimable at once, one that a worker holds as soon as it would pause.
+
+    False when it has ended or was asked to end.
+    """
+    return _change(session, Job.state.not_in([*FINAL_STATES, CANCELLING, DELETING]), name, {"state": PENDING})
+
+
 def request_cancel(session: Session, name: str) -> Job:
     """Ask for a job's cancellation. One that no worker ever held is CANCELLED at once; a final one is left as it is.
 
@@ -172,7 +197,9 @@ def request_cancel(session: Session, name: str) -> Job:
     status = {"code": "CANCELLED", "message": "Cancelled before it started."}
     at_once = {"cancel_requested": True, "state": CANCELLED, "status": status, "completed": now}
     if not _change(session, waiting, name, at_once):
-        _change(session, Job.state.not_in(FINAL_STATES), name, {"cancel_requested": True, "state": CANCELLING})
+        lease = func.coalesce(Job.lease_expires, now)  # a paused job has none, and must be claimable to wind up
+        values = {"cancel_requested": True, "state": CANCELLING, "lease_expires": lease}
+        _change(session, Job.state.not_in(FINAL_STATES), name, values)
     return get(session, name)
 
 

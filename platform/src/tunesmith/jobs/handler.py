@@ -77,7 +77,7 @@ class Outcome:
     """How a job ended."""
 
     state: str
-    """One of `db.jobs.FINAL_STATES`."""
+    """One of `db.jobs.FINAL_STATES`; or PAUSED: nobody holds it until `db.jobs.wake` (`settle` is not called)."""
     message: str = ""
     code: str = "OK"
     """gRPC code name that goes with the message."""

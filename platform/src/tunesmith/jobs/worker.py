@@ -191,6 +191,8 @@ class Worker:
 
     async def _finish(self, job: ClaimedJob, handler: Handler, outcome: Outcome) -> None:
         def end(session: Session) -> bool:
+            if outcome.state == jobs.PAUSED:
+                return jobs.pause(session, job.name, self.owner)
             if not jobs.finish(session, job.name, outcome.state, outcome.status, owner=self.owner):
                 return False
             handler.settle(session, job, outcome)
