@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 
 import pytest
 from tunesmith.errors import InvalidArgument
 from tunesmith.storage import rows
-from tunesmith.storage.rows import check_rows, read_lines
+from tunesmith.storage.rows import RowKind, check_rows, read_lines
 
 GOOD = b'{"messages": [{"role": "user", "content": "2+2?"}], "ground_truth": "4"}'
 
@@ -60,3 +61,64 @@ def test_a_line_without_end_is_not_read_into_memory(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(rows, "MAX_ROW_BYTES", 1000)
     with pytest.raises(InvalidArgument, match="line 2 is longer than 1000 bytes"):
         _check(GOOD + b"\n" + b"[" * 10_000)
+
+
+PAIR = {
+    "input": {"messages": [{"role": "user", "content": "2+2?"}], "tools": []},
+    "preferred_output": [{"role": "assistant", "content": "4"}],
+    "non_preferred_output": [{"role": "assistant", "content": "5"}],
+}
+
+
+def _pair(**changes: object) -> bytes:
+    row = {**PAIR, **changes}
+    return json.dumps({name: value for name, value in row.items() if value is not None}).encode()
+
+
+def test_preference_rows_are_known_as_such():
+    checked, kept = _check(_pair() + b"\n" + _pair())
+    assert (checked.rows, checked.kind, checked.unanswered) == (2, RowKind.PREFERENCES, None)
+    assert kept.count(b"\n") == 2
+
+
+def test_the_first_conversation_without_an_answer_is_named():
+    answered = b'{"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]}'
+    assert _check(answered)[0].unanswered is None
+    checked, _ = _check(answered + b"\n\n" + GOOD + b"\n" + GOOD)
+    assert (checked.kind, checked.unanswered) == (RowKind.MESSAGES, 2)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (_pair(input=None), "Missing required field 'input' on line 2"),
+        (_pair(input={"messages": []}), "'input.messages' on line 2 must be a list"),
+        (
+            _pair(input={"messages": [{"role": "assistant", "content": "x"}]}),
+            "'input.messages' on line 2 ends with the",
+        ),
+        (_pair(preferred_output=None), "Missing required field 'preferred_output' on line 2"),
+        (_pair(non_preferred_output=None), "Missing required field 'non_preferred_output' on line 2"),
+        (_pair(preferred_output="4"), "'preferred_output' on line 2 must be a list"),
+        (
+            _pair(preferred_output=[{"role": "user", "content": "4"}]),
+            "'preferred_output' on line 2 must be a list of one",
+        ),
+        (
+            _pair(non_preferred_output=PAIR["non_preferred_output"] * 2),
+            "'non_preferred_output' on line 2 must be a list",
+        ),
+        (b'{"prompt": "x"}', "Missing required field 'preferred_output' on line 2"),
+        (GOOD, "line 2 is a conversation .'messages'., but the lines before it are each a preference"),
+    ],
+)
+def test_a_broken_preference_is_named(line: bytes, message: str):
+    with pytest.raises(InvalidArgument, match=f"Dataset validation failed: {message}"):
+        _check(_pair() + b"\n" + line)
+
+
+def test_preferences_among_conversations_are_refused():
+    with pytest.raises(
+        InvalidArgument, match="line 2 is a preference, but the lines before it are each a conversation"
+    ):
+        _check(GOOD + b"\n" + _pair())

@@ -76,8 +76,12 @@ def set_pending_upload(session: Session, name: str, files: dict[str, dict[str, A
     return dataset
 
 
-def fill_dataset(session: Session, name: str, object_key: str, rows: int, size: int) -> Dataset:
+def fill_dataset(
+    session: Session, name: str, object_key: str, rows: int, size: int, facts: dict[str, Any] | None = None
+) -> Dataset:
     """Give a dataset its checked rows: READY from now on. The same rows again are fine.
+
+    `facts` is what the check found out about them, kept as `rowFacts`: {"kind": a `storage.rows.RowKind`, "unanswered"}.
 
     Raises NotFound, AlreadyExists when it has other rows.
     """
@@ -91,10 +95,16 @@ def fill_dataset(session: Session, name: str, object_key: str, rows: int, size: 
     message = f"exampleCount corrected from {announced} to {rows}, the rows that were uploaded." if corrected else ""
     dataset.state = READY
     dataset.status = {"code": "OK", "message": message}
-    dataset.spec = _announced(dataset.spec)
+    dataset.spec = {**_announced(dataset.spec), "rowFacts": facts or {}}
     dataset.object_key, dataset.example_count, dataset.bytes = object_key, rows, size
     dataset.updated = time.time()
     return dataset
+
+
+def row_facts(dataset: Dataset) -> tuple[str, int | None]:
+    """What a READY dataset's rows are (a `storage.rows.RowKind`), and the number of the first conversation without an answer."""
+    facts = dataset.spec.get("rowFacts", {})
+    return facts.get("kind", "MESSAGES"), facts.get("unanswered")
 
 
 def record_bad_upload(session: Session, name: str, code: str, message: str) -> None:

@@ -61,6 +61,8 @@ class Dataset(DatasetInput):
     state: UploadState
     status: Status
     bytes: Int64 | None = None
+    row_kind: str | None = None
+    """Of a READY dataset: MESSAGES (conversations) or PREFERENCES (pairs of answers)."""
     created_by: str = ""
     create_time: Time
     update_time: Time

@@ -72,7 +72,8 @@ def _fill(control: ControlPlane, name: str, files: Sequence[IO[bytes]]) -> Datas
                 raise AlreadyExists(f"The dataset {name} has other rows already. Create another dataset for these.")
         control.objects.put_file(key, Path(scratch.name))
         with control.sessions.begin() as session:
-            return table.fill_dataset(session, name, key, checked.rows, checked.bytes)
+            facts = {"kind": checked.kind, "unanswered": checked.unanswered}
+            return table.fill_dataset(session, name, key, checked.rows, checked.bytes, facts)
 
 
 def _check(control: ControlPlane, name: str, lines: Iterator[bytes], target: IO[bytes]) -> CheckedRows:

@@ -1,6 +1,7 @@
-"""Checks the rows of a dataset as they stream by: one JSON object a line, each with `messages`. Errors name the line.
+"""Checks the rows of a dataset as they stream by: one JSON object a line, all of one kind. Errors name the line.
 
-Blank lines and a leading byte order mark are dropped; everything else is kept byte for byte.
+A row is a conversation (`messages`), or a preference: `input` with its `messages`, answered by a `preferred_output` and a
+`non_preferred_output`. Blank lines and a leading byte order mark are dropped; everything else is kept byte for byte.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO, NoReturn
+from enum import StrEnum
+from typing import IO, Any, NoReturn
 
 from tunesmith.errors import InvalidArgument
 
@@ -20,6 +22,13 @@ _BOM = b"\xef\xbb\xbf"
 _PREFIX = "Dataset validation failed: "
 
 
+class RowKind(StrEnum):
+    """What the rows of a dataset are."""
+
+    MESSAGES = "MESSAGES"
+    PREFERENCES = "PREFERENCES"
+
+
 @dataclass(frozen=True)
 class CheckedRows:
     """What a whole file turned out to be."""
@@ -27,6 +36,9 @@ class CheckedRows:
     rows: int
     bytes: int
     sha256: str
+    kind: RowKind = RowKind.MESSAGES
+    unanswered: int | None = None
+    """Number (from 1) of the first conversation without a message of the assistant: there is nothing in it to train on."""
 
 
 def check_rows(source: Iterator[bytes], target: IO[bytes]) -> CheckedRows:
@@ -36,18 +48,27 @@ def check_rows(source: Iterator[bytes], target: IO[bytes]) -> CheckedRows:
     """
     digest = hashlib.sha256()
     rows = size = 0
+    kind: RowKind | None = None
+    unanswered: int | None = None
     for number, raw in enumerate(source, start=1):
         line = (raw.removeprefix(_BOM) if number == 1 else raw).strip()
         if not line:
             continue
-        _check_row(line, number)
+        row = _parse(line, number)
+        kind = _check_kind(row, kind, number)
+        if kind == RowKind.PREFERENCES:
+            _check_preference(row, number)
+        else:
+            _check_messages(row["messages"], "messages", number)
+            if unanswered is None and all(message["role"] != "assistant" for message in row["messages"]):
+                unanswered = rows + 1
         record = line + b"\n"
         target.write(record)
         digest.update(record)
         rows, size = rows + 1, size + len(record)
     if rows == 0:
         raise InvalidArgument(_PREFIX + "the file is empty. Give one JSON object with 'messages' a line.")
-    return CheckedRows(rows, size, digest.hexdigest())
+    return CheckedRows(rows, size, digest.hexdigest(), kind or RowKind.MESSAGES, unanswered)
 
 
 def read_lines(file: IO[bytes]) -> Iterator[bytes]:
@@ -60,7 +81,7 @@ def read_lines(file: IO[bytes]) -> Iterator[bytes]:
         yield line
 
 
-def _check_row(line: bytes, number: int) -> None:
+def _parse(line: bytes, number: int) -> dict[str, Any]:
     try:
         row = json.loads(line.decode(), parse_constant=_refuse_constant)
         json.dumps(row, ensure_ascii=False).encode()  # finds lone surrogates, which no one downstream can encode
@@ -72,11 +93,50 @@ def _check_row(line: bytes, number: int) -> None:
         raise InvalidArgument(f"{_PREFIX}invalid JSON on line {number} ({_reason(error)})") from None
     if not isinstance(row, dict):
         raise InvalidArgument(f"{_PREFIX}line {number} is not a JSON object but {type(row).__name__}")
-    if "messages" not in row:
+    return row
+
+
+def _check_kind(row: dict[str, Any], before: RowKind | None, number: int) -> RowKind:
+    """What a row is, which must be what those before it were."""
+    if "messages" in row:
+        kind = RowKind.MESSAGES
+    elif any(field in row for field in ("preferred_output", "non_preferred_output")):
+        kind = RowKind.PREFERENCES
+    elif before == RowKind.PREFERENCES:
+        raise InvalidArgument(f"{_PREFIX}Missing required field 'preferred_output' on line {number}")
+    else:
         raise InvalidArgument(f"{_PREFIX}Missing required field 'messages' on line {number}")
-    messages = row["messages"]
+    if before not in (None, kind):
+        shown = {RowKind.MESSAGES: "a conversation ('messages')", RowKind.PREFERENCES: "a preference"}
+        raise InvalidArgument(
+            f"{_PREFIX}line {number} is {shown[kind]}, but the lines before it are each {shown[before]}. "
+            "Rows of one dataset are of one kind: upload them as two datasets."
+        )
+    return kind
+
+
+def _check_preference(row: dict[str, Any], number: int) -> None:
+    """A prompt and two answers to it, each the assistant's one last message."""
+    prompt = row.get("input")
+    if not isinstance(prompt, dict):
+        raise InvalidArgument(f"{_PREFIX}Missing required field 'input' on line {number}: an object with 'messages'")
+    _check_messages(prompt.get("messages"), "input.messages", number)
+    if prompt["messages"][-1]["role"] == "assistant":
+        raise InvalidArgument(
+            f"{_PREFIX}'input.messages' on line {number} ends with the assistant: its answers belong into "
+            "'preferred_output' and 'non_preferred_output'"
+        )
+    for field in ("preferred_output", "non_preferred_output"):
+        if field not in row:
+            raise InvalidArgument(f"{_PREFIX}Missing required field '{field}' on line {number}")
+        _check_messages(row[field], field, number)
+        if len(row[field]) != 1 or row[field][0]["role"] != "assistant":
+            raise InvalidArgument(f"{_PREFIX}'{field}' on line {number} must be a list of one message of the assistant")
+
+
+def _check_messages(messages: object, field: str, number: int) -> None:
     if not isinstance(messages, list) or not messages:
-        raise InvalidArgument(f"{_PREFIX}'messages' on line {number} must be a list with at least one message")
+        raise InvalidArgument(f"{_PREFIX}'{field}' on line {number} must be a list with at least one message")
     for index, message in enumerate(messages):
         _check_message(message, index, number)
 

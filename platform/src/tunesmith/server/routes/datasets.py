@@ -142,7 +142,10 @@ def _refuse_external(dataset: DatasetInput) -> None:
 
 
 def _wire(row: DatasetRow) -> dict[str, Any]:
-    spec = {key: value for key, value in row.spec.items() if key != "pendingUpload"}
+    spec = {key: value for key, value in row.spec.items() if key not in ("pendingUpload", "rowFacts")}
+    ready = row.state == table.READY
+    if ready and spec.get("format", "FORMAT_UNSPECIFIED") == "FORMAT_UNSPECIFIED":
+        spec["format"] = "CHAT"  # both kinds of rows are conversations
     return Dataset.model_validate(
         {
             **spec,
@@ -151,6 +154,7 @@ def _wire(row: DatasetRow) -> dict[str, Any]:
             "status": row.status,
             "exampleCount": row.example_count,
             "bytes": row.bytes or None,
+            "rowKind": table.row_facts(row)[0] if ready else None,
             "createTime": row.created,
             "updateTime": row.updated,
         }
