@@ -93,14 +93,14 @@ def check_values(session: Session, account: str, job_id: str, body: RftJobInput,
 
 def plan_job(session: Session, account: str, job_id: str, body: RftJobInput, base: BaseModel) -> RftSpec:
     """The job, resolved. Raises InvalidArgument, FailedPrecondition, NotFound or AlreadyExists, each naming the field."""
-    dataset = _ready_dataset(session, account, body.dataset, "dataset")
+    dataset = ready_dataset(session, account, body.dataset, "dataset")
     held_out = (
-        _ready_dataset(session, account, body.evaluation_dataset, "evaluationDataset")
+        ready_dataset(session, account, body.evaluation_dataset, "evaluationDataset")
         if body.evaluation_dataset
         else None
     )
     _check_split(body, dataset, held_out)
-    evaluator = _active_evaluator(session, account, body.evaluator)
+    evaluator = active_evaluator(session, account, body.evaluator)
     return RftSpec(
         dataset=dataset.name,
         evaluation_dataset=held_out.name if held_out else None,
@@ -116,7 +116,8 @@ def plan_job(session: Session, account: str, job_id: str, body: RftJobInput, bas
     )
 
 
-def _ready_dataset(session: Session, account: str, name: str, field: str) -> Dataset:
+def ready_dataset(session: Session, account: str, name: str, field: str) -> Dataset:
+    """A dataset that has its rows. Raises NotFound, or FailedPrecondition naming the field and why it is not READY."""
     dataset = get_dataset(session, resource_name(account, "datasets", name))
     if dataset.state != READY:
         reason = dataset.status.get("message") or "its rows were not uploaded"
@@ -124,7 +125,8 @@ def _ready_dataset(session: Session, account: str, name: str, field: str) -> Dat
     return dataset
 
 
-def _active_evaluator(session: Session, account: str, name: str) -> Evaluator:
+def active_evaluator(session: Session, account: str, name: str) -> Evaluator:
+    """An evaluator whose current version is built; `name` may pin that version. Raises NotFound, FailedPrecondition."""
     plain, pinned = versioned_name(name)
     evaluator = get_evaluator(session, resource_name(account, "evaluators", plain))
     if pinned is not None and pinned != evaluator.version:
