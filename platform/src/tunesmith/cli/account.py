@@ -28,7 +28,7 @@ def ensure_account_key(settings: Settings) -> str:
             ensure_account(session, account, DEFAULT_ACCOUNT)
             for key in candidates:
                 row = find_key(session, key, keys.pepper)
-                if row is not None and row.account == account and row.scope == scope:
+                if row is not None and row.account == account and row.scope == scope and row.user is None:
                     break
             else:
                 _, key = new_key(session, account, scope, "made by tunesmith up", None, keys.pepper)

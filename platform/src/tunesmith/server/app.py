@@ -19,6 +19,7 @@ from tunesmith.server.limits import BodyLimit
 from tunesmith.server.paths import ResourceNames
 from tunesmith.server.routes import (
     accounts,
+    api_keys,
     datasets,
     evaluation_jobs,
     evaluators,
@@ -29,6 +30,7 @@ from tunesmith.server.routes import (
     reinforcement_fine_tuning_jobs,
     rft_monitoring,
     secrets,
+    users,
 )
 from tunesmith.settings import Settings
 
@@ -37,6 +39,8 @@ log = logging.getLogger(__name__)
 _ROUTERS = (
     health.router,
     accounts.router,
+    users.router,
+    api_keys.router,
     secrets.router,
     providers.router,
     datasets.router,

@@ -1,4 +1,7 @@
-"""Who calls the control plane: a bearer key whose scope is an account, and that account must be the one in the path."""
+"""Who calls the control plane: a bearer key whose scope is an account, and that account must be the one in the path.
+
+Every route that asks for a key asks here, so this is where role and preset of the key are held against the call.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,9 @@ from fastapi import Depends, Request
 from tunesmith.db.api_keys import find_key
 from tunesmith.db.session import reading
 from tunesmith.db.tables import ApiKey
+from tunesmith.db.users import rights_of
 from tunesmith.errors import PermissionDenied, Unauthenticated
+from tunesmith.server import permissions
 from tunesmith.server.control import Control, ControlPlane
 
 
@@ -24,11 +29,15 @@ def bearer(request: Request) -> str:
 
 
 def account_key(request: Request, control: ControlPlane) -> ApiKey:
-    """The caller's key. Raises Unauthenticated when it is unknown, PermissionDenied when it is bound to one job."""
+    """The caller's key, allowed to make this call.
+
+    Raises Unauthenticated when it is unknown, PermissionDenied when it is bound to one job, or its role or preset excludes the call.
+    """
     token = bearer(request)
     with reading(control.sessions) as session:
         key = find_key(session, token, control.keys.pepper)
-    if key is None:
+        rights = rights_of(session, key) if key is not None else None
+    if key is None or rights is None:
         raise Unauthenticated(
             "This API key is not known here, or it has expired. `tunesmith env` prints the key of this platform."
         )
@@ -36,6 +45,7 @@ def account_key(request: Request, control: ControlPlane) -> ApiKey:
         raise PermissionDenied(
             f"This key serves the model calls of {key.scope.get('job')} only. Use a key of the account."
         )
+    permissions.check(rights, request.method, request.scope["route"].path)
     return key
 
 

@@ -1,0 +1,69 @@
+"""Users and service accounts on the wire."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from tunesmith.schemas.wire import Status, Time, Wire
+
+
+class Role(StrEnum):
+    """What the keys of a user may do; `server/permissions.py` has the table."""
+
+    ADMIN = "admin"
+    """Everything, users and keys included."""
+    USER = "user"
+    """Everything but users and keys."""
+    CONTRIBUTOR = "contributor"
+    """Reads everything, makes datasets, evaluators, jobs and sessions; deletes nothing, deploys nothing, sets no secrets."""
+    INFERENCE_USER = "inference-user"
+    """Model calls only."""
+
+
+class PermissionPreset(StrEnum):
+    """A list of calls that bounds what the keys of a service account may do, whatever its role."""
+
+    PILOT = "pilot"
+    """What the Agent needs; no delete or cancel of anything."""
+
+
+DisplayName = Annotated[str, StringConstraints(max_length=63)]
+Email = Annotated[str, StringConstraints(max_length=254, pattern=r"^[^@\s]+@[^@\s]+$")]
+
+
+class UserCreate(Wire):
+    """Body of a create."""
+
+    role: Role = Role.USER
+    display_name: DisplayName = ""
+    email: Email | None = None
+    service_account: bool = False
+    permission_preset: PermissionPreset | None = None
+
+
+class UserUpdate(Wire):
+    """Body of an update; what is absent stays. Whether somebody is a service account never changes."""
+
+    role: Role | None = None
+    display_name: DisplayName | None = None
+    email: Email | None = None
+    service_account: bool | None = None
+    permission_preset: PermissionPreset | None = None
+
+
+class User(Wire):
+    """A user as the API shows it."""
+
+    name: str
+    role: Role
+    display_name: str = ""
+    email: str = ""
+    service_account: bool = False
+    permission_preset: PermissionPreset | None = None
+    state: str = "READY"
+    status: Status = Field(default_factory=Status)
+    create_time: Time
+    update_time: Time

@@ -1,0 +1,216 @@
+"""Which call of the REST API each route is, and what a role and a permission preset may call. One table, looked up for every request.
+
+A key may do what its role allows and, where it has a preset, what the preset lists, too. A route that is missing here is an admin's.
+
+| role | may |
+|---|---|
+| admin | everything; the account's own key (from `tunesmith up`) is one |
+| user | everything but managing users and keys |
+| contributor | read everything; make datasets, evaluators, jobs and sessions, and cancel them; no delete, no secrets, providers or deployments |
+| inference-user | model calls (the gateway's rule, `gateway/auth.py`) and asking whose key it is |
+"""
+
+from __future__ import annotations
+
+import re
+
+from tunesmith.db.users import Rights
+from tunesmith.errors import PermissionDenied
+from tunesmith.schemas.users import PermissionPreset, Role
+
+_ACCOUNT = "/v1/accounts/{}"
+
+_ROUTES = """
+GET    /verifyApiKey                                           VerifyApiKey
+GET    /v1/accounts                                            ListAccounts
+GET    /v1/accounts/{}                                         GetAccount
+
+POST   A/users                                                 CreateUser
+GET    A/users                                                 ListUsers
+GET    A/users/{}                                              GetUser
+PATCH  A/users/{}                                              UpdateUser
+DELETE A/users/{}                                              DeleteUser
+POST   A/users/{}/apiKeys                                      CreateApiKey
+GET    A/users/{}/apiKeys                                      ListApiKeys
+POST   A/users/{}/apiKeys:delete                               DeleteApiKey
+
+POST   A/secrets                                               CreateSecret
+GET    A/secrets                                               ListSecrets
+GET    A/secrets/{}                                            GetSecret
+PATCH  A/secrets/{}                                            UpdateSecret
+DELETE A/secrets/{}                                            DeleteSecret
+
+POST   A/providers                                             CreateProvider
+GET    A/providers                                             ListProviders
+GET    A/providers/{}                                          GetProvider
+DELETE A/providers/{}                                          DeleteProvider
+
+POST   A/datasets                                              CreateDataset
+GET    A/datasets                                              ListDatasets
+GET    A/datasets/{}                                           GetDataset
+PATCH  A/datasets/{}                                           UpdateDataset
+DELETE A/datasets/{}                                           DeleteDataset
+POST   A/datasets/{}:upload                                    UploadDataset
+POST   A/datasets/{}:getUploadEndpoint                         GetDatasetUploadEndpoint
+POST   A/datasets/{}:validateUpload                            ValidateDatasetUpload
+GET    A/datasets/{}:getDownloadEndpoint                       GetDatasetDownloadEndpoint
+POST   A/datasets/{}:renderPreview                             RenderDatasetPreview
+
+POST   A/evaluatorsV2                                          CreateEvaluator
+GET    A/evaluators                                            ListEvaluators
+GET    A/evaluators/{}                                         GetEvaluator
+PATCH  A/evaluators/{}                                         UpdateEvaluator
+DELETE A/evaluators/{}                                         DeleteEvaluator
+POST   A/evaluators/{}:getUploadEndpoint                       GetEvaluatorUploadEndpoint
+POST   A/evaluators/{}:validateUpload                          ValidateEvaluatorUpload
+GET    A/evaluators/{}:getBuildLogEndpoint                     GetEvaluatorBuildLogEndpoint
+GET    A/evaluators/{}:getSourceCodeSignedUrl                  GetEvaluatorSourceCode
+
+POST   A/evaluationJobs                                        CreateEvaluationJob
+GET    A/evaluationJobs                                        ListEvaluationJobs
+GET    A/evaluationJobs/{}                                     GetEvaluationJob
+GET    A/evaluationJobs/{}:getExecutionLogEndpoint             GetEvaluationJobLogEndpoint
+POST   A/evaluationJobs/{}:cancel                              CancelEvaluationJob
+DELETE A/evaluationJobs/{}                                     DeleteEvaluationJob
+
+POST   A/supervisedFineTuningJobs                              CreateSupervisedFineTuningJob
+POST   A/supervisedFineTuningJobs:validate                     ValidateSupervisedFineTuningJob
+GET    A/supervisedFineTuningJobs                              ListSupervisedFineTuningJobs
+GET    A/supervisedFineTuningJobs/{}                           GetSupervisedFineTuningJob
+GET    A/supervisedFineTuningJobs/{}:getMetricsFileEndpoint    GetSupervisedFineTuningJobMetrics
+POST   A/supervisedFineTuningJobs/{}:cancel                    CancelSupervisedFineTuningJob
+POST   A/supervisedFineTuningJobs/{}:resume                    ResumeSupervisedFineTuningJob
+DELETE A/supervisedFineTuningJobs/{}                           DeleteSupervisedFineTuningJob
+
+POST   A/dpoJobs                                               CreateDpoJob
+POST   A/dpoJobs:validate                                      ValidateDpoJob
+GET    A/dpoJobs                                               ListDpoJobs
+GET    A/dpoJobs/{}                                            GetDpoJob
+GET    A/dpoJobs/{}:getMetricsFileEndpoint                     GetDpoJobMetrics
+POST   A/dpoJobs/{}:cancel                                     CancelDpoJob
+POST   A/dpoJobs/{}:resume                                     ResumeDpoJob
+DELETE A/dpoJobs/{}                                            DeleteDpoJob
+
+POST   A/reinforcementFineTuningJobs                           CreateReinforcementFineTuningJob
+POST   A/reinforcementFineTuningJobs:validate                  ValidateReinforcementFineTuningJob
+GET    A/reinforcementFineTuningJobs                           ListReinforcementFineTuningJobs
+GET    A/reinforcementFineTuningJobs/{}                        GetReinforcementFineTuningJob
+GET    A/reinforcementFineTuningJobs/{}/metrics                ListReinforcementFineTuningJobMetrics
+GET    A/reinforcementFineTuningJobs/{}/rollouts               ListReinforcementFineTuningJobRollouts
+GET    A/reinforcementFineTuningJobs/{}/events                 ListReinforcementFineTuningJobEvents
+POST   A/reinforcementFineTuningJobs/{}:cancel                 CancelReinforcementFineTuningJob
+DELETE A/reinforcementFineTuningJobs/{}                        DeleteReinforcementFineTuningJob
+
+GET    A/models                                                ListModels
+GET    A/models/{}                                             GetModel
+GET    A/models/{}:getDownloadEndpoint                         GetModelDownloadEndpoint
+DELETE A/models/{}                                             DeleteModel
+
+POST   A/deployments                                           CreateDeployment
+GET    A/deployments                                           ListDeployments
+GET    A/deployments/{}                                        GetDeployment
+PATCH  A/deployments/{}                                        UpdateDeployment
+PATCH  A/deployments/{}:scale                                  ScaleDeployment
+DELETE A/deployments/{}                                        DeleteDeployment
+
+POST   A/sessions                                              CreateSession
+GET    A/sessions                                              ListSessions
+GET    A/sessions/{}                                           GetSession
+PATCH  A/sessions/{}                                           UpdateSession
+POST   A/sessions/{}:send                                      SendSessionMessage
+POST   A/sessions/{}:cancel                                    CancelSession
+DELETE A/sessions/{}                                           DeleteSession
+GET    A/sessions/{}/events                                    ListSessionEvents
+GET    A/sessions/{}/report                                    GetSessionReport
+GET    A/sessions/{}/report/{}                                 GetSessionReport
+GET    A/sessionPlanSchema                                     GetSessionPlanSchema
+
+GET    /                                                       ViewDashboard
+GET    /dashboard                                              ViewDashboard
+GET    /dashboard/evaluators/{}                                ViewDashboard
+GET    /dashboard/datasets/{}                                  ViewDashboard
+GET    /dashboard/fine-tuning/reinforcement/{}                 ViewDashboard
+GET    /dashboard/models/{}                                    ViewDashboard
+"""
+
+RPCS: dict[tuple[str, str], str] = {
+    (method, path.replace("A/", f"{_ACCOUNT}/", 1) if path.startswith("A/") else path): rpc
+    for method, path, rpc in (line.split() for line in _ROUTES.splitlines() if line)
+}
+"""(method, path with `{}` for each parameter) -> name of the call."""
+
+PUBLIC = {
+    ("GET", "/health"),
+    ("GET", "/openapi.json"),
+    ("PUT", "/objects/{}"),
+    ("GET", "/objects/{}"),
+    ("GET", f"{_ACCOUNT}/evaluators/{{}}/buildLog"),
+    ("GET", f"{_ACCOUNT}/models/{{}}/files/{{}}"),
+    ("GET", f"{_ACCOUNT}/supervisedFineTuningJobs/{{}}/files/{{}}"),
+    ("GET", f"{_ACCOUNT}/dpoJobs/{{}}/files/{{}}"),
+}
+"""Routes that ask for no key: health, the description of the API, and what a signed URL opens."""
+
+_WHOSE_KEY = {"VerifyApiKey", "ListAccounts", "GetAccount"}
+_ADMINS_ONLY = {"CreateUser", "UpdateUser", "DeleteUser", "CreateApiKey", "ListApiKeys", "DeleteApiKey"}
+_NOT_CONTRIBUTORS = {
+    *(rpc for rpc in RPCS.values() if rpc.startswith("Delete")),
+    *("CreateSecret", "UpdateSecret", "CreateProvider"),
+    *("CreateDeployment", "UpdateDeployment", "ScaleDeployment"),
+}
+_USERS = set(RPCS.values()) - _ADMINS_ONLY
+
+ROLES: dict[Role, set[str]] = {
+    Role.USER: _USERS,
+    Role.CONTRIBUTOR: _USERS - _NOT_CONTRIBUTORS,
+    Role.INFERENCE_USER: _WHOSE_KEY,
+}
+"""What each role may call; an admin may call everything."""
+
+PRESETS: dict[str, set[str]] = {
+    PermissionPreset.PILOT: {
+        *_WHOSE_KEY,
+        *("CreateDataset", "ListDatasets", "GetDataset", "RenderDatasetPreview"),
+        *("UploadDataset", "GetDatasetUploadEndpoint", "ValidateDatasetUpload", "GetDatasetDownloadEndpoint"),
+        *("CreateEvaluator", "ListEvaluators", "GetEvaluator"),
+        *("GetEvaluatorUploadEndpoint", "ValidateEvaluatorUpload", "GetEvaluatorBuildLogEndpoint"),
+        *("CreateEvaluationJob", "ListEvaluationJobs", "GetEvaluationJob", "GetEvaluationJobLogEndpoint"),
+        *("CreateSupervisedFineTuningJob", "ValidateSupervisedFineTuningJob", "GetSupervisedFineTuningJobMetrics"),
+        *("ListSupervisedFineTuningJobs", "GetSupervisedFineTuningJob"),
+        *("CreateDpoJob", "ValidateDpoJob", "ListDpoJobs", "GetDpoJob", "GetDpoJobMetrics"),
+        *("ListModels", "GetModel"),
+        *("CreateDeployment", "ListDeployments", "GetDeployment"),
+        *("CreateSession", "ListSessions", "GetSession", "ListSessionEvents", "SendSessionMessage"),
+        *("GetSessionReport", "GetSessionPlanSchema"),
+    },
+}
+"""The manifest of each preset. Nothing in `pilot` deletes, cancels, scales or changes what is there."""
+
+
+def rpc_of(method: str, path: str) -> str | None:
+    """The call that a route is, by its path as the app declares it; None for one that the table does not have."""
+    return RPCS.get((method, _plain(path)))
+
+
+def is_public(method: str, path: str) -> bool:
+    """Whether a route asks for no key."""
+    return (method, _plain(path)) in PUBLIC
+
+
+def check(rights: Rights, method: str, path: str) -> None:
+    """Raise PermissionDenied naming the call when these rights do not allow a route."""
+    rpc = rpc_of(method, path)
+    if rights.preset is not None and rpc not in PRESETS.get(rights.preset, set()):
+        raise PermissionDenied(
+            f"{rpc or f'{method} {path}'} is not in the permission preset {rights.preset} of this key. "
+            "Use a key that is not bound to a preset, or ask an admin of the account."
+        )
+    if rights.role is not Role.ADMIN and rpc not in ROLES[rights.role]:
+        raise PermissionDenied(
+            f"{rpc or f'{method} {path}'} is not allowed to the role {rights.role}, which this key's user has. "
+            "Ask an admin of the account."
+        )
+
+
+def _plain(path: str) -> str:
+    return re.sub(r"\{[^}]*\}", "{}", path)
