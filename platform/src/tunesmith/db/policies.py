@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from tunesmith.db.tables import Model, Policy
+from tunesmith.db.tables import Job, Model, Policy
 from tunesmith.errors import AlreadyExists
 
 
@@ -57,10 +57,13 @@ def retire_policy(session: Session, name: str) -> Policy | None:
     return policy
 
 
-def has_policy_on(session: Session, account: str, job: str, base_model: str) -> bool:
-    """Whether a job published a policy on that base: then its keys may call the base too."""
+def job_runs_on(session: Session, account: str, job: str, base_model: str) -> bool:
+    """Whether a job (by its id) published a policy on that base, or evaluates it: then its keys may call the base too."""
     query = select(Policy.name).where(Policy.account == account, Policy.job == job, Policy.base_model == base_model)
-    return session.scalar(query.limit(1)) is not None
+    if session.scalar(query.limit(1)) is not None:
+        return True
+    evaluation = session.get(Job, f"{account}/evaluationJobs/{job}")
+    return evaluation is not None and evaluation.spec.get("base_model") == base_model
 
 
 def get_model(session: Session, name: str) -> Model | None:

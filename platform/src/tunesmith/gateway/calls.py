@@ -113,7 +113,7 @@ class Calls:
             "top_k": max(0, chat.top_k),
             "max_tokens": asked,
             "stop": chat.stops,
-            "seed": None if chat.seed is None else chat.seed % 2**64,
+            "seed": _seed(chat, ids, turn),
         }
         policy, context = target.policy, target.context_length
         if policy is not None:
@@ -136,6 +136,13 @@ class Calls:
                 log.info(
                     "Job %s samples with its own %s; what its agents set (%r) has no effect.", policy.job, name, value
                 )
+
+
+def _seed(chat: ChatRequest, ids: CorrelationIds, turn: int) -> int | None:
+    """Of the noise: the caller's; else the rollout's, so that an evaluation that was cut goes on as it would have; else none."""
+    if chat.seed is not None:
+        return chat.seed % 2**64
+    return noise_seed(0, ids.rollout_id, turn) if ids.rollout_id else None
 
 
 def _notes(parsed: ParsedChat) -> dict[str, Any]:

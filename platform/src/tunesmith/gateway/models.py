@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy.orm import Session, sessionmaker
 
 from tunesmith.catalog import BaseModelEntry, available, canonical_name, is_listed, resolve
-from tunesmith.db.policies import get_model, get_policy, has_policy_on, list_models
+from tunesmith.db.policies import get_model, get_policy, job_runs_on, list_models
 from tunesmith.db.session import reading
 from tunesmith.db.tables import Model, Policy
 from tunesmith.errors import Gone, NotFound, PermissionDenied
@@ -160,7 +160,7 @@ class Models:
 
         def of_own_job() -> bool:
             with reading(self._sessions) as session:
-                return has_policy_on(session, key.account, key.job or "", canonical_name(name))
+                return job_runs_on(session, key.account, key.job or "", canonical_name(name))
 
         if not await asyncio.to_thread(of_own_job):
             raise _unknown(name)
