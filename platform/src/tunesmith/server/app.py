@@ -30,6 +30,7 @@ from tunesmith.server.routes import (
     reinforcement_fine_tuning_jobs,
     rft_monitoring,
     secrets,
+    sessions,
     users,
 )
 from tunesmith.settings import Settings
@@ -42,6 +43,7 @@ _ROUTERS = (
     users.router,
     api_keys.router,
     secrets.router,
+    sessions.router,
     providers.router,
     datasets.router,
     evaluators.router,

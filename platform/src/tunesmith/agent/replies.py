@@ -1,0 +1,221 @@
+"""Answers to what a person asks a session, from its document and the names in reach. Pure, and honest about what is not known yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tunesmith.agent.document import CandidateResult, Document, Range, State
+from tunesmith.agent.plan import GRID, PARALLEL, SEED, SUBSAMPLE, Candidate, Grid, Plan
+from tunesmith.agent.questions import describe
+from tunesmith.agent.reading.names import Names
+from tunesmith.agent.reading.result import Topic
+
+
+def reply(topic: Topic, document: Document, state: State, names: Names, phase: str = "") -> str:
+    """The answer to one question, a few sentences."""
+    if topic is Topic.STATUS:
+        return _status(document, state, phase)
+    if topic in _ABOUT_NAMES:
+        return _ABOUT_NAMES[topic](names)
+    if topic in _ABOUT_SESSION:
+        return _ABOUT_SESSION[topic](document)
+    return _GENERAL.get(topic, _HELP)
+
+
+def _base_models(names: Names) -> str:
+    here = "; ".join(describe(model) for model in names.base_models if model.here)
+    elsewhere = ", ".join(model.id for model in names.base_models if not model.here)
+    parts = [f"On this machine I can train (SFT, DPO and ORPO): {here}." if here else "No base model lies here yet."]
+    if elsewhere:
+        parts.append(f"Fetched first, where this machine reaches the Hugging Face hub: {elsewhere}.")
+    parts.append("A Hugging Face id (org/name) or a folder (absolute path) works, too.")
+    return " ".join(parts)
+
+
+def _datasets(names: Names) -> str:
+    return _listed("Your datasets", names.datasets)
+
+
+def _evaluators(names: Names) -> str:
+    return _listed("Your evaluators", names.evaluators)
+
+
+def _listed(what: str, names: object) -> str:
+    ids = [str(name).rsplit("/", 1)[-1] for name in names]  # type: ignore[attr-defined]
+    return f"{what}: {', '.join(ids)}." if ids else f"{what}: none yet."
+
+
+def _status(document: Document, state: State, phase: str) -> str:
+    where = f", in phase {phase.replace('_', ' ')}" if phase else ""
+    runs = [result for result in document.candidates if result.number]
+    done = sum(1 for result in runs if result.loss or result.score or result.failed)
+    swept = f" {done} of {len(runs)} candidates have ended." if runs else ""
+    gate = document.gate
+    waits = f" It waits for you: {gate.text}" if state is State.WAITING and gate and not gate.answered else ""
+    return f"The session is {state}{where}. {document.message}{swept}{waits}".strip()
+
+
+def _cost(document: Document) -> str:
+    spent = sum(document.spent.values())
+    so_far = f" Spent so far: {duration(spent)}."
+    estimate = document.estimate
+    if estimate is None:
+        return f"The plan is not priced yet; the estimate comes with it, before anything is trained.{so_far}"
+    parts = [
+        f"Estimated wall time {between(estimate.total_seconds)}: training {between(estimate.training_seconds)}, "
+        f"inference {between(estimate.inference_seconds)}."
+    ]
+    if estimate.total_cost is not None and estimate.currency:
+        total = estimate.total_cost
+        parts.append(f"Estimated cost {total.low:.2f} to {total.high:.2f} {estimate.currency}.")
+    else:
+        parts.append("No price is set on this platform, so it is counted in time alone.")
+    return " ".join(parts) + so_far
+
+
+def _plan(document: Document) -> str:
+    plan = document.approved_plan or document.plan
+    stated = "; ".join(restate(plan)) or "nothing is decided yet"
+    return f"The plan {'as approved' if document.approved_plan else 'so far'}: {stated}."
+
+
+def _scoreboard(document: Document) -> str:
+    if not document.candidates:
+        return "There is no scoreboard yet: no candidate has been trained."
+    lines = "; ".join(_candidate(result) for result in document.candidates)
+    winner = f" Winner: candidate {document.winner}. {document.reason}" if document.winner else f" {document.reason}"
+    return f"{lines}.{winner}".rstrip()
+
+
+def _candidate(result: CandidateResult) -> str:
+    setting = f" ({setting_of(result.candidate)})" if result.candidate else " (base model)"
+    if result.failed:
+        return f"candidate {result.number}{setting} failed: {result.failed}"
+    figures = []
+    if result.loss:
+        figures.append(f"loss {result.loss.mean:.4f} [{result.loss.low:.4f}, {result.loss.high:.4f}]")
+    if result.score:
+        figures.append(f"score {result.score.mean:.3f} [{result.score.low:.3f}, {result.score.high:.3f}]")
+    return f"candidate {result.number}{setting}: {', '.join(figures) or 'no figures yet'}"
+
+
+def _evaluation(document: Document) -> str:
+    chosen = document.plan.evaluation.path
+    now = f" This session's plan says: {chosen.replace('_', ' ')}." if chosen else ""
+    return (
+        "Candidates are compared on held-out rows in one of three ways: by validation loss (the default); by an evaluator of yours "
+        "(`Use evaluator accounts/ACCOUNT/evaluators/ID.`); or by one that I write from the data, where answers can be checked "
+        f"(`Generate an evaluator for me.`).{now}"
+    )
+
+
+def setting_of(candidate: Candidate) -> str:
+    """A candidate in one phrase."""
+    beta = f", beta {candidate.beta:g}" if candidate.beta is not None else ""
+    return f"{candidate.base_model.rsplit('/', 1)[-1]}, LoRA rank {candidate.lora_rank}, learning rate {candidate.learning_rate:g}{beta}"
+
+
+def restate(plan: Plan) -> list[str]:
+    """What a plan states, as phrases; defaults are left out."""
+    phrases = []
+    if plan.method:
+        phrases.append(f"method {plan.method.upper() if plan.method != 'classification' else 'classification'}")
+    if plan.dataset:
+        phrases.append(f"dataset {plan.dataset}")
+    if plan.evaluation_dataset:
+        phrases.append(f"evaluation dataset {plan.evaluation_dataset}")
+    if plan.base_models:
+        phrases.append(f"base models {', '.join(plan.base_models)}")
+    phrases += restate_grid(plan.grid)
+    for name, value in (
+        ("epochs", plan.epochs),
+        ("jobs at a time", plan.parallel),
+        ("samples a batch", plan.batch_size_samples),
+        ("tokens of context", plan.max_context_length),
+    ):
+        if value is not None:
+            phrases.append(f"{value:g} {name}")
+    if plan.subsample is not None:
+        phrases.append(f"{plan.subsample} rows in the sweep" if plan.subsample else "all rows in the sweep")
+    if plan.evaluation.path:
+        by = f" {plan.evaluation.evaluator}" if plan.evaluation.evaluator else ""
+        phrases.append(f"evaluation by {plan.evaluation.path.replace('_', ' ')}{by}")
+    if plan.final_run is not None:
+        phrases.append("a final run on all data" if plan.final_run else "no final run")
+    if plan.deploy is not None:
+        phrases.append("deployment" if plan.deploy else "no deployment")
+    for name, value in (
+        ("strong model", plan.strong_model),
+        ("weak model", plan.weak_model),
+        ("output model", plan.output_model),
+        ("deployment", plan.deployment),
+    ):
+        if value is not None:
+            phrases.append(f"{name} {value}")
+    for gate, asked in (("plan", plan.approvals.plan), ("promotion", plan.approvals.promotion)):
+        if not asked:
+            phrases.append(f"no approval at the {gate} gate")
+    if plan.seed != SEED:
+        phrases.append(f"seed {plan.seed}")
+    return phrases
+
+
+def restate_grid(grid: Grid) -> list[str]:
+    """What a grid states, as phrases."""
+    if grid.points:
+        points = ", ".join(
+            f"(rank {point.lora_rank}, {point.learning_rate:g}{f', beta {point.beta:g}' if point.beta is not None else ''})"
+            for point in grid.points
+        )
+        return [f"settings {points}"]
+    phrases = []
+    for name, values in (
+        ("LoRA ranks", grid.lora_ranks),
+        ("learning rates", grid.learning_rates),
+        ("betas", grid.betas),
+    ):
+        if values:
+            phrases.append(f"{name} {', '.join(f'{value:g}' for value in values)}")
+    return phrases
+
+
+def between(seconds: Range) -> str:
+    """A range of time for people."""
+    low, high = duration(seconds.low), duration(seconds.high)
+    return low if low == high else f"{low} to {high}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: `40 s`, `12 min`, `3.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+_ABOUT_NAMES: dict[Topic, Callable[[Names], str]] = {
+    Topic.BASE_MODELS: _base_models,
+    Topic.DATASETS: _datasets,
+    Topic.EVALUATORS: _evaluators,
+}
+_ABOUT_SESSION: dict[Topic, Callable[[Document], str]] = {
+    Topic.COST: _cost,
+    Topic.PLAN: _plan,
+    Topic.SCOREBOARD: _scoreboard,
+    Topic.EVALUATION: _evaluation,
+}
+_GENERAL: dict[Topic, str] = {
+    Topic.GRID: "Unless you name others, each base model is tried with "
+    + ", ".join(f"LoRA rank {rank} at learning rate {rate:g}" for rank, rate in GRID)
+    + f"; the sweep takes at most {SUBSAMPLE} rows (seed {SEED}) and runs at most {PARALLEL} jobs at a time.",
+    Topic.EPOCHS: "Unless you name a number, it is min(5, ceil(2500 / rows)): 5 epochs for up to 500 rows, 1 from 2,500 on.",
+    Topic.METHODS: "I run supervised fine-tuning (SFT), classification (SFT on labels), DPO and ORPO, with LoRA or all parameters. "
+    "Reinforcement fine-tuning is a job of its own: `tunesmith rftj create`, or `eval-protocol create rft`.",
+    Topic.LORA: "LoRA trains a small low-rank addition to the frozen weights: the rank is its size (more can be learned, slower), "
+    "the learning rate how far each step goes. Rank 0 trains all parameters.",
+    Topic.GATES: "I wait for you twice: for the plan with its cost (`Approved, proceed.`), and after the sweep for the promotion of a candidate "
+    "(`Proceed with the winning config.`, `use candidate N`, `stop here`). Nothing is trained before the first.",
+}
+_HELP = (
+    "I can tell you about base models, datasets, evaluators, the plan, its cost, the state of the session, the scoreboard, the default grid, "
+    "epochs, and how candidates are evaluated. I did not find one of these in the question; please ask in other words."
+)
