@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from tunesmith.jobs.deployment import DeploymentHandler
+from tunesmith.jobs.evaluation import EvaluationHandler
 from tunesmith.jobs.evaluator_build import EvaluatorBuild
 from tunesmith.jobs.handler import Handler
 from tunesmith.jobs.rft import RftHandler
 from tunesmith.settings import Settings
 
+CONCURRENT_DEPLOYMENTS = 8
+"""Each waits for an engine, and does nothing itself."""
+
 
 def handlers(settings: Settings) -> list[tuple[Handler, int]]:
     """Each handler and its limit."""
-    return [(EvaluatorBuild(), settings.concurrent_builds), (RftHandler(), settings.concurrent_rft_jobs)]
+    return [
+        (EvaluatorBuild(), settings.concurrent_builds),
+        (RftHandler(), settings.concurrent_rft_jobs),
+        (EvaluationHandler(), settings.concurrent_evaluations),
+        (DeploymentHandler(), CONCURRENT_DEPLOYMENTS),
+    ]

@@ -1,4 +1,4 @@
-"""Evaluation jobs: what published clients leave here after a local evaluation, next to the dataset of its results."""
+"""Evaluation jobs: rows scored here by an evaluator, and what published clients leave here after a local evaluation."""
 
 from __future__ import annotations
 
@@ -8,21 +8,30 @@ from typing import Any
 from fastapi import APIRouter
 
 from tunesmith.db import evaluation_jobs as table
+from tunesmith.db.jobs import request_cancel
+from tunesmith.db.session import reading
 from tunesmith.db.tables import Job
-from tunesmith.schemas.evaluation_jobs import EvaluationJob, EvaluationJobCreate
-from tunesmith.schemas.names import account_name, check_id, resource_name, short_id
+from tunesmith.schemas.evaluation_jobs import EvaluationJob, EvaluationJobCreate, EvaluationJobInput, Scoring
+from tunesmith.schemas.names import account_name, check_id, check_job_id, resource_name, short_id
 from tunesmith.server.auth import AccountId
-from tunesmith.server.control import Listing, Reader, Writer
+from tunesmith.server.base_models import find_base_model
+from tunesmith.server.control import Control, ControlPlane, Listing, Reader, Writer
+from tunesmith.server.evaluation_plan import answering, plan_evaluation
 
 router = APIRouter(prefix="/v1/accounts/{account_id}/evaluationJobs", tags=["evaluationJobs"])
 
 
 @router.post("")
-def create(account: AccountId, body: EvaluationJobCreate, session: Writer) -> dict[str, Any]:
-    """Record an evaluation. Its references are kept as they are, `…/dummy` included."""
+def create(account: AccountId, body: EvaluationJobCreate, control: Control) -> dict[str, Any]:
+    """Queue an evaluation that says how to score (`scoring`); else record one, its references kept as they are, `…/dummy` included."""
     name = _name(account, body.evaluation_job_id or f"evaluation-{secrets.token_hex(5)}")
+    wanted = body.evaluation_job
+    if wanted.scoring is not None:
+        check_job_id(short_id(name), "evaluationJobId")
+        return _queue(control, account, name, wanted, wanted.scoring)
     check_id(short_id(name), "evaluationJobId")
-    return _wire(table.create_evaluation_job(session, account_name(account), name, body.evaluation_job.given()))
+    with control.sessions.begin() as session:
+        return _wire(table.create_evaluation_job(session, account_name(account), name, wanted.given()))
 
 
 @router.get("")
@@ -30,6 +39,13 @@ def list_(account: AccountId, session: Reader, listing: Listing) -> dict[str, An
     """One page of evaluation jobs, newest first."""
     rows, token = table.list_evaluation_jobs(session, account_name(account), listing)
     return {"evaluationJobs": [_wire(row) for row in rows], "nextPageToken": token}
+
+
+@router.post("/{job_id}:cancel")
+def cancel(account: AccountId, job_id: str, session: Writer) -> dict[str, Any]:
+    """Ask for the job's end; rows that were scored are kept until it is deleted. A finished job stays as it is."""
+    request_cancel(session, table.get_evaluation_job(session, _name(account, job_id)).name)
+    return {}
 
 
 @router.get("/{job_id}")
@@ -40,9 +56,30 @@ def get(account: AccountId, job_id: str, session: Reader) -> dict[str, Any]:
 
 @router.delete("/{job_id}")
 def delete(account: AccountId, job_id: str, session: Writer) -> dict[str, Any]:
-    """Remove the record."""
+    """Cancel the job if it runs, then remove its files and its row. The dataset that it wrote stays."""
     table.delete_evaluation_job(session, _name(account, job_id))
     return {}
+
+
+def _queue(
+    control: ControlPlane, account: str, name: str, wanted: EvaluationJobInput, scoring: Scoring
+) -> dict[str, Any]:
+    """The same create under the same id is answered with that job."""
+    request = wanted.given()
+    with reading(control.sessions) as session:
+        repeated = table.find_repeated(session, name, request)
+        if repeated is not None:
+            return _wire(repeated)
+        who = answering(session, account, scoring)
+    base = find_base_model(who.base, control.settings.path("models")) if who.base else None  # may ask the hub
+    with control.sessions.begin() as session:
+        repeated = table.find_repeated(session, name, request)
+        if repeated is not None:
+            return _wire(repeated)
+        spec = plan_evaluation(session, account, wanted, scoring, who, base)
+        job = table.queue_evaluation_job(session, account_name(account), name, spec.model_dump(mode="json"))
+        session.flush()
+        return _wire(job)
 
 
 def _name(account: str, job: str) -> str:
@@ -50,7 +87,21 @@ def _name(account: str, job: str) -> str:
 
 
 def _wire(job: Job) -> dict[str, Any]:
-    times = {"createTime": job.created, "updateTime": job.completed or job.created}
+    run_here = table.is_run_here(job)
+    shown: dict[str, Any] = dict(job.spec["request"] if run_here else job.spec)
+    if run_here:
+        progress = dict(job.progress)
+        shown |= {
+            "evaluator": job.spec["evaluator"],
+            "inputDataset": job.spec["dataset"],
+            "outputDataset": job.spec["output_dataset"],
+            "completedTime": job.completed,
+            "metrics": progress.pop("metrics", None),
+            "jobProgress": progress,
+        }
+    updated = job.completed or job.started or job.created
+    times = {"createTime": job.created, "updateTime": updated}
+    status = job.status or {"code": "OK", "message": ""}
     return EvaluationJob.model_validate(
-        {**job.spec, "name": job.name, "state": job.state, "status": job.status, **times}
+        {**shown, "name": job.name, "state": job.state, "status": status, **times}
     ).dump()
