@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tunesmith.catalog import Bounds, TrainingDefaults, available, canonical_name, is_listed, resolve
+from tunesmith.catalog import Bounds, TrainingDefaults, account_model, available, canonical_name, is_listed, resolve
 from tunesmith.catalog.known import KNOWN
 from tunesmith.errors import InvalidArgument, NotFound
 
@@ -88,8 +88,34 @@ def test_any_hugging_face_id_and_any_folder(models: Path, tmp_path: Path) -> Non
         entry = resolve(name, models_dir=models)
         assert (entry.name, entry.path, entry.source) == (str(folder), folder, "folder")
         assert canonical_name(name) == str(folder)
-    full = resolve("accounts/a/models/full", models_dir=models, account_models={"accounts/a/models/full": folder})
-    assert (full.name, full.path) == ("accounts/a/models/full", folder)
+
+
+def test_a_full_model_of_an_account_keeps_the_defaults_of_its_base(models: Path, tmp_path: Path) -> None:
+    objects, name = tmp_path / "objects", "accounts/a/models/full"
+    folder = make_model_folder(objects / "a" / "full")
+    plain = resolve(name, models_dir=models, account_models=objects)
+    assert (plain.name, plain.path, plain.source, plain.display_name) == (name, folder, "account", "full")
+    assert plain.training == TrainingDefaults()
+    (folder / "tunesmith.json").write_text(json.dumps({"base_model": QWEN}))
+    full, base = resolve(name, models_dir=models, account_models=objects), KNOWN[QWEN]
+    assert (full.training, full.inference_max_tokens, full.family) == (
+        base.training,
+        base.inference_max_tokens,
+        base.family,
+    )
+    (folder / "tunesmith.json").write_text("[]")
+    assert resolve(name, models_dir=models, account_models=objects) == plain
+    for other in (
+        "accounts/a/models/none",
+        "accounts/b/models/full",
+        "accounts/a/models/../a",
+        "accounts/../a/models/full",
+    ):
+        assert account_model(other, objects) is None
+        with pytest.raises(NotFound):
+            resolve(other, models_dir=models, account_models=objects)
+    with pytest.raises(NotFound):
+        resolve(name, models_dir=models)
 
 
 def test_what_is_nowhere_names_every_place(models: Path, tmp_path: Path) -> None:

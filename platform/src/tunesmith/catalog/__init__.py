@@ -6,13 +6,14 @@ entry.name, entry.path, entry.training.learning_rate
 
 from tunesmith.catalog.entry import BaseModelEntry, Bounds, TrainingDefaults, TuningDefaults
 from tunesmith.catalog.known import is_listed
-from tunesmith.catalog.lookup import available, canonical_name, resolve
+from tunesmith.catalog.lookup import account_model, available, canonical_name, resolve
 
 __all__ = [
     "BaseModelEntry",
     "Bounds",
     "TrainingDefaults",
     "TuningDefaults",
+    "account_model",
     "available",
     "canonical_name",
     "is_listed",

@@ -108,7 +108,7 @@ class BaseModelEntry:
     path: Path
     """Folder with config.json, safetensors and tokenizer.json."""
     source: str
-    """Hugging Face id, `bundled`, or `folder`."""
+    """Hugging Face id, `bundled`, `folder`, or `account` (a full model that a job made)."""
     display_name: str
     training: TrainingDefaults = TrainingDefaults()
     inference_max_tokens: int = 2048

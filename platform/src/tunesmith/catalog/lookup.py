@@ -7,8 +7,9 @@ weights as safetensors, configuration and tokenizer, never code.
 from __future__ import annotations
 
 import fcntl
+import json
 import re
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from huggingface_hub import constants, snapshot_download
@@ -31,6 +32,7 @@ _FILES = [
     "chat_template.jinja",
     "LICENSE*",
 ]
+_ACCOUNT_MODEL = re.compile(r"accounts/([a-z0-9][a-z0-9-]*)/models/([a-z0-9][a-z0-9._-]*)")
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -51,16 +53,18 @@ class NotLoadable(NotFound):
 
 
 def resolve(
-    name: str, *, models_dir: Path, account_models: Mapping[str, Path] | None = None, download: bool = True
+    name: str, *, models_dir: Path, account_models: Path | None = None, download: bool = True
 ) -> BaseModelEntry:
     """The entry of a base model, its files in place. May download (minutes); blocks.
 
-    `account_models` are full models that the account owns, by resource name. With `download=False` only what lies on this
-    machine is considered. Raises NotFound naming every place that was looked at, and what to do.
+    `account_models` is the data folder's `objects/models`: with it, full models that jobs made are base models too (whose account
+    may use which is the caller's question). With `download=False` only what lies on this machine is considered. Raises NotFound
+    naming every place that was looked at, and what to do.
     """
     name = name.strip()
-    if account_models and name in account_models:
-        return _from_folder(name, account_models[name])
+    own = account_model(name, account_models) if account_models else None
+    if own is not None:
+        return _from_folder(name, own, made_on=_made_on(own), source="account")
     if name.startswith(("/", "file:", "~", "./", "../")):
         path = Path(name.removeprefix("file://").removeprefix("file:")).expanduser().resolve()
         return _from_folder(str(path), path)
@@ -82,6 +86,24 @@ def canonical_name(name: str) -> str:
     return known.name if known else name
 
 
+def account_model(name: str, account_models: Path) -> Path | None:
+    """Folder of the full model `accounts/{account}/models/{id}`, `account_models/{account}/{id}`; None where no such lies there."""
+    match = _ACCOUNT_MODEL.fullmatch(name)
+    if match is None or name in KNOWN:
+        return None
+    folder = account_models / match[1] / match[2]
+    return folder if (folder / "config.json").is_file() else None
+
+
+def _made_on(folder: Path) -> KnownModel | None:
+    """The catalogue's entry of the base that a full model was trained from, whose defaults and rendering family it keeps."""
+    try:
+        base = json.loads((folder / "tunesmith.json").read_text())["base_model"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return KNOWN.get(canonical_name(base)) if isinstance(base, str) else None
+
+
 def available(models_dir: Path) -> list[BaseModelEntry]:
     """The catalogue's models whose files are on this machine already: those a call can use without a download."""
     found = []
@@ -93,14 +115,20 @@ def available(models_dir: Path) -> list[BaseModelEntry]:
     return found
 
 
-def _from_folder(name: str, path: Path, known: KnownModel | None = None) -> BaseModelEntry:
+def _from_folder(
+    name: str, path: Path, known: KnownModel | None = None, made_on: KnownModel | None = None, source: str = "folder"
+) -> BaseModelEntry:
     wrong = problem(path)
     if wrong:
         raise NotFound(
             f"Base model {name} cannot be loaded: {path} {wrong}. "
             "A model folder needs config.json, tokenizer.json and *.safetensors."
         )
-    return _entry(name, path, "bundled" if known else "folder", known)
+    entry = _entry(name, path, "bundled" if known else source, known)
+    if made_on is None:
+        return entry
+    limit, family = made_on.inference_max_tokens, made_on.family
+    return replace(entry, training=made_on.training, inference_max_tokens=limit, family=family)
 
 
 def _from_hub(name: str, repo: str, models_dir: Path, download: bool, known: KnownModel | None) -> BaseModelEntry:

@@ -31,6 +31,9 @@ class Engine:
     process: Process
     url: str
     base_model: str
+    folder: Path
+    read: tuple[int, ...]
+    """Which folder it read (`_identity`): a model that was deleted, or made anew under its name, must not live on in an engine."""
 
 
 class Engines:
@@ -53,6 +56,7 @@ class Engines:
         """
         name = canonical_name(base_model)
         async with self._locks.setdefault(name, asyncio.Lock()):
+            await self._stop_replaced()
             engine = self._engines.get(name)
             if engine is None or await _is_gone(engine):
                 engine = self._engines[name] = await self._start(name)
@@ -67,8 +71,16 @@ class Engines:
         """Stop them all at once."""
         await asyncio.gather(*(process.stop(_STOP_GRACE_SECONDS) for process in self.processes()))
 
+    async def _stop_replaced(self) -> None:
+        """Stop the engines whose model's folder is not the one any more that they read."""
+        replaced = [name for name, engine in self._engines.items() if _identity(engine.folder) != engine.read]
+        for engine in [self._engines.pop(name) for name in replaced]:
+            await engine.process.stop(_STOP_GRACE_SECONDS)
+
     async def _start(self, name: str) -> Engine:
-        entry = await asyncio.to_thread(resolve, name, models_dir=self._settings.path("models"))  # may download
+        models, made = self._settings.path("models"), self._settings.path("objects", "models")
+        entry = await asyncio.to_thread(resolve, name, models_dir=models, account_models=made)  # may download
+        read = _identity(entry.path)
         slug = re.sub(r"[^A-Za-z0-9.-]+", "-", entry.name).strip("-")
         port_file = self._settings.path("logs", f"engine-{slug}.port")
         port_file.unlink(missing_ok=True)
@@ -86,7 +98,7 @@ class Engines:
         finally:
             del self._starting[name]
             port_file.unlink(missing_ok=True)
-        return Engine(process, f"http://127.0.0.1:{port}", name)
+        return Engine(process, f"http://127.0.0.1:{port}", name, entry.path, read)
 
     async def _answering(self, process: Process, port_file: Path) -> int:
         deadline = time.monotonic() + _START_SECONDS
@@ -104,6 +116,15 @@ class Engines:
         raise Unavailable(
             f"The {process.name} did not answer within {_START_SECONDS:.0f} seconds; see {process.log_path}."
         )
+
+
+def _identity(folder: Path) -> tuple[int, ...]:
+    """Tells a folder from one that was put in its place; empty where there is none."""
+    try:
+        found = (folder / "config.json").stat()
+    except OSError:
+        return ()
+    return (found.st_ino, found.st_mtime_ns)
 
 
 async def _is_gone(engine: Engine) -> bool:

@@ -14,7 +14,9 @@ from starlette.requests import Request
 
 from tunesmith.db.api_keys import find_key
 from tunesmith.db.session import reading
+from tunesmith.db.users import Rights, rights_of
 from tunesmith.errors import PermissionDenied, Unauthenticated
+from tunesmith.schemas.users import Role
 from tunesmith.settings import DEFAULT_ACCOUNT
 from tunesmith.storage.keys import Keys
 
@@ -46,12 +48,37 @@ class Key:
     """Id of the job that the key is bound to."""
     budget: int | None = None
     """Tokens that the job's recorded calls may hold before this key is refused; None: no bound."""
+    rights: Rights = Rights(Role.ADMIN)
+    """Of an account key: role and preset, which bound what it does beside model calls. Model calls are open to every role."""
 
     def require_internal(self) -> None:
         """Raise PermissionDenied unless the key opens internal routes."""
         if self.kind not in (KeyKind.RUN, KeyKind.INTERNAL):
             raise PermissionDenied(
                 f"This route needs a job's run key or internal.key; a key of kind {self.kind.value} does not open it."
+            )
+
+    @property
+    def only_inference(self) -> bool:
+        """Whether model calls are all that the key is for: of what is served here, no other file or download, no records."""
+        return self.rights.role is Role.INFERENCE_USER
+
+    def require_reading(self) -> None:
+        """Raise PermissionDenied unless the key may read logs, statuses and traces."""
+        if self.only_inference:
+            raise PermissionDenied(
+                f"ListInferenceLogs is not allowed to the role {self.rights.role}, which makes model calls only. "
+                "Ask an admin of the account."
+            )
+
+    def require_posting(self) -> None:
+        """Raise PermissionDenied unless the key may post logs, which set the status of rollouts."""
+        if self.only_inference or self.rights.preset is not None:
+            bound = (
+                f"the permission preset {self.rights.preset}" if self.rights.preset else f"the role {self.rights.role}"
+            )
+            raise PermissionDenied(
+                f"CreateInferenceLog is not allowed to {bound} of this key. Use the rollout's own key, or ask an admin of the account."
             )
 
     def owns(self, account: str, job: str) -> bool:
@@ -102,13 +129,14 @@ class Authenticator:
     def _find(self, token: str) -> Key:
         with reading(self._sessions) as session:
             row = find_key(session, token, self._keys.pepper)
-        if row is None:
+            rights = rights_of(session, row) if row is not None else None
+        if row is None or rights is None:
             raise Unauthenticated(
                 "This API key is not known here (or it expired). `tunesmith env` prints the key of this platform."
             )
         job = row.scope.get("job")
         kind = KeyKind(row.scope.get("kind", "account"))
-        return Key(row.account, kind, job_id(job) if job else None, row.scope.get("budget"))
+        return Key(row.account, kind, job_id(job) if job else None, row.scope.get("budget"), rights)
 
 
 def presented_key(request: Request) -> bytes:

@@ -107,6 +107,10 @@ class Engines:
             asking.add_done_callback(lambda _: self._asking.pop(base_model, None))
         return await asyncio.shield(asking)
 
+    def forget(self, base_model: str) -> None:
+        """Ask the supervisor again on the next call: the files of the model are others now."""
+        self._addresses.pop(base_model, None)
+
     async def call(self, base_model: str, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """One request with one JSON answer (`/load`, `/unload`, `/score`, `/abort`, `/info`); repeated when the engine was lost."""
         for attempt in range(_ATTEMPTS):

@@ -34,6 +34,7 @@ _SEVERITIES = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 async def post_log(state: GatewayState, request: Request) -> Response:
     """Take one line. 200 means committed; `dropped` says for how many of its rollouts a line is over the bounds."""
     key = await state.authenticator.authenticate(request)
+    key.require_posting()
     content = await read_limited(request, state.settings.max_log_bytes, "TUNESMITH_MAX_LOG_BYTES")
     line = parse_line(content, key, state.logs.next_id())
     dropped = await state.states.post(line)
@@ -43,6 +44,7 @@ async def post_log(state: GatewayState, request: Request) -> Response:
 async def list_logs(state: GatewayState, request: Request) -> Response:
     """Lines that carry all the tags asked for, newest first."""
     key = await state.authenticator.authenticate(request)
+    key.require_reading()
     query = Query(request, {"tags", "limit", "hours_back", "program", "from_timestamp", "to_timestamp"})
     since, until = query.span()
     if len(query.all("tags")) > MOST_TAGS_ASKED:

@@ -41,7 +41,7 @@ class GatewayState:
         self.store = CompletionStore(settings.path("completions.db"))
         self.engines = Engines(settings.path("supervisor.sock"), keys.engine)
         self.upstreams = Upstreams(settings, self.sessions, keys)
-        self.models = Models(self.sessions, settings.path("models"), self.engines)
+        self.models = Models(self.sessions, settings, self.engines)
         self.adapters = Adapters(self.engines)
         self.authenticator = Authenticator(self.sessions, keys)
         self.rollouts = Rollouts(self.store)

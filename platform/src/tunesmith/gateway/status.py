@@ -23,6 +23,7 @@ _LEFT = 499
 async def get_status(state: GatewayState, request: Request) -> Response:
     """The status of a rollout, null while none was posted. With `wait` the answer comes as soon as the status is terminal."""
     key = await state.authenticator.authenticate(request)
+    key.require_reading()
     query = Query(request, {"rollout_id", "wait"})
     rollout_id = query.text("rollout_id")
     if rollout_id is None:

@@ -39,6 +39,7 @@ _LEFT = 499
 async def list_traces(state: GatewayState, request: Request) -> Response:
     """Traces that carry all the tags asked for, newest first."""
     key = await state.authenticator.authenticate(request)
+    key.require_reading()
     query = Query(request, _PARAMETERS)
     _patience(query)
     wanted = _filter(query, Pick.ALL)
@@ -50,6 +51,7 @@ async def list_traces(state: GatewayState, request: Request) -> Response:
 async def pointwise_traces(state: GatewayState, request: Request) -> Response:
     """The trace of the latest call, which holds the conversation so far; with payloads that of every call, in turn order."""
     key = await state.authenticator.authenticate(request)
+    key.require_reading()
     query = Query(request, _PARAMETERS)
     wanted = _filter(query, Pick.TURNS if query.flag("include_payloads") else Pick.LATEST)
     patience, rollout_id = _patience(query), wanted.ids.rollout_id

@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 from sqlalchemy.orm import Session
 
-from tunesmith.catalog import resolve
+from tunesmith.catalog import BaseModelEntry, resolve
 from tunesmith.db import jobs, policies, rollouts
 from tunesmith.db.api_keys import delete_keys_of_job, new_key
 from tunesmith.db.secrets import secret_values
@@ -104,7 +104,7 @@ class _Claim:
         if (self.run_dir / "run.json").exists():
             return
         await self.report("JOB_STATE_VALIDATING")
-        base = await asyncio.to_thread(resolve, self.spec.base_model, models_dir=self.settings.path("models"))
+        base = await asyncio.to_thread(self._base_model)
         sources = [await self.source_rows(name) for name in (self.spec.dataset, self.spec.evaluation_dataset) if name]
         self.processes.host = await self.start_host()
         train, *others = [await rft_inputs.adapt(source, HostClient(self.socket)) for source in sources]
@@ -240,9 +240,14 @@ class _Claim:
         """Tokens that the agents of this job may spend."""
         if self.settings.rollout_key_budget_tokens is not None:
             return self.settings.rollout_key_budget_tokens
-        base = await asyncio.to_thread(resolve, self.spec.base_model, models_dir=self.settings.path("models"))
+        base = await asyncio.to_thread(self._base_model)
         context = (await asyncio.to_thread(Renderer.load, base.path)).context_length
         return rft_inputs.token_budget(self.spec, min(self.spec.max_context_length or context, context))
+
+    def _base_model(self) -> BaseModelEntry:
+        """Blocks, minutes where the model is yet to be downloaded."""
+        models, made = self.settings.path("models"), self.settings.path("objects", "models")
+        return resolve(self.spec.base_model, models_dir=models, account_models=made)
 
     async def retire_policies(self) -> None:
         """Have the engine unload what a failed or cancelled run left live; `settle` retires whatever is left."""

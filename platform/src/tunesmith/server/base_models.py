@@ -27,13 +27,16 @@ class BaseModel:
     """Tokens; None when the model is yet to be downloaded."""
 
 
-def find_base_model(name: str, models_dir: Path) -> BaseModel:
+def find_base_model(name: str, models_dir: Path, own_models: Path | None = None) -> BaseModel:
     """The base model of that name: on this machine, or on the Hugging Face hub, from where the job will fetch it.
 
+    `own_models` is the folder of the caller's own full models, `objects/models/{account}`; without it they are not looked at.
     Raises NotFound naming every place that was looked at.
     """
+    own = own_models is not None and name.startswith(f"accounts/{own_models.name}/models/")
+    made = own_models.parent if own_models is not None and own else None
     try:
-        entry = resolve(name, models_dir=models_dir, download=False)
+        entry = resolve(name, models_dir=models_dir, account_models=made, download=False)
     except NotLoadable as missing:
         if constants.is_offline_mode():
             raise
