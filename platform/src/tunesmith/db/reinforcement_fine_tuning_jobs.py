@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from tunesmith.db.jobs import FINAL_STATES, enqueue
 from tunesmith.db.listing import Fields, ListQuery, page
 from tunesmith.db.tables import Job, Model, Policy
+from tunesmith.db.tuning_jobs import check_id_unused
 from tunesmith.errors import AlreadyExists, NotFound
 
 KIND = "rft"
@@ -68,6 +69,7 @@ def create_rft_job(session: Session, account: str, name: str, spec: dict[str, An
 
 
 def _check_unused(session: Session, name: str) -> None:
+    check_id_unused(session, name)
     account, job = name.rsplit("/", 2)[0], name.rsplit("/", 1)[1]
     if session.scalar(select(Policy.name).where(Policy.account == account, Policy.job == job).limit(1)) is not None:
         raise AlreadyExists(
@@ -76,7 +78,7 @@ def _check_unused(session: Session, name: str) -> None:
     prefix = f"{account}/models/{job}-v"
     models = [*session.scalars(select(Model.name).where(Model.name.startswith(prefix, autoescape=True)))]
     output = Job.spec["output_model"].as_string()
-    unfinished = and_(Job.kind == KIND, Job.state.not_in(FINAL_STATES))
+    unfinished = and_(Job.account == account, Job.state.not_in(FINAL_STATES))
     models += session.scalars(select(output).where(unfinished, output.startswith(prefix, autoescape=True)))
     for model in models:
         if policy_job(model) == job:

@@ -12,7 +12,7 @@ from tunesmith.catalog import Bounds, is_listed
 from tunesmith.db.datasets import READY, get_dataset
 from tunesmith.db.evaluators import ACTIVE, get_evaluator
 from tunesmith.db.jobs_using import running_jobs_using
-from tunesmith.db.models import get_model
+from tunesmith.db.models import FULL_MODEL, get_model
 from tunesmith.db.reinforcement_fine_tuning_jobs import policy_job, policy_owner
 from tunesmith.db.tables import Dataset, Evaluator, Model
 from tunesmith.errors import AlreadyExists, FailedPrecondition, InvalidArgument
@@ -28,26 +28,32 @@ _T = TypeVar("_T")
 _Number = TypeVar("_Number", int, float)
 
 
-def named_base(session: Session, account: str, body: RftJobInput) -> str:
+def named_base(
+    session: Session, account: str, base_model: str | None, warm_start_from: str | None, prefix: str = "trainingConfig."
+) -> str:
     """The name of the base model that a job is about: its own, or that of the adapter it continues.
 
     Raises InvalidArgument when base model and adapter are confused, NotFound.
     """
-    training = body.training_config
-    if training.warm_start_from is None:
-        name = training.base_model or ""
-        adapter = session.get(Model, resource_name(account, "models", name)) if _ours(account, name) else None
-        if adapter is not None:
+    if warm_start_from is None:
+        name = base_model or ""
+        model = session.get(Model, resource_name(account, "models", name)) if _ours(account, name) else None
+        if model is not None and model.kind != FULL_MODEL:
             raise InvalidArgument(
-                f"trainingConfig.baseModel: {adapter.name} is not of kind base_model, but {adapter.kind}. "
+                f"{prefix}baseModel: {model.name} is not of kind base_model, but {model.kind}. "
                 "To continue from it, give it as warmStartFrom."
             )
-        return name
-    if is_listed(training.warm_start_from):
+        return model.name if model is not None else name
+    if is_listed(warm_start_from):
         raise InvalidArgument(
-            f"trainingConfig.warmStartFrom: {training.warm_start_from} is a base model, not an adapter. Give it as baseModel."
+            f"{prefix}warmStartFrom: {warm_start_from} is a base model, not an adapter. Give it as baseModel."
         )
-    return get_model(session, resource_name(account, "models", training.warm_start_from)).base_model
+    model = get_model(session, resource_name(account, "models", warm_start_from))
+    if model.kind == FULL_MODEL:
+        raise InvalidArgument(
+            f"{prefix}warmStartFrom: {model.name} is a full model, not an adapter. Give it as baseModel."
+        )
+    return model.base_model
 
 
 def check_values(session: Session, account: str, job_id: str, body: RftJobInput, base: BaseModel) -> dict[str, Any]:
@@ -166,7 +172,7 @@ def _check_ranges(values: dict[str, Any], base: BaseModel) -> None:
     for name, (label, field, bound) in bounds.items():
         if values[name] not in bound:
             raise InvalidArgument(
-                f"{label} {values[name]:g} outside valid range {_shown(bound)} for {base.name} ({field})"
+                f"{label} {values[name]:g} outside valid range {shown(bound)} for {base.name} ({field})"
             )
 
 
@@ -196,7 +202,7 @@ def _check_chunk_size(value: int | None, base: BaseModel) -> None:
     bounds = base.training.chunk_size_bounds
     if value not in (None, 0, -1) and value not in bounds:
         raise InvalidArgument(
-            f"chunkSize {value} outside valid range {_shown(bounds)}: -1 is off, 0 or absent the default."
+            f"chunkSize {value} outside valid range {shown(bounds)}: -1 is off, 0 or absent the default."
         )
 
 
@@ -208,20 +214,29 @@ def _chunk_size(value: int | None, rows: int, base: BaseModel) -> int | None:
 
 
 def _output_model(session: Session, account: str, job_id: str, given: str | None) -> str:
-    name = resource_name(account, "models", given or job_id)
-    check_id(short_id(name), "trainingConfig.outputModel")
-    if session.get(Model, name) is not None:
+    name = free_output_model(session, account, job_id, given, "trainingConfig.outputModel")
+    if policy_job(name) == job_id:
         raise AlreadyExists(
-            f"trainingConfig.outputModel: the model {name} exists already. Choose another name, or delete it."
+            f"trainingConfig.outputModel: {name} is the name of a policy version of the job {job_id}. Choose another name."
         )
+    return name
+
+
+def free_output_model(session: Session, account: str, job_id: str, given: str | None, field: str) -> str:
+    """Resource name of the model that a job is to make: what was given, else the job's own id.
+
+    Raises InvalidArgument, or AlreadyExists when the name is taken or about to be.
+    """
+    name = resource_name(account, "models", given or job_id)
+    check_id(short_id(name), field)
+    if session.get(Model, name) is not None:
+        raise AlreadyExists(f"{field}: the model {name} exists already. Choose another name, or delete it.")
     makers = running_jobs_using(session, account_name(account), name, ("output_model",))
     if makers:
-        raise AlreadyExists(f"trainingConfig.outputModel: {makers[0]} is making a model of the name {name} already.")
+        raise AlreadyExists(f"{field}: {makers[0]} is making a model of the name {name} already.")
     owner = policy_owner(session, account_name(account), name)
-    if owner is not None or policy_job(name) == job_id:
-        raise AlreadyExists(
-            f"trainingConfig.outputModel: {name} is the name of a policy version of the job {owner or job_id}. Choose another name."
-        )
+    if owner is not None:
+        raise AlreadyExists(f"{field}: {name} is the name of a policy version of the job {owner}. Choose another name.")
     return name
 
 
@@ -266,7 +281,8 @@ def _at_least_zero(value: _Number, field: str) -> _Number:
     return value
 
 
-def _shown(bounds: Bounds) -> str:
+def shown(bounds: Bounds) -> str:
+    """`[1e-5, 0.0005]`, or `{4, 8, 16}`."""
     if bounds.choices:
         return "{" + ", ".join(str(choice) for choice in bounds.choices) + "}"
     return f"[{_number(bounds.low)}, {_number(bounds.high)}]"

@@ -34,13 +34,14 @@ def create(
 ) -> dict[str, Any]:
     """Check everything, fill in the defaults, queue the job. The same create under the same id is answered with that job."""
     name, request = _name(account, job_id or f"rft-{secrets.token_hex(5)}"), body.given()
+    training = body.training_config
     job_id = check_job_id(short_id(name), "reinforcementFineTuningJobId")
     with reading(control.sessions) as session:
         repeated = table.find_repeated(session, name, request)
         if repeated is not None:
             return rft_job_wire(repeated)
         notes = [{"option": note.option, "reason": note.reason} for note in check_options(body)]
-        base_name = named_base(session, account, body)
+        base_name = named_base(session, account, training.base_model, training.warm_start_from)
     base = find_base_model(base_name, control.settings.path("models"))  # may ask the hub: no transaction waits for it
     with control.sessions.begin() as session:
         repeated = table.find_repeated(session, name, request)
@@ -55,9 +56,10 @@ def create(
 @router.post(":validate")
 def validate(account: AccountId, body: RftJobInput, control: Control) -> dict[str, Any]:
     """Check the options of a create before its dataset and evaluator are there; nothing is kept."""
+    training = body.training_config
     with reading(control.sessions) as session:
         check_options(body)
-        base_name = named_base(session, account, body)
+        base_name = named_base(session, account, training.base_model, training.warm_start_from)
     base = find_base_model(base_name, control.settings.path("models"))
     with reading(control.sessions) as session:
         check_values(session, account, "unnamed", body, base)
