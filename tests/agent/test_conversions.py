@@ -124,6 +124,15 @@ def test_only_what_was_named_is_applied() -> None:
         list(apply([row], ["no_such"]))
 
 
+def test_lists_of_one_label_become_that_label_unless_others_hold_several() -> None:
+    one, two = ({"messages": [USER], "ground_truth": labels} for labels in (["a"], ["a", "b"]))
+    assert [item.name for item in propose([one, one])] == [ConversionName.GROUND_TRUTH_LABEL]
+    (mixed,) = propose([one, two, one])
+    assert (mixed.name, mixed.rows) == (ConversionName.GROUND_TRUTH, 3)
+    texts = [row["messages"][-1]["content"] for row in apply([one, two], [mixed.name])]
+    assert texts == ['["a"]', '["a", "b"]']
+
+
 message = st.fixed_dictionaries(
     {"role": st.sampled_from(["system", "developer", "user", "assistant", "tool", "function"])},
     optional={

@@ -1,7 +1,7 @@
 """What would have to change before rows can be trained on: proposed with a count and an example, applied to copies.
 
 Nothing of the user's is changed, and nothing is changed that was not listed. Conversions look at one row at a time, so
-that a dataset of any size streams through.
+that a dataset of any size streams through; only where some lists of labels hold one label and others several, all become JSON.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ class ConversionName(StrEnum):
     CONTENT_PARTS = "content_parts"
     TOOL_ROLES = "tool_roles"
     SYSTEM_FIRST = "system_first"
+    GROUND_TRUTH_LABEL = "ground_truth_label"
     GROUND_TRUTH = "ground_truth"
 
 
@@ -30,6 +31,7 @@ DESCRIPTIONS = {
     ConversionName.CONTENT_PARTS: "content in text parts becomes plain text",
     ConversionName.TOOL_ROLES: "messages of role `function` become `tool` messages, and `function_call` becomes `tool_calls`, with ids",
     ConversionName.SYSTEM_FIRST: "system messages move to the front, as one",
+    ConversionName.GROUND_TRUTH_LABEL: "`ground_truth`, a list of one label, becomes the assistant message at the end",
     ConversionName.GROUND_TRUTH: "`ground_truth` becomes the assistant message at the end",
 }
 
@@ -54,6 +56,7 @@ class Proposal:
     def __init__(self, names: Iterable[ConversionName] = tuple(ConversionName)) -> None:
         self._names = [name for name in ConversionName if name in set(names)]
         self._found: dict[ConversionName, Conversion] = {}
+        self._lists = False  # whether a list of other than one label became JSON
 
     def convert(self, row: Row, line: int) -> Row:
         """The row with every conversion applied that it needs; the same object where it needs none."""
@@ -62,6 +65,7 @@ class Proposal:
             if changed is None:
                 continue
             found = self._found.get(name)
+            self._lists |= name is ConversionName.GROUND_TRUTH and isinstance(row["ground_truth"], list)
             if found is None:
                 self._found[name] = Conversion(
                     name=name, description=DESCRIPTIONS[name], rows=1, line=line, before=row, after=changed
@@ -74,7 +78,13 @@ class Proposal:
     @property
     def conversions(self) -> list[Conversion]:
         """What was needed so far, in the order of application."""
-        return [self._found[name] for name in self._names if name in self._found]
+        found = [self._found[name] for name in self._names if name in self._found]
+        single = self._found.get(ConversionName.GROUND_TRUTH_LABEL)
+        if not (self._lists and single):
+            return found
+        several = self._found[ConversionName.GROUND_TRUTH]
+        both = several.model_copy(update={"rows": several.rows + single.rows})
+        return [*(item for item in found if item.name not in (single.name, several.name)), both]
 
 
 def propose(rows: Iterable[Row], names: Sequence[ConversionName] = tuple(ConversionName)) -> list[Conversion]:
@@ -95,10 +105,14 @@ def apply(rows: Iterable[Row], names: Iterable[ConversionName | str]) -> Iterato
 
 
 def answer_text(ground_truth: Any) -> str:
-    """A gold answer as the assistant would write it: text as it is, a list of one text as that text, the rest as JSON."""
-    if isinstance(ground_truth, list) and len(ground_truth) == 1 and isinstance(ground_truth[0], str):
-        return ground_truth[0]
+    """A gold answer as the assistant would write it: text as it is, the rest as JSON."""
     return ground_truth if isinstance(ground_truth, str) else json.dumps(ground_truth, ensure_ascii=False)
+
+
+def one_label(ground_truth: Any) -> str | None:
+    """The label of a list of one label; None for anything else."""
+    single = isinstance(ground_truth, list) and len(ground_truth) == 1 and isinstance(ground_truth[0], str)
+    return ground_truth[0] if single else None
 
 
 def _columns(row: Row) -> Row | None:
@@ -181,13 +195,19 @@ def _move_system(messages: list[Any]) -> list[Any] | None:
     return [{"role": "system", "content": text}, *rest]
 
 
+def _ground_truth_label(row: Row) -> Row | None:
+    text = one_label(row.get("ground_truth"))
+    return _answered(row, text) if text is not None else None
+
+
 def _ground_truth(row: Row) -> Row | None:
+    return _answered(row, answer_text(row.get("ground_truth")))
+
+
+def _answered(row: Row, text: str) -> Row | None:
     if format_of(row) is not RowFormat.PROMPTS_WITH_ANSWER:
         return None
-    return {
-        **row,
-        "messages": [*row["messages"], {"role": "assistant", "content": answer_text(row["ground_truth"])}],
-    }
+    return {**row, "messages": [*row["messages"], {"role": "assistant", "content": text}]}
 
 
 def _each_conversation(row: Row, change: Callable[[list[Any]], list[Any] | None]) -> Row | None:
@@ -208,5 +228,6 @@ _FUNCTIONS: dict[ConversionName, Callable[[Row], Row | None]] = {
     ConversionName.CONTENT_PARTS: _content_parts,
     ConversionName.TOOL_ROLES: _tool_roles,
     ConversionName.SYSTEM_FIRST: _system_first,
+    ConversionName.GROUND_TRUTH_LABEL: _ground_truth_label,
     ConversionName.GROUND_TRUTH: _ground_truth,
 }
