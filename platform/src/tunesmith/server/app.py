@@ -21,6 +21,8 @@ from tunesmith.server.routes import (
     accounts,
     api_keys,
     datasets,
+    deployments,
+    dpo_jobs,
     evaluation_jobs,
     evaluators,
     health,
@@ -31,6 +33,7 @@ from tunesmith.server.routes import (
     rft_monitoring,
     secrets,
     sessions,
+    supervised_fine_tuning_jobs,
     users,
 )
 from tunesmith.settings import Settings
@@ -50,7 +53,10 @@ _ROUTERS = (
     evaluation_jobs.router,
     reinforcement_fine_tuning_jobs.router,
     rft_monitoring.router,
+    supervised_fine_tuning_jobs.router,
+    dpo_jobs.router,
     models.router,
+    deployments.router,
     objects.router,
     pages.router,
 )
