@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from tunesmith.db.deployments import refuse_while_deployed
 from tunesmith.db.jobs_using import running_jobs_using
 from tunesmith.db.listing import Fields, ListQuery, page
 from tunesmith.db.tables import Model
@@ -31,7 +32,7 @@ def get_model(session: Session, name: str) -> Model:
 def delete_model(session: Session, name: str) -> Model:
     """Remove a model: the gateway stops serving it.
 
-    Raises NotFound, FailedPrecondition while a job starts from it or an adapter sits on it.
+    Raises NotFound, FailedPrecondition while a job starts from it, a deployment serves it or an adapter sits on it.
     """
     model = get_model(session, name)
     users = running_jobs_using(session, model.account, name, ("warm_start_from", "base_model"))
@@ -39,6 +40,7 @@ def delete_model(session: Session, name: str) -> Model:
         raise FailedPrecondition(
             f"The model {name} is in use by {users[0]}. Cancel that job first, or wait for its end."
         )
+    refuse_while_deployed(session, name)
     adapter = session.scalars(select(Model.name).where(Model.base_model == name, Model.name != name).limit(1)).first()
     if adapter is not None:
         raise FailedPrecondition(f"The model {name} is what {adapter} was trained on. Delete that one first.")
