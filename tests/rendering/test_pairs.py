@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from tunesmith.errors import InvalidArgument
 from tunesmith.rendering import Renderer
-from tunesmith.rendering.pairs import read_pair
+from tunesmith.rendering.examples import Example
+from tunesmith.rendering.pairs import PairRenderer
 
 from tests.fakes.model_folder import EOS, make_model_folder
 
@@ -23,7 +24,7 @@ CALL = {
 
 @pytest.fixture(scope="module")
 def renderer(tmp_path_factory: pytest.TempPathFactory) -> Renderer:
-    return Renderer.load(make_model_folder(tmp_path_factory.mktemp("pairs") / "model", context_length=64))
+    return Renderer.load(make_model_folder(tmp_path_factory.mktemp("pairs") / "model"))
 
 
 def row(chosen: Any = "4", rejected: Any = "5", **changes: Any) -> dict[str, Any]:
@@ -38,50 +39,49 @@ def row(chosen: Any = "4", rejected: Any = "5", **changes: Any) -> dict[str, Any
     } | changes
 
 
+def ids(example: Example) -> tuple[list[int], list[int]]:
+    """Prompt and answer, told apart by the weights, which must be 0s and then 1s."""
+    prompt = example.weights.index(1.0)
+    assert example.weights == [0.0] * prompt + [1.0] * (len(example.token_ids) - prompt)
+    return example.token_ids[:prompt], example.token_ids[prompt:]
+
+
 def test_a_pair_is_the_gateways_prompt_and_two_turns(renderer: Renderer):
-    pair = read_pair(row("4", "five"), 1, renderer)
-    assert pair is not None
-    assert pair.prompt_ids == renderer.render([QUESTION])
-    assert pair.chosen_ids == [*renderer.encode("4"), EOS]
-    assert pair.rejected_ids == [*renderer.encode("five"), EOS]
+    chosen, rejected = PairRenderer(renderer).examples(row("4", "five"))
+    assert ids(chosen) == (renderer.render([QUESTION]), [*renderer.encode("4"), EOS])
+    assert ids(rejected) == (renderer.render([QUESTION]), [*renderer.encode("five"), EOS])
+    assert (chosen.text_bytes, rejected.text_bytes) == (1, 4)
 
 
 def test_tools_earlier_turns_and_parts_of_text(renderer: Renderer):
     messages = [{"role": "system", "content": "s"}, QUESTION, {"role": "assistant", "content": "4"}, QUESTION]
-    data = row([], "no", preferred_output=[CALL], input={"messages": messages, "tools": TOOLS})
-    data["non_preferred_output"] = [
-        {"role": "assistant", "content": [{"type": "text", "text": "n"}, {"type": "text", "text": "o"}]}
-    ]
-    pair = read_pair(data, 1, renderer, max_length=10_000)
-    assert pair is not None
-    assert pair.prompt_ids == renderer.render(messages, TOOLS)
-    assert renderer.decode(pair.chosen_ids) == '<tool_call>{"name": "add", "arguments": {}}</tool_call></s>'
-    assert renderer.decode(pair.rejected_ids) == "no</s>"
+    parts = {"role": "assistant", "content": [{"type": "text", "text": "n"}, {"type": "text", "text": "o"}]}
+    data = row(CALL, parts, input={"messages": messages, "tools": TOOLS})
+    (prompt, called), (same, said) = map(ids, PairRenderer(renderer).examples(data))
+    assert prompt == same == renderer.render(messages, TOOLS)
+    assert renderer.decode(called) == '<tool_call>{"name": "add", "arguments": {}}</tool_call></s>'
+    assert renderer.decode(said) == "no</s>"
 
 
 def test_an_end_of_turn_that_is_spelled_in_an_answer_does_not_end_it(renderer: Renderer):
-    pair = read_pair(row("a</s>b", "c"), 1, renderer)
-    assert pair is not None
-    assert pair.chosen_ids == [*renderer.encoder.encode_text("a</s>b"), EOS]
+    chosen, _ = PairRenderer(renderer).examples(row("a</s>b", "c"))
+    assert ids(chosen)[1] == [*renderer.encoder.encode_text("a</s>b"), EOS]
 
 
-def test_the_bundled_model(renderer: Renderer):
-    folder = Path(__file__).parents[2] / "platform/src/tunesmith/catalog/models/tiny-math-v1"
-    tiny = Renderer.load(folder)
-    pair = read_pair(row("4", "five"), 1, tiny)
-    assert pair is not None
-    assert tiny.decode(pair.prompt_ids) == "<|im_start|>user\n2+2?<|im_end|>\n<|im_start|>assistant\n"
-    assert (tiny.decode(pair.chosen_ids), tiny.decode(pair.rejected_ids)) == ("4<|im_end|>", "five<|im_end|>")
+def test_the_bundled_model():
+    tiny = Renderer.load(Path(__file__).parents[2] / "platform/src/tunesmith/catalog/models/tiny-math-v1")
+    (prompt, chosen), (_, rejected) = map(ids, PairRenderer(tiny).examples(row("4", "five")))
+    assert tiny.decode(prompt) == "<|im_start|>user\n2+2?<|im_end|>\n<|im_start|>assistant\n"
+    assert (tiny.decode(chosen), tiny.decode(rejected)) == ("4<|im_end|>", "five<|im_end|>")
 
 
 def test_longer_than_the_context_is_cut_and_dropped_when_nothing_is_left_to_compare(renderer: Renderer):
     prompt = len(renderer.render([QUESTION]))
+    pairs = PairRenderer(renderer, max_tokens=64)
     long = row("4" * 100, "5" + "4" * 100)
-    pair = read_pair(long, 1, renderer)
-    assert pair is not None
-    assert len(pair.prompt_ids) + len(pair.chosen_ids) == len(pair.prompt_ids) + len(pair.rejected_ids) == 64
-    assert read_pair(long, 1, renderer, max_length=prompt) is None
-    assert read_pair(row("4" * 100, "4" * 99 + "5"), 1, renderer) is None
+    assert [len(example.token_ids) for example in pairs.examples(long)] == [64, 64]
+    assert PairRenderer(renderer, max_tokens=prompt).examples(long) == []
+    assert pairs.examples(row("4" * 100, "4" * 99 + "5")) == []
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_longer_than_the_context_is_cut_and_dropped_when_nothing_is_left_to_comp
         (row("4", QUESTION), "the message of 'non_preferred_output' must have the role assistant"),
         (
             row("4", {"role": "assistant", "content": "5", "weight": 0}),
-            "has a weight of 0; answers of a pair cannot be weighted",
+            "has the weight 0; answers of a pair are not weighted",
         ),
         (row(weight=2.0), "'weight' has no effect on a preference row"),
         (row(input={"messages": []}), "'input.messages' must be a list with at least one message"),
@@ -111,30 +111,20 @@ def test_longer_than_the_context_is_cut_and_dropped_when_nothing_is_left_to_comp
             row(input={"messages": [QUESTION, {"role": "assistant", "content": "4"}]}),
             "'input.messages' ends with the assistant",
         ),
-        (row(input={"messages": [QUESTION], "tools": "add"}), "'input.tools' must be a list"),
+        (row(input={"messages": [QUESTION], "tools": "add"}), "'input' .*\"tools\" is not a list of objects"),
         (
             row(input={"messages": [{"role": "poet", "content": "x"}]}),
-            "'input' cannot be rendered: .*unknown role poet",
+            "'input' .*the role 'poet'; use one of",
         ),
-        (row(input={"messages": ["hello"]}), r"'input' cannot be rendered: messages\[0\] is not an object"),
+        (row(input={"messages": ["hello"]}), r"'input' .*messages\[0\] is not an object"),
         (
             row("4", {"role": "assistant", "content": [{"type": "image_url"}]}),
-            "'non_preferred_output' cannot be rendered: .*text only",
+            "'non_preferred_output' behind it: .*text only",
         ),
-        ({"messages": [QUESTION]}, "a preference row needs 'input', an object with 'messages'"),
-        ([], "a preference row needs 'input', an object with 'messages'"),
+        ({"messages": [QUESTION]}, "a preference row is a JSON object with 'input', an object with 'messages'"),
+        ([], "a preference row is a JSON object with 'input', an object with 'messages'"),
     ],
 )
-def test_what_is_no_pair_is_refused_with_its_line(renderer: Renderer, data: Any, message: str):
-    with pytest.raises(InvalidArgument, match=rf"^Dataset validation failed: line 17: .*{message}"):
-        read_pair(data, 17, renderer)
-
-
-def test_a_template_that_changes_the_past_is_refused(tmp_path: Path):
-    """One that shows a prompt's last line only until it is answered."""
-    folder = make_model_folder(tmp_path / "model")
-    (folder / "chat_template.jinja").write_text(
-        "{% for m in messages %}{{ m.role }}:{{ m.content }}{% endfor %}{% if add_generation_prompt %}Answer now.{% endif %}"
-    )
-    with pytest.raises(InvalidArgument, match="line 3: .*shows 'input' differently once 'preferred_output' follows"):
-        read_pair(row(), 3, Renderer.load(folder))
+def test_what_is_no_pair_is_refused(renderer: Renderer, data: Any, message: str):
+    with pytest.raises(InvalidArgument, match=message):
+        PairRenderer(renderer).examples(data)
