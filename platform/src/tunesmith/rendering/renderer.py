@@ -94,6 +94,11 @@ class Renderer:
             eos_ids=eos_ids,
         )
 
+    @property
+    def format_name(self) -> str:
+        """The family whose code renders, or `chat_template`."""
+        return self.chat_format.family.name if isinstance(self.chat_format, FamilyFormat) else "chat_template"
+
     def mentions(self, variable: str) -> bool:
         """Whether a template variable (`enable_thinking`, ...) has an effect on what is rendered."""
         return self.chat_format is not None and self.chat_format.mentions(variable)

@@ -17,7 +17,9 @@ class Vocabulary:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self._added = {id for id, _ in tokenizer.get_added_tokens_decoder().items()}
+        added = tokenizer.get_added_tokens_decoder()
+        self._added = set(added)
+        self._special = {id for id, token in added.items() if token.special}
         decoder = json.loads(tokenizer.to_str()).get("decoder")
         self._byte_level = "ByteLevel" in json.dumps(decoder)
         self._spelled: dict[int, tuple[str, list[int]]] = {}
@@ -35,6 +37,10 @@ class Vocabulary:
         if match := _HEX_BYTE.fullmatch(token):
             return bytes([int(match.group(1), 16)])
         return token.replace("\u2581", " ").encode()
+
+    def is_special(self, id: int) -> bool:
+        """Whether an id is a mark (end of turn, ...), not text."""
+        return id in self._special
 
     def spelled(self, id: int) -> tuple[str, list[int]]:
         """One token as text, with U+FFFD for a part of a character, and its bytes. Remembered: a vocabulary has an end."""

@@ -1,8 +1,12 @@
-"""`python -m tunesmith.training RUN_DIR`: the learner as a process. Exits 0 when the run is over, 1 with one line when it cannot go on."""
+"""`python -m tunesmith.training RUN_DIR`: the learner as a process. Exits 0 when the run is over, 1 with one line when it cannot go on.
+
+What kind of run it is says `kind` in its run.json: `tuning` is SFT, DPO or ORPO, without one it is RFT.
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -10,7 +14,11 @@ from pydantic import ValidationError
 from transformers.utils.logging import disable_progress_bar
 
 from tunesmith.errors import TunesmithError
-from tunesmith.training.rft import train
+from tunesmith.runs.tuning import TuningConfig, TuningLoss
+from tunesmith.training import rft, sft
+from tunesmith.training.tuning import refuse
+
+LOOPS = {TuningLoss.SFT: sft.train}
 
 
 def main() -> int:
@@ -21,7 +29,7 @@ def main() -> int:
     arguments = parser.parse_args()
     disable_progress_bar()  # stderr is a log file here
     try:
-        steps = train(arguments.run_dir, arguments.until_step)
+        steps = _train(arguments.run_dir, arguments.until_step)
     except TunesmithError as error:
         print(f"learner: {error.message}", file=sys.stderr)
         return 1
@@ -33,6 +41,25 @@ def main() -> int:
         return 1
     print(f"learner: done after {steps} optimizer steps", file=sys.stderr)
     return 0
+
+
+def _train(run_dir: Path, until_step: int | None) -> int:
+    if not _is_tuning(run_dir):
+        return rft.train(run_dir, until_step)
+    try:
+        config = TuningConfig.read(run_dir)
+    except ValidationError as error:
+        refuse(run_dir, f"run.json is not valid: {error}")
+        raise
+    return LOOPS[config.loss](run_dir, config, until_step)
+
+
+def _is_tuning(run_dir: Path) -> bool:
+    try:
+        content = json.loads((run_dir / "run.json").read_text())
+    except ValueError:
+        return False  # RFT's reader says what is wrong with it
+    return isinstance(content, dict) and content.get("kind") == "tuning"
 
 
 if __name__ == "__main__":

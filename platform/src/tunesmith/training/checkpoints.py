@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors.torch import load, save
+from safetensors.torch import load, load_file, save
 from torch import Tensor
 from torch.optim import AdamW
 
@@ -44,13 +44,22 @@ class CheckpointHeader(BaseModel):
     """Hash of the base model's config.json."""
     state_sha256: str
     metrics: dict[str, Any]
-    """The metrics line of the step that led here."""
+    """RFT: the metrics line of the step that led here. SFT and DPO: `Progress` (`tuning`)."""
 
 
 def write_checkpoint(
-    run_dir: Path, step: int, policy: Policy, optimizer: AdamW, base_sha256: str, metrics: dict[str, Any]
+    run_dir: Path,
+    step: int,
+    policy: Policy,
+    optimizer: AdamW,
+    base_sha256: str,
+    metrics: dict[str, Any],
+    best: int | None = None,
 ) -> None:
-    """Write the checkpoint after `step` optimizer steps, then drop old ones: the last two and the best version's stay."""
+    """Write the checkpoint after `step` optimizer steps, then drop old ones: the last two and the best stay.
+
+    `best` is the best step so far; None = the version that `status.json` calls best.
+    """
     tensors = {f"adapter/{name}": tensor for name, tensor in policy.adapter_tensors().items()}
     for name, parameter in policy.adapter.items():
         moments = optimizer.state.get(parameter, {})
@@ -67,7 +76,7 @@ def write_checkpoint(
     if target.exists():  # not whole, or `restore` would have begun behind it
         shutil.rmtree(target)
     temporary.rename(target)
-    _prune(run_dir)
+    _prune(run_dir, _best_version(run_dir) if best is None else best)
 
 
 def restore(run_dir: Path, policy: Policy, optimizer: AdamW, base_sha256: str) -> CheckpointHeader | None:
@@ -93,6 +102,14 @@ def restore(run_dir: Path, policy: Policy, optimizer: AdamW, base_sha256: str) -
     return None
 
 
+def load_weights(run_dir: Path, step: int, policy: Policy) -> None:
+    """Put the weights of the checkpoint after `step` into the policy, for its output."""
+    file = checkpoint_path(run_dir, step) / "state.safetensors"
+    tensors = load_file(file)
+    adapter = {name.removeprefix("adapter/"): t for name, t in tensors.items() if name.startswith("adapter/")}
+    policy.load_adapter_tensors(adapter, str(file))
+
+
 def hash_base(path: Path) -> str:
     """Hash of the base model's config.json."""
     return hashlib.sha256((path / "config.json").read_bytes()).hexdigest()
@@ -108,9 +125,9 @@ def _load_state(tensors: dict[str, Tensor], step: int, policy: Policy, optimizer
     torch.set_rng_state(tensors["rng"])
 
 
-def _prune(run_dir: Path) -> None:
+def _prune(run_dir: Path, best: int | None) -> None:
     steps = _steps(run_dir)
-    keep = {*steps[-KEEP:], _best_version(run_dir)}
+    keep = {*steps[-KEEP:], best}
     for step in steps:
         if step not in keep:
             shutil.rmtree(checkpoint_path(run_dir, step))

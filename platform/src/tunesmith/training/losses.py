@@ -1,4 +1,4 @@
-"""The policy-gradient losses, as pure functions of tensors.
+"""The policy-gradient losses, and that of supervised fine-tuning, as pure functions of tensors.
 
 Suffixes name axes: K trained tokens of one micro-batch, S sequences (samples) of it. pi is the policy being trained, mu the one
 that sampled (its log-probabilities were recorded), ref the base model without adapter. Every function returns its share of
@@ -131,6 +131,14 @@ def gspo_token(inputs: LossInput) -> LossOutput:
     objective_K, clipped_K = _pessimistic(ratio_K, inputs.advantage_K, GSPO_CLIP)
     loss = -(objective_K / length_S[inputs.sequence_K]).sum() / inputs.batch_sequences
     return LossOutput(loss, clipped_K)
+
+
+def weighted_nll(logp_K: Tensor, weight_K: Tensor, batch_tokens: int) -> Tensor:
+    """Weighted negative log-likelihood: L = -(1/N) sum w log p, N = trained tokens of the whole optimizer batch.
+
+    N counts tokens, not weights: a sample of weight 2 pulls twice as hard, a negative one pushes away.
+    """
+    return -(weight_K * logp_K).sum() / batch_tokens
 
 
 def loss_for(method: LossMethod, kl_beta: float | None = None) -> Loss:

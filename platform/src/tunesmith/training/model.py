@@ -1,6 +1,7 @@
-"""The policy: a base model, frozen, and the LoRA adapter that is trained.
+"""The policy: a base model, frozen, and the LoRA adapter that is trained; or a base model all of whose parameters are trained.
 
-float32 on the CPU; on CUDA the base is bfloat16, adapter and head float32. Only safetensors are read and no code that came with a
+float32 on the CPU; on CUDA a frozen base is bfloat16, adapter and head float32, and with full parameters all of them are float32
+and the backbone computes in bfloat16 (autocast). Only safetensors are read and no code that came with a
 model is run. On load the packed forward is checked against the architecture's own attention, so that a model with a
 feature that the learner does not compute is refused instead of trained wrongly.
 """
@@ -24,6 +25,7 @@ from transformers.pytorch_utils import Conv1D
 
 from tunesmith.errors import FailedPrecondition, InvalidArgument, NotFound
 from tunesmith.runs.config import BaseModelRef, LearnerConfig
+from tunesmith.runs.tuning import TuningConfig
 from tunesmith.training import attention
 from tunesmith.training.attention import Layout, Segment
 from tunesmith.training.logprobs import chosen_logprobs
@@ -37,29 +39,36 @@ CHECK_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.25}
 
 
 class Policy:
-    """A causal language model with one trainable LoRA adapter.
+    """A causal language model and what of it is trained.
 
     Attributes:
-        adapter: the trainable parameters by their name in `adapter_model.safetensors`, sorted; float32.
-        lora: the adapter's configuration.
+        adapter: the trainable parameters by their name in `adapter_model.safetensors`, sorted; float32. With full parameters
+            these are the model's own, by their name in it, tied ones once.
+        lora: the adapter's configuration; None with full parameters.
     """
 
-    def __init__(self, model: PeftModel, device: torch.device) -> None:
+    def __init__(self, model: PeftModel | PreTrainedModel, device: torch.device) -> None:
         self.model = model.eval()  # dropout off; gradients do not depend on the mode
         self.device = device
-        base = model.get_base_model()
+        base = model.get_base_model() if isinstance(model, PeftModel) else model
         assert isinstance(base, PreTrainedModel)
         self.base = base
         self.backbone: Module = getattr(base, base.base_model_prefix)
         self.vocabulary = int(base.config.get_text_config().vocab_size)
-        self.lora = model.peft_config["default"]
-        assert isinstance(self.lora, LoraConfig)
+        lora = model.peft_config["default"] if isinstance(model, PeftModel) else None
+        assert lora is None or isinstance(lora, LoraConfig)
+        self.lora = lora
         named = {name.replace(".default.", "."): p for name, p in model.named_parameters() if p.requires_grad}
         self.adapter: dict[str, Parameter] = dict(sorted(named.items()))
         head = base.get_output_embeddings()
         assert isinstance(head, Linear)
-        self._head_VH = head.weight.detach().float()
-        self._head_bias_V = None if head.bias is None else head.bias.detach().float()
+        if lora is None:
+            self._head_VH, self._head_bias_V = head.weight, head.bias
+        else:
+            self._head_VH = head.weight.detach().float()
+            self._head_bias_V = None if head.bias is None else head.bias.detach().float()
+        self._mixed = lora is None and device.type == "cuda"
+        self._check_tolerance = CHECK_TOLERANCE[torch.bfloat16 if self._mixed else base.dtype]
 
     @property
     def costs(self) -> Costs:
@@ -69,11 +78,19 @@ class Policy:
         width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         return Costs(token=linear, pair=2 * config.num_hidden_layers * config.num_attention_heads * width)
 
-    def logprobs(self, pack: Pack, temperature: float) -> tuple[Tensor, Tensor]:
-        """log pi of the trained tokens of a pack and the entropy at their positions, at `temperature`; both float32 [K]."""
+    def logprobs(self, pack: Pack, temperature: float = 1.0, entropy: bool = True) -> tuple[Tensor, Tensor]:
+        """log pi of the trained tokens of a pack and the entropy at their positions, at `temperature`; both float32 [K].
+
+        Without `entropy` the second is empty.
+        """
         hidden_TH = self._hidden(pack.token_ids_T, pack.position_ids_T, pack.layout)
         return chosen_logprobs(
-            hidden_TH.index_select(0, pack.row_K), self._head_VH, self._head_bias_V, pack.target_K, temperature
+            hidden_TH.index_select(0, pack.row_K),
+            self._head_VH,
+            self._head_bias_V,
+            pack.target_K,
+            temperature,
+            entropy,
         )
 
     @torch.no_grad()
@@ -87,7 +104,8 @@ class Policy:
 
     @contextmanager
     def reference(self) -> Iterator[None]:
-        """Inside, the policy is the base model: adapter off, no gradients."""
+        """Inside, the policy is the base model: adapter off, no gradients. Not with full parameters, where it is gone."""
+        assert isinstance(self.model, PeftModel)
         with torch.no_grad(), self.model.disable_adapter():
             yield
 
@@ -132,7 +150,7 @@ class Policy:
                 )
                 own_TV = plain.logits[0].float().log_softmax(-1)
                 difference = float((own_TV - packed_TV[rows]).abs().max())
-                if not difference <= CHECK_TOLERANCE[self.base.dtype]:
+                if not difference <= self._check_tolerance:
                     raise FailedPrecondition(
                         f"The learner computes other log-probabilities for {type(self.base).__name__} than the model itself "
                         f"(difference {difference:.3g}); this architecture cannot be trained here."
@@ -142,13 +160,16 @@ class Policy:
 
     def _hidden(self, token_ids_T: Tensor, position_ids_T: Tensor, layout: Layout) -> Tensor:
         """Hidden states after the last norm, [T, hidden]."""
-        output = self.backbone(
-            input_ids=token_ids_T[None], position_ids=position_ids_T[None], use_cache=False, layout=layout
-        )
+        with torch.autocast("cuda", torch.bfloat16, enabled=self._mixed):
+            output = self.backbone(
+                input_ids=token_ids_T[None], position_ids=position_ids_T[None], use_cache=False, layout=layout
+            )
         return output.last_hidden_state[0]
 
 
-def load_policy(base_model: BaseModelRef, config: LearnerConfig, seed: int, dtype: torch.dtype | None = None) -> Policy:
+def load_policy(
+    base_model: BaseModelRef, config: LearnerConfig | TuningConfig, seed: int, dtype: torch.dtype | None = None
+) -> Policy:
     """Load the base model and put an adapter on all its linear layers but the head.
 
     `dtype` of the base; None = bfloat16 on CUDA, float32 on the CPU. The adapter is float32 in any case.
@@ -178,6 +199,25 @@ def load_policy(base_model: BaseModelRef, config: LearnerConfig, seed: int, dtyp
     policy.check()
     if config.warm_start is not None:
         policy.load_adapter_tensors(_read_warm_start(config), str(config.warm_start))
+    return policy
+
+
+def load_full(base_model: BaseModelRef) -> Policy:
+    """Load the base model with all parameters trainable, in float32.
+
+    Raises NotFound, InvalidArgument or FailedPrecondition with the reason when it cannot be trained as a whole.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    base = _load_base(base_model, torch.float32)
+    quantized = getattr(base.config, "quantization_config", None)
+    if quantized or any(not parameter.is_floating_point() for parameter in base.parameters()):
+        raise FailedPrecondition(
+            f"Base model {base_model.name} has quantized weights; only a LoRA can be trained on it. Set a LoRA rank above 0."
+        )
+    if not isinstance(base.get_output_embeddings(), Linear):
+        raise FailedPrecondition(f"The output head of {type(base).__name__} is no linear layer; train a LoRA instead.")
+    policy = Policy(base.to(device), device)  # pyright: ignore[reportArgumentType]
+    policy.check()
     return policy
 
 
@@ -217,7 +257,7 @@ def _linear_names(base: PreTrainedModel) -> list[str]:
     )
 
 
-def _read_warm_start(config: LearnerConfig) -> dict[str, Tensor]:
+def _read_warm_start(config: LearnerConfig | TuningConfig) -> dict[str, Tensor]:
     """Tensors of the warm start's adapter. Raises when it is not the plain LoRA that this job trains."""
     folder = config.warm_start
     assert folder is not None

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence as Seq
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import torch
@@ -48,10 +48,15 @@ class Sequence:
     """Positions of trained tokens in the sample, ascending; position t is predicted from input t - 1."""
     targets: list[int]
     """The trained tokens."""
-    mu: list[float]
-    """Their recorded log-probabilities."""
-    advantage: float
-    group: int
+    mu: list[float] = field(default_factory=list)
+    """Their recorded log-probabilities (RFT)."""
+    advantage: float = 0.0
+    group: int = 0
+    """Samples of one group share their prompt where it is the same."""
+    weights: list[float] = field(default_factory=list)
+    """What each trained token counts in the loss (SFT)."""
+    number: int = 0
+    """The caller's number of the sample."""
 
     @property
     def branch(self) -> int:
@@ -96,9 +101,14 @@ class Pack:
     """int64: index into T of the hidden state that predicts the trained token."""
     target_K: Tensor
     mu_K: Tensor
+    """Empty where nothing was recorded."""
     advantage_K: Tensor
     sequence_K: Tensor
     """int64 number of the sequence within the pack."""
+    weight_K: Tensor
+    """Empty where tokens are not weighted."""
+    numbers: tuple[int, ...]
+    """`Sequence.number` of each sequence of the pack."""
 
 
 def sequences_of(batch: Batch, advantages: Seq[float], vocabulary: int) -> list[Sequence]:
@@ -195,6 +205,8 @@ def build_pack(plans: Seq[Plan], device: torch.device | str = "cpu") -> Pack:
         mu_K=tensor([value for member in members for value in member.mu], torch.float32),
         advantage_K=tensor([member.advantage for member in members for _ in member.targets], torch.float32),
         sequence_K=tensor([number for number, member in enumerate(members) for _ in member.targets], torch.int64),
+        weight_K=tensor([value for member in members for value in member.weights], torch.float32),
+        numbers=tuple(member.number for member in members),
     )
 
 

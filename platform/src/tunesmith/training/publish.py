@@ -37,17 +37,23 @@ def publish(run_dir: Path, version: int, policy: Policy, canary_logprobs: list[f
     if target.exists():
         return target
     temporary = temporary_folder(target)
+    write_adapter(temporary, policy, canary_logprobs)
+    temporary.rename(target)
+    return target
+
+
+def write_adapter(folder: Path, policy: Policy, canary_logprobs: list[float]) -> str:
+    """Write the three files into an existing folder; return the hash of the weights."""
     weights = save(policy.adapter_tensors(), metadata={"format": "pt"})
     said = {
         "token_ids": canary_ids(policy.vocabulary),
         "logprobs": canary_logprobs,
         "sha256": hashlib.sha256(weights).hexdigest(),
     }
-    (temporary / "adapter_model.safetensors").write_bytes(weights)
-    (temporary / "adapter_config.json").write_text(json.dumps(_peft_config(policy), indent=2, sort_keys=True) + "\n")
-    (temporary / "canary.json").write_text(json.dumps(said, allow_nan=False))
-    temporary.rename(target)
-    return target
+    (folder / "adapter_model.safetensors").write_bytes(weights)
+    (folder / "adapter_config.json").write_text(json.dumps(_peft_config(policy), indent=2, sort_keys=True) + "\n")
+    (folder / "canary.json").write_text(json.dumps(said, allow_nan=False))
+    return said["sha256"]
 
 
 def canary(policy: Policy) -> list[float]:
@@ -79,6 +85,7 @@ def remove_torn_folders(parent: Path) -> None:
 
 
 def _peft_config(policy: Policy) -> dict[str, Any]:
+    assert policy.lora is not None
     settings = policy.lora.to_dict()
     settings["inference_mode"] = True
     # PEFT keeps some lists as sets, whose order changes from process to process.
