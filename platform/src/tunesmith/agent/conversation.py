@@ -6,6 +6,7 @@
 | gate `question` | an answer | plan and `unclear` changed, the gate `answered`; the handler asks again what is still open |
 | gate `plan` | an approval | the gate `answered`, `approved_plan` = the plan |
 | gate `plan` | a revision | the plan changed, the gate as it was; the session runs, and the handler prices and shows the plan under the next gate |
+| gate `question` after the approval | whatever is not a question | the gate `answered`; the handler looks again |
 | gate `promotion` | proceed, candidate n, stop | the gate `answered`, its `choice` None, n or 0 |
 
 Questions are answered at once, and change nothing. Only an approval approves: not a question, not a negation, not an approval with a change.
@@ -116,6 +117,9 @@ def respond(
     reading = merge(read_message(said, names, gate, document.plan), hints)
     heard = [Said(EventKind.USER_MESSAGE, said)]
     answers = _answers(reading, document, state, names, phase)
+    asked_later = gate is not None and gate.kind is GateKind.QUESTION and document.approved_plan is not None
+    if asked_later and reading.intent not in (Intent.QUESTION, Intent.STOP):
+        return _look_again(document, said, heard)
     match reading.intent:
         case Intent.APPROVE:
             return _approve(document, state, gate, said, heard)
@@ -185,6 +189,13 @@ def _approve(document: Document, state: State, gate: Gate | None, words: str, he
         f"There is no plan to approve yet: it is still being made. {_doing(document)} "
         "Wait until it is shown (`tunesmith session events --wait`)."
     )
+
+
+def _look_again(document: Document, words: str, heard: list[Said]) -> Turn:
+    """After the approval something turned out to be missing, and was asked about: whatever is answered, it is looked for again."""
+    _answer_gate(document, words)
+    document.message = "Looking again."
+    return Turn(document, tuple(heard), wake=True)
 
 
 def _choose(document: Document, gate: Gate | None, words: str, heard: list[Said], number: int) -> Turn:
