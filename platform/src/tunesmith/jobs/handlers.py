@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from tunesmith.db.tuning_jobs import DPO, SFT
 from tunesmith.jobs.deployment import DeploymentHandler
 from tunesmith.jobs.evaluation import EvaluationHandler
 from tunesmith.jobs.evaluator_build import EvaluatorBuild
 from tunesmith.jobs.handler import Handler
 from tunesmith.jobs.rft import RftHandler
+from tunesmith.jobs.tuning import TuningHandler
 from tunesmith.settings import Settings
 
 CONCURRENT_DEPLOYMENTS = 8
@@ -18,6 +20,7 @@ def handlers(settings: Settings) -> list[tuple[Handler, int]]:
     return [
         (EvaluatorBuild(), settings.concurrent_builds),
         (RftHandler(), settings.concurrent_rft_jobs),
+        *((TuningHandler(kind), settings.concurrent_tuning_jobs) for kind in (SFT, DPO)),
         (EvaluationHandler(), settings.concurrent_evaluations),
         (DeploymentHandler(), CONCURRENT_DEPLOYMENTS),
     ]

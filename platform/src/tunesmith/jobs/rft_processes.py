@@ -85,14 +85,15 @@ class RunProcesses:
             return
         code = process.returncode or 0
         if code > 0 and not restart_on_error:
-            raise FailedPrecondition(f"The {name} ended with an error: {_last_words(process)}")
+            raise FailedPrecondition(f"The {name} ended with an error: {last_words(process)}")
         self._restarts[name] = self._restarts.get(name, 0) + 1
         if self._restarts[name] > MOST_RESTARTS:
             raise Internal(
-                f"The {name} died {self._restarts[name]} times; the last time it said: {_last_words(process)}"
+                f"The {name} died {self._restarts[name]} times; the last time it said: {last_words(process)}"
             )
 
 
-def _last_words(process: Process) -> str:
+def last_words(process: Process) -> str:
+    """The last line that a process wrote."""
     lines = [line for line in process.log_tail(20).splitlines() if line.strip()]
     return lines[-1] if lines else f"nothing (exit status {process.returncode})"

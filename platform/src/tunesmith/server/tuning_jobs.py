@@ -66,7 +66,8 @@ def _base(control: ControlPlane, account: str, options: Tuning) -> BaseModel:
     fields = options.fields
     with reading(control.sessions) as session:
         name = named_base(session, account, fields.base_model, fields.warm_start_from, options.prefix)
-    return find_base_model(name, control.settings.path("models"))  # may ask the hub: no transaction waits for it
+    settings = control.settings  # may ask the hub: no transaction waits for it
+    return find_base_model(name, settings.path("models"), settings.path("objects", "models", account))
 
 
 def both_ids(query: str | None, body: str | None, field: str) -> str | None:

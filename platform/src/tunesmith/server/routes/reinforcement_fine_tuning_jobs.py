@@ -16,8 +16,8 @@ from tunesmith.schemas.names import account_name, check_job_id, resource_name, s
 from tunesmith.schemas.reinforcement_fine_tuning_jobs import RftJob, RftJobInput
 from tunesmith.schemas.rft_spec import RftSpec
 from tunesmith.server.auth import AccountId
-from tunesmith.server.base_models import find_base_model
-from tunesmith.server.control import Control, Listing, Reader, Writer
+from tunesmith.server.base_models import BaseModel, find_base_model
+from tunesmith.server.control import Control, ControlPlane, Listing, Reader, Writer
 from tunesmith.server.rft_options import DEFAULT_LOSS, check_options
 from tunesmith.server.rft_plan import check_values, named_base, plan_job
 
@@ -42,7 +42,7 @@ def create(
             return rft_job_wire(repeated)
         notes = [{"option": note.option, "reason": note.reason} for note in check_options(body)]
         base_name = named_base(session, account, training.base_model, training.warm_start_from)
-    base = find_base_model(base_name, control.settings.path("models"))  # may ask the hub: no transaction waits for it
+    base = _base(control, account, base_name)  # may ask the hub: no transaction waits for it
     with control.sessions.begin() as session:
         repeated = table.find_repeated(session, name, request)
         if repeated is not None:
@@ -60,7 +60,7 @@ def validate(account: AccountId, body: RftJobInput, control: Control) -> dict[st
     with reading(control.sessions) as session:
         check_options(body)
         base_name = named_base(session, account, training.base_model, training.warm_start_from)
-    base = find_base_model(base_name, control.settings.path("models"))
+    base = _base(control, account, base_name)
     with reading(control.sessions) as session:
         check_values(session, account, "unnamed", body, base)
     return {}
@@ -93,6 +93,11 @@ def delete(account: AccountId, job_id: str, session: Writer) -> dict[str, Any]:
     job = table.get_rft_job(session, _name(account, job_id))
     request_delete(session, job.name)
     return {}
+
+
+def _base(control: ControlPlane, account: str, name: str) -> BaseModel:
+    settings = control.settings
+    return find_base_model(name, settings.path("models"), settings.path("objects", "models", account))
 
 
 def _name(account: str, job: str) -> str:
