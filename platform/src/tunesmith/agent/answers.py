@@ -6,6 +6,7 @@ assistant's turn, the turn shows how answers are written, and it must say what `
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any
 
 from tunesmith.agent import json_schemas
 from tunesmith.agent.conversions import answer_text, one_label
-from tunesmith.agent.rows import Row, answer_of, gold_of, sample_rows, text_of, tool_calls_of
+from tunesmith.agent.rows import Row, Sample, answer_of, gold_of, prompt_key, text_of, tool_calls_of
 from tunesmith.agent.templates import answer_is, box, exact, hashes, json_value, label, number, tags, tool_calls, whole
 from tunesmith.schemas.wire import JobInput
 
@@ -149,12 +150,20 @@ def reader(answers: Answers) -> Reader:
     return Reader(answer, gold, same)
 
 
-def recognise(rows: Iterable[Row], *, labels_wanted: bool = False) -> Answers:
-    """What kind of answer the rows ask for. `labels_wanted`: a classification, so that few different numbers are labels, too."""
-    lined = [(line, row) for line, row in enumerate(rows, start=1)]
-    if len(lined) > ROWS_READ:
-        lines = {id(row): line for line, row in lined}
-        lined = [(lines[id(row)], row) for row in sample_rows((row for _, row in lined), ROWS_READ)]
+def recognise(rows: Iterable[Row], *, labels_wanted: bool = False, lines: Iterable[int] | None = None) -> Answers:
+    """What kind of answer the rows ask for.
+
+    Args:
+        rows: converted ones; of more than 5000 a sample is read.
+        labels_wanted: a classification, so that few different numbers are labels, too.
+        lines: the rows' line numbers; default: from 1 on.
+    """
+    sample: Sample[tuple[int, Row]] = Sample(ROWS_READ)
+    for line, row in zip(lines or itertools.count(1), rows):  # noqa: B905 - lines may go on for ever
+        key = prompt_key(row)
+        if sample.wants(key):
+            sample.add(key, (line, row))
+    lined = sample.items
     answered = [(line, row, gold) for line, row in lined if (gold := gold_of(row)) not in (None, "", [])]
     if len(lined) < FEWEST_ROWS:
         return _none(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
@@ -187,21 +187,6 @@ class Sample(Generic[T]):
 
     def _fits(self, key: int) -> bool:
         return key & ((1 << self._halvings) - 1) == 0
-
-
-def sample_rows(rows: Iterable[Row], most: int) -> list[Row]:
-    """At most `most` rows, chosen by what they ask."""
-    sample: Sample[Row] = Sample(most)
-    for row in rows:
-        key = prompt_key(row)
-        if sample.wants(key):
-            sample.add(key, row)
-    return sample.items
-
-
-def numbered(rows: Iterable[Row]) -> Iterator[tuple[int, Row]]:
-    """Rows with their line numbers, from 1."""
-    return enumerate(rows, start=1)
 
 
 def _key(value: Any) -> int:
