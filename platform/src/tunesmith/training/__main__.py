@@ -15,10 +15,10 @@ from transformers.utils.logging import disable_progress_bar
 
 from tunesmith.errors import TunesmithError
 from tunesmith.runs.tuning import TuningConfig, TuningLoss
-from tunesmith.training import rft, sft
+from tunesmith.training import dpo, rft, sft
 from tunesmith.training.tuning import refuse
 
-LOOPS = {TuningLoss.SFT: sft.train}
+LOOPS = {TuningLoss.SFT: sft.train, TuningLoss.DPO: dpo.train, TuningLoss.ORPO: dpo.train}
 
 
 def main() -> int:
