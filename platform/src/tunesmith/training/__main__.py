@@ -16,6 +16,7 @@ from transformers.utils.logging import disable_progress_bar
 from tunesmith.errors import TunesmithError
 from tunesmith.runs.tuning import TuningConfig, TuningLoss
 from tunesmith.training import dpo, rft, sft
+from tunesmith.training.measure import measure
 from tunesmith.training.tuning import refuse
 
 LOOPS = {TuningLoss.SFT: sft.train, TuningLoss.DPO: dpo.train, TuningLoss.ORPO: dpo.train}
@@ -24,11 +25,23 @@ LOOPS = {TuningLoss.SFT: sft.train, TuningLoss.DPO: dpo.train, TuningLoss.ORPO: 
 def main() -> int:
     """Parse arguments, train, and say on stderr why it stopped when it did not end well."""
     parser = argparse.ArgumentParser(prog="python -m tunesmith.training", description=__doc__)
-    parser.add_argument("run_dir", type=Path, help="run directory with run.json")
+    parser.add_argument("run_dir", type=Path, nargs="?", help="run directory with run.json")
     parser.add_argument("--until-step", type=int, default=None, help="stop after this many optimizer steps")
+    parser.add_argument(
+        "--measure", type=Path, metavar="FOLDER", help="print how fast a base model trains here, as JSON"
+    )
+    parser.add_argument("--tokens", type=int, default=256, help="with --measure: tokens of a row (default 256)")
+    parser.add_argument("--family", default=None, help="with --measure: rendering family of the base model (catalogue)")
     arguments = parser.parse_args()
+    if (arguments.run_dir is None) == (arguments.measure is None):
+        parser.error("give a run directory, or --measure FOLDER")
+    if arguments.tokens < 2:
+        parser.error("--tokens must be 2 or more")
     disable_progress_bar()  # stderr is a log file here
     try:
+        if arguments.measure is not None:
+            print(json.dumps(measure(arguments.measure, arguments.tokens, family=arguments.family)))
+            return 0
         steps = _train(arguments.run_dir, arguments.until_step)
     except TunesmithError as error:
         print(f"learner: {error.message}", file=sys.stderr)

@@ -55,7 +55,7 @@ def train(run_dir: Path, config: TuningConfig, until_step: int | None = None) ->
 
         while True:
             if data.held_out is not None and run.evaluates:
-                run.evaluated(**evaluate(policy, data.held_out, config.max_tokens_per_micro_batch))
+                run.evaluated(**evaluate(policy, data.held_out, run.budget))
             run.checkpoint(must=run.evaluates or run.step == order.steps)
             if run.step == order.steps:
                 break
@@ -68,7 +68,7 @@ def train(run_dir: Path, config: TuningConfig, until_step: int | None = None) ->
             batch = [samples.sequence(number, policy.vocabulary) for number in order.batch(run.step)]
             trained_tokens = sum(len(sequence.targets) for sequence in batch)
             loss = 0.0
-            for plans in plan_packs(batch, config.max_tokens_per_micro_batch, policy.costs, Sharing.NEVER):
+            for plans in plan_packs(batch, run.budget, policy.costs, Sharing.NEVER):
                 pack = build_pack(plans, policy.device)
                 logp_K, _ = policy.logprobs(pack, entropy=False)
                 share = weighted_nll(logp_K, pack.weight_K, trained_tokens)

@@ -25,6 +25,7 @@ from tunesmith.runs.tuning import TuningConfig
 from tunesmith.training.checkpoints import hash_base, load_weights, restore, write_checkpoint
 from tunesmith.training.model import Policy, load_full, load_policy
 from tunesmith.training.output import is_written, write_output
+from tunesmith.training.packing import default_budget
 from tunesmith.training.publish import remove_torn_folders
 from tunesmith.training.schedules import evaluation_steps, rate
 
@@ -90,6 +91,11 @@ class TuningRun:
     def is_written(self) -> bool:
         """Whether the output is there: nothing is left to do."""
         return is_written(self.run_dir)
+
+    @property
+    def budget(self) -> int:
+        """Tokens of a micro-batch."""
+        return self.config.max_tokens_per_micro_batch or default_budget()
 
     def load_policy(self) -> Policy:
         """The base model with a LoRA (the warm start's where one is given), or with all parameters trainable at rank 0.
