@@ -68,6 +68,17 @@ class Dataset(DatasetInput):
     update_time: Time
 
 
+class RenderPreviewInput(Wire):
+    """What a render preview is asked for."""
+
+    base_model: str
+    context_length: int | None = None
+    """Longer renderings are cut there, in tokens; None: the model's context."""
+    page_size: int = Field(default=0, ge=0)
+    """Rows; 0: 10, at most 50."""
+    page_token: str = ""
+
+
 class UploadedFile(Wire):
     """Answer to `:upload`, in the snake_case shape of file APIs."""
 

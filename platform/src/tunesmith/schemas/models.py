@@ -1,8 +1,8 @@
-"""Models on the wire: adapters that jobs produced, and the base models of the catalogue."""
+"""Models on the wire: adapters and full models that jobs produced, and the base models of the catalogue."""
 
 from __future__ import annotations
 
-from tunesmith.schemas.wire import Status, Time, Wire
+from tunesmith.schemas.wire import Int64, Status, Time, Wire
 
 
 class PeftDetails(Wire):
@@ -11,6 +11,14 @@ class PeftDetails(Wire):
     base_model: str
     r: int
     target_modules: list[str]
+
+
+class BaseModelDetails(Wire):
+    """What a whole model is."""
+
+    model_type: str = ""
+    parameter_count: Int64 | None = None
+    checkpoint_format: str = "HUGGINGFACE"
 
 
 class Model(Wire):
@@ -22,7 +30,9 @@ class Model(Wire):
     state: str
     status: Status = Status()
     base_model: str | None = None
+    """Of an adapter: what it sits on. Of a full model: the catalogue's model that it was trained from."""
     peft_details: PeftDetails | None = None
+    base_model_details: BaseModelDetails | None = None
     fine_tuning_job: str | None = None
     context_length: int | None = None
     tunable: bool | None = None

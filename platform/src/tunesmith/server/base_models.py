@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from huggingface_hub.errors import RepositoryNotFoundError
 from tunesmith.catalog import TrainingDefaults, canonical_name, resolve
 from tunesmith.catalog.known import KNOWN
 from tunesmith.catalog.lookup import NotLoadable
+from tunesmith.schemas.models import BaseModelDetails
 
 ASK_SECONDS = 5.0
 
@@ -57,6 +59,24 @@ def context_length(folder: Path) -> int | None:
         return None
     length = config.get("max_position_embeddings") or config.get("text_config", {}).get("max_position_embeddings")
     return length if isinstance(length, int) else None
+
+
+def base_model_details(folder: Path) -> BaseModelDetails:
+    """Architecture and number of parameters of the model in a folder, from its config.json and the headers of its weights."""
+    try:
+        model_type = str(json.loads((folder / "config.json").read_text()).get("model_type", ""))
+        files = sorted(folder.glob("*.safetensors"))
+        count = sum(_parameters(file) for file in files) if files else None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return BaseModelDetails()
+    return BaseModelDetails(model_type=model_type, parameter_count=count)
+
+
+def _parameters(file: Path) -> int:
+    """Numbers in a safetensors file, from its header alone."""
+    with open(file, "rb") as content:
+        header = json.loads(content.read(int.from_bytes(content.read(8), "little")))
+    return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
 
 
 def _missing_on_hub(repo: str) -> str | None:

@@ -19,6 +19,7 @@ from tunesmith.schemas.names import account_name, check_job_id, resource_name, s
 from tunesmith.schemas.tuning_spec import TuningSpec
 from tunesmith.server.base_models import BaseModel, find_base_model
 from tunesmith.server.control import ControlPlane
+from tunesmith.server.render_preview import check_history
 from tunesmith.server.rft_plan import named_base
 from tunesmith.server.tuning_options import Tuning, history_wire
 from tunesmith.server.tuning_plan import check_sources, check_values, plan_job
@@ -67,7 +68,10 @@ def _base(control: ControlPlane, account: str, options: Tuning) -> BaseModel:
     with reading(control.sessions) as session:
         name = named_base(session, account, fields.base_model, fields.warm_start_from, options.prefix)
     settings = control.settings  # may ask the hub: no transaction waits for it
-    return find_base_model(name, settings.path("models"), settings.path("objects", "models", account))
+    base = find_base_model(name, settings.path("models"), settings.path("objects", "models", account))
+    if options.history != "default":
+        check_history(control, account, base.name, options.history)
+    return base
 
 
 def both_ids(query: str | None, body: str | None, field: str) -> str | None:

@@ -5,7 +5,7 @@ An object appears whole or not at all: a write that fails or is cut leaves nothi
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +68,22 @@ class ObjectStore:
         if size is None:
             raise NotFound(f"There is no object {key} in the store.")
         return bytes(obstore.get_range(self.store, key, start=0, end=min(length, size))) if size else b""
+
+    def lines(self, key: str, offset: int = 0) -> Iterator[tuple[int, bytes]]:
+        """`(byte offset behind the line, line)` for each line of an object from `offset` on, read in pieces. Raises NotFound."""
+        size = self.size(key)
+        if size is None:
+            raise NotFound(f"There is no object {key} in the store.")
+        rest, at = b"", offset
+        while at < size:
+            rest += bytes(obstore.get_range(self.store, key, start=at, end=min(at + CHUNK, size)))
+            at = min(at + CHUNK, size)
+            *whole, rest = rest.split(b"\n")
+            for line in whole:
+                offset += len(line) + 1
+                yield offset, line + b"\n"
+        if rest:
+            yield size, rest
 
     def download(self, key: str, target: Path) -> Path:
         """Copy an object to a local file, in pieces. Raises NotFound."""

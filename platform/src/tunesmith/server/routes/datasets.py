@@ -12,13 +12,15 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
 
 from tunesmith.db import datasets as table
+from tunesmith.db.session import reading
 from tunesmith.db.tables import Dataset as DatasetRow
 from tunesmith.errors import FailedPrecondition, InvalidArgument
-from tunesmith.schemas.datasets import Dataset, DatasetCreate, DatasetInput, UploadedFile
+from tunesmith.schemas.datasets import Dataset, DatasetCreate, DatasetInput, RenderPreviewInput, UploadedFile
 from tunesmith.schemas.names import account_name, check_id, resource_name, short_id
 from tunesmith.schemas.wire import SignedUrls, UploadRequest
 from tunesmith.server.auth import AccountId
 from tunesmith.server.control import Control, Listing, Reader, Writer
+from tunesmith.server.render_preview import preview
 from tunesmith.server.routes.objects import object_path
 from tunesmith.server.uploads import fill_from_file, fill_from_pending
 
@@ -104,6 +106,14 @@ def get_download_endpoint(
         raise FailedPrecondition(f"The dataset {dataset.name} has no rows yet. Upload them first.")
     url = control.signed_url(request, "GET", object_path(dataset.object_key))
     return SignedUrls(filename_to_signed_urls={f"{short_id(dataset.name)}.jsonl": url}).dump()
+
+
+@router.post("/{dataset_id}:renderPreview")
+def render_preview(account: AccountId, dataset_id: str, body: RenderPreviewInput, control: Control) -> dict[str, Any]:
+    """How rows are rendered for a base model, and what of them is trained."""
+    with reading(control.sessions) as session:
+        dataset = table.get_dataset(session, _name(account, dataset_id))
+    return preview(control, account, dataset, body)
 
 
 @router.get("/{dataset_id}")

@@ -17,13 +17,14 @@ from tunesmith.schemas.models import Model
 from tunesmith.schemas.names import account_name, resource_name
 from tunesmith.schemas.wire import SignedUrls
 from tunesmith.server.auth import AccountId, Caller
-from tunesmith.server.base_models import context_length
+from tunesmith.server.base_models import base_model_details, context_length
 from tunesmith.server.control import Control, ControlPlane, Listing, Reader
 from tunesmith.server.rft_plan import adapter_config
 
 router = APIRouter(prefix="/v1/accounts/{account_id}/models", tags=["models"])
 CATALOGUE_ACCOUNTS = ("tunesmith", "fireworks")
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+FULL_MODEL_SUFFIXES = (".json", ".safetensors", ".jinja", ".txt", ".model")
 
 
 @router.get("")
@@ -39,9 +40,9 @@ def list_(account_id: str, caller: Caller, session: Reader, listing: Listing, co
 def get_download_endpoint(
     account: AccountId, model_id: str, request: Request, session: Reader, control: Control
 ) -> dict[str, Any]:
-    """Signed URLs of the PEFT adapter's files; plain peft and transformers load them from one folder."""
+    """Signed URLs of a model's files; plain peft and transformers load them from one folder."""
     model = table.get_model(session, _name(account, model_id))
-    files = [name for name in ADAPTER_FILES if Path(model.adapter_path, name).is_file()]
+    files = _files(model)
     if not files:
         raise NotFound(
             f"The files of {model.name} are not at {model.adapter_path} any more; they were removed from disk."
@@ -52,13 +53,13 @@ def get_download_endpoint(
 
 @router.get("/{model_id}/files/{filename}", include_in_schema=False)
 def file(account_id: str, model_id: str, filename: str, request: Request, session: Reader, control: Control) -> Any:
-    """One file of an adapter, by signed URL."""
+    """One file of a model, by signed URL."""
     name = _name(account_id, model_id)
     control.signer.check("GET", _file_path(name, filename), request.query_params)
-    path = Path(table.get_model(session, name).adapter_path, filename)
-    if filename not in ADAPTER_FILES or not path.is_file():
+    model = table.get_model(session, name)
+    if filename not in _files(model):
         raise NotFound(f"The model {name} has no file {filename}.")
-    return FileResponse(path, media_type="application/octet-stream", filename=filename)
+    return FileResponse(Path(model.adapter_path, filename), media_type="application/octet-stream", filename=filename)
 
 
 @router.get("/{model_id}")
@@ -86,6 +87,15 @@ def delete(account: AccountId, model_id: str, control: Control) -> dict[str, Any
     return {}
 
 
+def _files(model: ModelRow) -> list[str]:
+    """Names of the files that make up a model, of those that are there."""
+    folder = Path(model.adapter_path)
+    if model.kind != table.FULL_MODEL:
+        return [name for name in ADAPTER_FILES if (folder / name).is_file()]
+    found = (path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else ()
+    return sorted(path.name for path in found if path.suffix in FULL_MODEL_SUFFIXES and not path.name.startswith("."))
+
+
 def _own(account: str, caller: str) -> str:
     if account != caller:
         raise PermissionDenied(f"This key belongs to accounts/{caller}, not to accounts/{account[:80]}.")
@@ -109,6 +119,7 @@ def _base_models(control: ControlPlane, account: str) -> list[dict[str, Any]]:
             kind="HF_BASE_MODEL",
             state="READY",
             context_length=context_length(entry.path),
+            base_model_details=base_model_details(entry.path),
             tunable=True,
             rl_tunable=True,
         ).dump()
@@ -119,6 +130,7 @@ def _base_models(control: ControlPlane, account: str) -> list[dict[str, Any]]:
 
 def _wire(row: ModelRow) -> dict[str, Any]:
     config = adapter_config(row)
+    full = row.kind == table.FULL_MODEL
     details = {
         "baseModel": row.base_model,
         "r": config.get("r", 0),
@@ -131,7 +143,11 @@ def _wire(row: ModelRow) -> dict[str, Any]:
             "kind": row.kind,
             "state": row.state,
             "baseModel": row.base_model,
-            "peftDetails": details if config else None,
+            "peftDetails": details if config and not full else None,
+            "baseModelDetails": base_model_details(Path(row.adapter_path)) if full else None,
+            "contextLength": context_length(Path(row.adapter_path)) if full else None,
+            "tunable": True if full else None,
+            "rlTunable": True if full else None,
             "fineTuningJob": row.job,
             "sha256": row.sha256,
             "createTime": row.created,
