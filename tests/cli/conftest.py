@@ -8,11 +8,18 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
+from tunesmith.cli.profile import Profile, write_profile
+from tunesmith.server import create_app
+from tunesmith.settings import Settings
+
+from tests.server.conftest import Platform, serve
 
 TUNESMITH = [sys.executable, "-m", "tunesmith"]
 
@@ -100,3 +107,20 @@ def up(tmp_path_factory: pytest.TempPathFactory):
         running.stop()
     assert running.process.stdout is not None
     running.process.stdout.close()
+
+
+@pytest.fixture
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Platform]:
+    """A web process in this one, and a home whose profile points at it: for commands that are run in this process."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("TUNESMITH_API_KEY", raising=False)
+    app = create_app(Settings(data_dir=tmp_path / "data"))
+    for url in serve(app):
+        with httpx2.Client(base_url=url, timeout=20) as http:
+            platform = Platform(url, app.state.control, "", http)
+            platform.key = platform.make_key()
+            http.headers["Authorization"] = f"Bearer {platform.key}"
+            write_profile(Profile(url, platform.key, "local"))
+            yield platform
+    app.state.control.sessions.kw["bind"].dispose()

@@ -6,14 +6,22 @@ from importlib import import_module
 
 import click
 
+from tunesmith.cli.profile import accept_api_key
+
 # name -> (module with an attribute `command`, what --help says)
 _COMMANDS = {
     "up": ("tunesmith.cli.up", "Start the platform on this machine, in the foreground."),
     "env": ("tunesmith.cli.env", "Print the exports with which published clients find the platform."),
     "rftj": ("tunesmith.cli.rftj", "List, show, cancel and delete RFT jobs."),
     "provider": ("tunesmith.cli.providers", "Upstreams for models that are not served here."),
+    "session": ("tunesmith.cli.sessions", "The Agent: from an instruction to a deployed model, in seven phases."),
+    "deployment": ("tunesmith.cli.deployments", "Keep models ready under a name."),
+    "user": ("tunesmith.cli.users", "Users and service accounts."),
+    "api-key": ("tunesmith.cli.api_keys", "API keys of users and service accounts."),
     "status": ("tunesmith.cli.status", "What runs here: processes, memory, jobs."),
 }
+_WITHOUT_KEY = {"up", "env"}
+"""They make and print the profile; every other command calls the API with it, or with `--api-key`."""
 
 
 class _LazyGroup(click.Group):
@@ -25,7 +33,8 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        return import_module(_COMMANDS[cmd_name][0]).command
+        command = import_module(_COMMANDS[cmd_name][0]).command
+        return command if cmd_name in _WITHOUT_KEY else accept_api_key(command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import click
+
 from tunesmith.errors import FailedPrecondition
+
+_CHOSEN_KEY = "chosen_api_key"
 
 
 @dataclass(frozen=True)
@@ -35,13 +39,44 @@ def find_profile() -> Profile | None:
 
 
 def read_profile() -> Profile:
-    """The profile. Raises FailedPrecondition when there is none."""
+    """The profile, with the key of `--api-key` where the command was given one. Raises FailedPrecondition when there is none."""
     profile = find_profile()
     if profile is None:
         raise FailedPrecondition(
             f"There is no client profile at {profile_path()}. Start the platform with `tunesmith up`."
         )
-    return profile
+    return with_chosen_key(profile)
+
+
+def with_chosen_key(profile: Profile) -> Profile:
+    """The same platform and account, with the key that the running command was given (`--api-key`), if it was."""
+    context = click.get_current_context(silent=True)
+    chosen = context.meta.get(_CHOSEN_KEY) if context is not None else None
+    return replace(profile, api_key=chosen) if chosen else profile
+
+
+def accept_api_key(command: click.Command) -> click.Command:
+    """Give a command, or every command of a group, the flag `--api-key`."""
+    if isinstance(command, click.Group):
+        for child in command.commands.values():
+            accept_api_key(child)
+    elif not any(parameter.name == _CHOSEN_KEY for parameter in command.params):
+        command.params.append(
+            click.Option(
+                ["--api-key", _CHOSEN_KEY],
+                metavar="KEY",
+                envvar="TUNESMITH_API_KEY",
+                expose_value=False,
+                callback=_choose_key,
+                help="Key in place of the profile's, for the profile's platform (default: TUNESMITH_API_KEY).",
+            )
+        )
+    return command
+
+
+def _choose_key(context: click.Context, _parameter: click.Parameter, key: str | None) -> None:
+    if key:
+        context.meta[_CHOSEN_KEY] = key.strip()
 
 
 def make_profile_folder() -> None:

@@ -13,7 +13,7 @@ import click
 
 from tunesmith.cli.client import call
 from tunesmith.cli.errors import told_plainly
-from tunesmith.cli.profile import find_profile
+from tunesmith.cli.profile import find_profile, with_chosen_key
 from tunesmith.cli.rftj import all_jobs, state_of
 from tunesmith.errors import TunesmithError, Unavailable
 
@@ -37,6 +37,7 @@ def command(data_dir: str | None, as_json: bool) -> None:
     profile = find_profile()
     health, jobs = "no client profile", []
     if profile is not None:
+        profile = with_chosen_key(profile)
         try:
             call(profile, "GET", "/health")
             health, jobs = f"{profile.api_base} answers", all_jobs(profile)
