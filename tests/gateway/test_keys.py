@@ -8,6 +8,7 @@ import time
 import openai
 import pytest
 from tunesmith.db.api_keys import delete_keys_of_job, new_key
+from tunesmith.db.users import create_user, delete_user
 from tunesmith.gateway import GatewayState, auth
 from tunesmith.storage.keys import load_keys
 
@@ -129,3 +130,48 @@ async def test_a_jobs_keys_end_with_it(gateway: Gateway, monkeypatch: pytest.Mon
         delete_keys_of_job(session, JOB)
     for key, status in (("rollout", 401), ("run", 401), ("other_run", 200), ("account", 200)):
         assert (await gateway.call("GET", "/logs", key)).status == status
+
+
+def users_key(gateway: Gateway, role: str, preset: str | None = None) -> str:
+    """A key of a user of that role."""
+    user = f"accounts/local/users/{role}-{preset}"
+    with gateway.state.sessions.begin() as session:
+        values = {"role": role, "display_name": "", "email": "", "permission_preset": preset}
+        create_user(session, "accounts/local", user, service_account=preset is not None, **values)
+        pepper = load_keys(gateway.state.settings).pepper
+        return new_key(session, "accounts/local", {"kind": "account"}, "", None, pepper, user=user)[1]
+
+
+@pytest.mark.parametrize(
+    ("role", "preset", "reads", "posts"),
+    [
+        ("admin", None, 200, 200),
+        ("user", None, 200, 200),
+        ("contributor", None, 200, 200),
+        ("user", "pilot", 200, 403),
+        ("inference-user", None, 403, 403),
+    ],
+)
+async def test_every_role_makes_model_calls_and_not_everyone_sees_records(
+    gateway: Gateway, role: str, preset: str | None, reads: int, posts: int
+) -> None:
+    key, name = users_key(gateway, role, preset), gateway.promote("tuned")
+    assert (await gateway.chat(key=key, model=name)).status == 200
+    assert (await gateway.call("GET", "/v1/models", key)).status == 200
+    for path in ("/logs?tags=a", "/status?rollout_id=r", "/v1/traces", "/v1/traces/pointwise?rollout_id=r"):
+        answer = await gateway.call("GET", path, key)
+        assert (answer.status == 403) == (reads == 403), (path, answer.body)
+    posted = await gateway.call("POST", "/logs", key, json={"message": "m", "tags": ["rollout_id:r"]})
+    assert posted.status == posts, posted.body
+    assert (await gateway.call("GET", "/internal/gateway", key)).status == 403
+    # A folder, or a download, is for those who may do more than call what is there.
+    assert (await gateway.chat(key=key)).status == (404 if role == "inference-user" else 200)
+
+
+async def test_a_deleted_users_key_ends(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auth, "CACHE_SECONDS", 0.0)
+    key = users_key(gateway, "user")
+    assert (await gateway.call("GET", "/v1/models", key)).status == 200
+    with gateway.state.sessions.begin() as session:
+        delete_user(session, "accounts/local/users/user-None")
+    assert (await gateway.call("GET", "/v1/models", key)).status == 401
