@@ -1,0 +1,174 @@
+"""The rows of a session: fetched once into its folder, converted as was shown, cut into splits, published as datasets of its own.
+
+    data/source-{id}.jsonl     a dataset of the user's, as it was uploaded
+    data/{part}.jsonl          train, tune, select, report, full: rows as the session's datasets hold them
+    data/splits.json           what the parts were cut from, and how: written last
+
+Nothing of the user's is changed: what the session needs otherwise lies in datasets `ds-{session}-{part}`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from tunesmith.agent import conversions, splits
+from tunesmith.agent.document import Document, EventKind
+from tunesmith.agent.inspection import Inspection
+from tunesmith.agent.labels import label_of
+from tunesmith.agent.plan import EvaluationPath, Method, Plan
+from tunesmith.agent.rows import Row, gold_of, prompt_of, with_gold
+from tunesmith.jobs.session import children
+from tunesmith.jobs.session.desk import Desk, Event
+from tunesmith.runs.files import write_atomic
+from tunesmith.schemas.names import short_id
+
+TRAIN, TUNE, SELECT, REPORT, FULL = "train", "tune", "select", "report", "full"
+PAIRS = "pairs"
+SELECT_PROMPTS, REPORT_PROMPTS = "select-prompts", "report-prompts"
+"""Of preference pairs: what an evaluator scores answers to."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How many rows each part has, and what was done, in sentences."""
+
+    sizes: dict[str, int]
+    notes: list[str]
+
+
+async def fetch(desk: Desk, dataset: str) -> str:
+    """Fetch a dataset (resource name) into the folder, once; the name under which `Desk.rows` reads it."""
+    name = f"source-{short_id(dataset)}"
+    file = desk.file("data", f"{name}.jsonl")
+    if not file.exists():
+        signed = await desk.api.get(f"datasets/{short_id(dataset)}:getDownloadEndpoint")
+        parts = [await desk.api.download(url) for url in signed["filenameToSignedUrls"].values()]
+        await asyncio.to_thread(write_atomic, file, b"".join(parts))
+    return name
+
+
+def usable_rows(desk: Desk, dataset: str) -> list[Row]:
+    """A fetched dataset's rows with the conversions that its inspection listed, without those that cannot be used."""
+    found = Inspection.model_validate(desk.document.inspection[dataset])
+    rows = conversions.apply(desk.rows(f"source-{short_id(dataset)}"), [each.name for each in found.conversions])
+    bad = {each.line for each in found.bad_rows}
+    return [row for line, row in enumerate(rows, 1) if line not in bad]
+
+
+async def cut(desk: Desk, plan: Plan) -> Cut:
+    """Cut the rows into parts, unless they are cut for this plan already. `plan` has every field decided.
+
+    Raises InvalidArgument where there are too few rows, with the least number needed.
+    """
+    return await asyncio.to_thread(_cut, desk, plan)
+
+
+def _cut(desk: Desk, plan: Plan) -> Cut:
+    wanted = {
+        "dataset": plan.dataset,
+        "evaluation_dataset": plan.evaluation_dataset,
+        "method": plan.method,
+        "seed": plan.seed,
+        "subsample": plan.subsample,
+        "path": plan.evaluation.path,
+        "pairs": desk.file("data", f"{PAIRS}.jsonl").exists(),
+    }
+    marker = desk.file("data", "splits.json")
+    if marker.exists():
+        there = json.loads(marker.read_text())
+        if there["of"] == wanted:
+            return Cut(there["sizes"], there["notes"])
+    assert plan.dataset is not None
+    assert plan.method is not None
+    rows = desk.rows(PAIRS) if wanted["pairs"] else usable_rows(desk, plan.dataset)
+    given = usable_rows(desk, plan.evaluation_dataset) if plan.evaluation_dataset else None
+    found = splits.split(
+        rows,
+        method=plan.method,
+        seed=plan.seed,
+        subsample=plan.subsample,
+        labels=_labels(rows) if plan.method is Method.CLASSIFICATION else None,
+        evaluation_rows=given,
+    )
+    parts = {
+        TRAIN: [rows[i] for i in found.train],
+        TUNE: [rows[i] for i in found.tune],
+        SELECT: [rows[i] for i in found.select] or [(given or [])[i] for i in found.select_given],
+        REPORT: [rows[i] for i in found.report] or [(given or [])[i] for i in found.report_given],
+        FULL: [rows[i] for i in found.full],
+    }
+    for part, chosen in parts.items():
+        desk.write_rows(part, [_shaped(row, plan) for row in chosen])
+    if plan.method in (Method.DPO, Method.ORPO):
+        for part, prompts in ((SELECT, SELECT_PROMPTS), (REPORT, REPORT_PROMPTS)):
+            desk.write_rows(prompts, [_prompt_row(row) for row in parts[part]])
+    sizes = {part: len(chosen) for part, chosen in parts.items()}
+    write_atomic(marker, json.dumps({"of": wanted, "sizes": sizes, "notes": found.notes}))
+    return Cut(sizes, found.notes)
+
+
+async def publish(desk: Desk) -> None:
+    """Make the session's datasets of the sweep and of the two evaluations."""
+    plan = desk.plan
+    sizes = (await cut(desk, plan)).sizes
+    parts = [TUNE, SELECT, REPORT] + ([TRAIN] if sizes[TUNE] < sizes[TRAIN] else [])
+    if plan.method in (Method.DPO, Method.ORPO) and plan.evaluation.path is not EvaluationPath.VALIDATION_LOSS:
+        parts += [SELECT_PROMPTS, REPORT_PROMPTS]
+    if all(part in desk.document.datasets for part in parts):
+        return
+    names = {part: await _publish(desk, part) for part in parts}
+
+    def edit(document: Document) -> None:
+        document.datasets |= names
+
+    text = (
+        "Datasets: " + ", ".join(f"{short_id(name)} ({sizes.get(part, '')} rows)" for part, name in names.items()) + "."
+    )
+    await desk.change(edit, Event("datasets", EventKind.STATUS_INFO, text.replace(" ( rows)", "")))
+
+
+async def publish_full(desk: Desk) -> str:
+    """Make the dataset of the full-data run; its resource name."""
+    if FULL not in desk.document.datasets:
+        name = await _publish(desk, FULL)
+
+        def edit(document: Document) -> None:
+            document.datasets[FULL] = name
+
+        await desk.change(edit)
+    return desk.document.datasets[FULL]
+
+
+async def _publish(desk: Desk, part: str) -> str:
+    rows = await asyncio.to_thread(desk.rows, part)
+    return await children.dataset(desk, part, rows, adapted=await _is_adapted(desk), what=f"Session {desk.id}: {part}")
+
+
+async def _is_adapted(desk: Desk) -> bool:
+    """Whether an evaluator takes the rows as they are: a generated one does, the user's where the dataset says so."""
+    plan = desk.plan
+    assert plan.dataset is not None
+    if plan.evaluation.path is EvaluationPath.EVALUATOR:
+        return "evalProtocol" in await desk.api.get(f"datasets/{short_id(plan.dataset)}")
+    return plan.evaluation.path is EvaluationPath.GENERATED
+
+
+def _shaped(row: Row, plan: Plan) -> Row:
+    """A row as the session's datasets hold it: a generated evaluator finds the gold answer in `ground_truth`."""
+    if plan.evaluation.path is EvaluationPath.GENERATED and "messages" in row:
+        return with_gold(row)
+    return row
+
+
+def _prompt_row(row: Row) -> Row:
+    """What a preference pair asks, with the preferred answer as the gold one."""
+    asked: dict[str, Any] = {"messages": prompt_of(row), "ground_truth": gold_of(row)}
+    tools = row["input"].get("tools")
+    return asked | ({"tools": tools} if tools else {})
+
+
+def _labels(rows: list[Row]) -> list[str | None]:
+    return [label_of(row) for row in rows]
