@@ -204,7 +204,7 @@ class _Pass:
             empty_answers=self.empty,
             tokens=known,
             answers=answers,
-            labels=balance(self.labels) if answers.kind is AnswerKind.LABEL else None,
+            labels=balance(self.labels.elements()) if answers.kind is AnswerKind.LABEL else None,
             bad_rows=self.bad,
             conversions=self.proposal.conversions,
             with_system=self.with_["with_system"],

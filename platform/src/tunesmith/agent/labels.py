@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from pydantic import Field
 
@@ -86,12 +86,9 @@ def label_of(row: Row) -> str | None:
     return " ".join((whole.marked(text) or "").split()) or None
 
 
-def balance(labels: Iterable[str | None] | Mapping[str, int]) -> Balance:
-    """How often each label occurs; None is no label. A mapping is taken as counts."""
-    if isinstance(labels, Mapping):
-        counted = dict(labels)
-    else:
-        counted = dict(Counter(item for item in labels if item is not None))
+def balance(labels: Iterable[str | None]) -> Balance:
+    """How often each label occurs; None is no label."""
+    counted = Counter(item for item in labels if item is not None)
     counts = dict(sorted(counted.items(), key=lambda item: (-item[1], item[0])))
     ratio = max(counts.values()) / min(counts.values()) if counts else 1.0
     found = Balance(counts=counts, ratio=ratio, is_imbalanced=ratio >= IMBALANCED)

@@ -7,6 +7,8 @@ TYPES = {"object": dict, "array": list, "string": str, "boolean": bool, "null": 
 
 def problems(value: Any, schema: dict[str, Any], where: str = "the answer") -> list[str]:
     """What does not fit the schema, in words; empty when everything does."""
+    if not schema:
+        return []
     kinds = schema.get("type", [])
     kinds = [kinds] if isinstance(kinds, str) else kinds
     if kinds and not any(is_type(value, kind) for kind in kinds):
