@@ -162,8 +162,11 @@ def test_a_session_that_stopped_early_claims_nothing():
 def test_a_classification_is_shown_label_by_label(document: Document):
     assert document.held_out is not None
     said = classify([("spam", "spam"), ("spam", "ham"), ("ham", "ham")])
-    document.held_out.details = {"tuned": said.model_dump(mode="json")}
+    by_temperature = {"0": 0.25, "1": 0.5}
+    document.held_out.details = {"tuned": said.dump(), "baseByTemperature": by_temperature, "preferenceAccuracy": 0.755}
     text = report(document, FACTS)
+    assert "by temperature: 0: 0.2500, 1: 0.5000." in text
+    assert "in 75.5% of the held-out pairs" in text
     assert "### Final model, label by label" in text
     assert said.table() in text
 

@@ -107,6 +107,16 @@ def held_out(document: Document) -> str:
         f"{found.statement} The p-value is two-sided, by sign flips of the differences of the same rows.",
         _picture(document, HELD_OUT, "Before and after"),
     ]
+    by_temperature = found.details.get("baseByTemperature", {})
+    if by_temperature:
+        shown = ", ".join(f"{temperature}: {mean:.4f}" for temperature, mean in by_temperature.items())
+        parts.append(
+            f"Mean score of the base model by temperature: {shown}. The best of these is what the final model is compared with."
+        )
+    if "preferenceAccuracy" in found.details:
+        parts.append(
+            f"The final model prefers the chosen answer in {found.details['preferenceAccuracy']:.1%} of the held-out pairs."
+        )
     for key, title in (("base", "Base model"), ("tuned", "Final model")):
         if key in found.details:
             labels = Classification.model_validate(found.details[key])
