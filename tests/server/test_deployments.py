@@ -68,6 +68,18 @@ def test_a_failed_one_says_why_and_may_be_tried_again(platform: Platform) -> Non
     assert platform.ok("GET", "/deployments/prod")["state"] == "READY"
 
 
+def test_what_is_ready_is_loaded_again_after_a_start(platform: Platform) -> None:
+    _create(platform)
+    _create(platform, "idle", maxReplicaCount=0)
+    _load(platform)
+    with platform.control.sessions.begin() as session:
+        deployments.load_again(session)
+    assert platform.ok("GET", "/deployments/prod")["state"] == "READY"
+    assert _job(platform, "accounts/local/deployments/idle") is None
+    _load(platform, deployments.FAILED, "its weights are gone")
+    assert platform.ok("GET", "/deployments/prod")["state"] == "FAILED"
+
+
 def test_to_zero_and_back(platform: Platform) -> None:
     _create(platform)
     _load(platform)

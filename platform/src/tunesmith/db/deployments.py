@@ -82,6 +82,12 @@ def ready_deployments(session: Session, account: str) -> list[Deployment]:
     return list(session.scalars(query.order_by(Deployment.created.desc())))
 
 
+def load_again(session: Session) -> None:
+    """Queue the loading of everything that is READY: after a start of the platform its engines are gone. Calls are taken meanwhile."""
+    for deployment in session.scalars(select(Deployment).where(Deployment.state == READY, Deployment.replicas > 0)):
+        _queue(session, deployment)
+
+
 def refuse_while_deployed(session: Session, model: str) -> None:
     """Raise FailedPrecondition naming the deployment that serves a model (resource name), if there is one."""
     serving = session.scalar(select(Deployment.name).where(Deployment.base_model == model).limit(1))
@@ -102,11 +108,16 @@ def settle_load(session: Session, name: str, loaded: str, state: str, status: di
 
 def _apply(session: Session, deployment: Deployment, state: str) -> None:
     """Have the engine load the model; a deployment without replicas is ready at once, and its calls are refused."""
-    _remove_job(session, deployment.name)
     if deployment.replicas == 0:
+        _remove_job(session, deployment.name)
         deployment.state, deployment.status = READY, {"code": "OK", "message": "Scaled to zero."}
         return
     deployment.state, deployment.status = state, {"code": "OK", "message": f"Loading {deployment.base_model}."}
+    _queue(session, deployment)
+
+
+def _queue(session: Session, deployment: Deployment) -> None:
+    _remove_job(session, deployment.name)
     spec = {"base_model": deployment.base_model}
     jobs.enqueue(session, deployment.name, deployment.account, KIND, spec)
 

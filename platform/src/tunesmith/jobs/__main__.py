@@ -8,6 +8,7 @@ import logging
 import signal
 import sys
 
+from tunesmith.db.deployments import load_again
 from tunesmith.db.session import open_database
 from tunesmith.errors import TunesmithError
 from tunesmith.jobs.handlers import handlers
@@ -21,6 +22,8 @@ async def work(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     sessions = open_database(settings.path("tunesmith.db"))
+    with sessions.begin() as session:
+        load_again(session)
     await Worker(settings, sessions, handlers(settings)).run(stop)
 
 
