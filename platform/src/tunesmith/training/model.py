@@ -208,12 +208,12 @@ def load_full(base_model: BaseModelRef) -> Policy:
     Raises NotFound, InvalidArgument or FailedPrecondition with the reason when it cannot be trained as a whole.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    base = _load_base(base_model, torch.float32)
-    quantized = getattr(base.config, "quantization_config", None)
-    if quantized or any(not parameter.is_floating_point() for parameter in base.parameters()):
+    settings = base_model.path / "config.json"
+    if settings.is_file() and json.loads(settings.read_text()).get("quantization_config"):
         raise FailedPrecondition(
             f"Base model {base_model.name} has quantized weights; only a LoRA can be trained on it. Set a LoRA rank above 0."
         )
+    base = _load_base(base_model, torch.float32)
     if not isinstance(base.get_output_embeddings(), Linear):
         raise FailedPrecondition(f"The output head of {type(base).__name__} is no linear layer; train a LoRA instead.")
     policy = Policy(base.to(device), device)  # pyright: ignore[reportArgumentType]
