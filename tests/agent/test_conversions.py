@@ -116,6 +116,13 @@ def test_proposals_say_how_many_rows_and_show_the_first() -> None:
     json.loads(proposal.model_dump_json())
 
 
+def test_examples_of_huge_rows_are_short() -> None:
+    row = {"messages": [{"role": "user", "content": "x" * 10**6}], "ground_truth": list(range(10**4))}
+    (proposal,) = propose([row])
+    assert len(proposal.model_dump_json()) < 3000
+    assert len(converted(row)["messages"][1]["content"]) > 10**4
+
+
 def test_only_what_was_named_is_applied() -> None:
     row = {"messages": [USER, {"role": "system", "content": "s"}], "ground_truth": "2"}
     after = converted(row, ConversionName.GROUND_TRUTH)

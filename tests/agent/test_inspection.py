@@ -176,6 +176,15 @@ def test_facts_are_about_rows_as_they_will_be_trained(renderer: Renderer) -> Non
     assert rows[0] == row(0, ground_truth="no"), "nothing of the user's is changed"
 
 
+def test_labels_are_those_of_all_rows_however_many() -> None:
+    rows = [row(i, f"<answer>{'seldom' if i == 77 else 'ab'[i % 2]}</answer>") for i in range(6000)]
+    found = inspect(rows)
+    assert found.answers.rows < len(rows)
+    assert found.answers.labels == ["a", "b", "seldom"]
+    assert found.labels is not None
+    assert found.labels.counts == {"a": 3000, "b": 2999, "seldom": 1}
+
+
 def test_imbalanced_labels_are_flagged() -> None:
     found = inspect([row(i, "often" if i % 60 else "rare") for i in range(120)])
     assert found.labels is not None

@@ -14,6 +14,7 @@ from tests.agent.datasets import Row, calling, row
         (row(1, "spam"), "spam"),
         (row(1, "<think>\nhm\n</think>\n spam  mail "), "spam mail"),
         (row(1, "spam", ground_truth="ham"), "ham"),
+        (row(1, "Hm.\n<answer>spam</answer>"), "spam"),
         (row(1, "spam", ground_truth=["ham"]), "ham"),
         (row(1, ground_truth=["b", "a", "b"]), "a, b"),
         (row(1, ground_truth=3), "3"),
@@ -66,6 +67,11 @@ def test_a_label_that_no_row_has_can_be_answered_and_is_wrong() -> None:
     assert classify([("a|b", "c")], labels=["c"]).confusion == {"a|b": {"c": 1}}
     assert classify([("a|b", "c")]).confusion == {"a|b": {NO_LABEL: 1}}
     assert "a\\|b" in classify([("a|b", "c")]).table()
+
+
+def test_marked_answers_are_read_where_they_stand() -> None:
+    said = ["A or B? <answer>A</answer>", "<think>B</think>#### A", r"\boxed{B}", "A"]
+    assert [next(iter(classify([("A", text)], ["A", "B"]).confusion["A"])) for text in said] == ["A", "A", "B", "A"]
 
 
 def test_right_in_another_spelling_is_right() -> None:

@@ -192,7 +192,7 @@ def _recognise_values(
     lists = any(isinstance(gold, list) and one_label(gold) is None for _, _, gold in answered)
     as_text = answer_text if lists else _text
     texts = {line: _inner(as_text(gold), marker) for line, _, gold in answered}
-    labels = _labels(list(texts.values()))
+    labels = known_labels(texts.values())
     order = [AnswerKind.JSON, AnswerKind.NUMBER, AnswerKind.LABEL, AnswerKind.EXACT]
     if labels_wanted:
         order = [AnswerKind.LABEL, AnswerKind.JSON, AnswerKind.NUMBER, AnswerKind.EXACT]
@@ -310,7 +310,7 @@ def _inner(text: str, marker: Marker) -> str:
     return MARKED[marker](text) or text
 
 
-def _labels(texts: Sequence[str]) -> list[str]:
+def known_labels(texts: Iterable[str]) -> list[str]:
     """The labels that texts are, the commonest first; empty when they are no labels."""
     spellings: dict[str, Counter[str]] = {}
     for text in texts:

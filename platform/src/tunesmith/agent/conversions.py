@@ -34,6 +34,8 @@ DESCRIPTIONS = {
     ConversionName.GROUND_TRUTH_LABEL: "`ground_truth`, a list of one label, becomes the assistant message at the end",
     ConversionName.GROUND_TRUTH: "`ground_truth` becomes the assistant message at the end",
 }
+SHOWN_TEXT, SHOWN_ITEMS = 500, 50
+"""Characters of a text, items of a list, that the example of a conversion shows."""
 
 
 class Conversion(JobInput):
@@ -47,7 +49,7 @@ class Conversion(JobInput):
     """The first of them, from 1."""
     before: dict[str, Any]
     after: dict[str, Any]
-    """That row before and after this conversion (and those applied before it)."""
+    """That row before and after this conversion (and those applied before it); long texts and lists are cut short."""
 
 
 class Proposal:
@@ -68,7 +70,12 @@ class Proposal:
             self._lists |= name is ConversionName.GROUND_TRUTH and isinstance(row["ground_truth"], list)
             if found is None:
                 self._found[name] = Conversion(
-                    name=name, description=DESCRIPTIONS[name], rows=1, line=line, before=row, after=changed
+                    name=name,
+                    description=DESCRIPTIONS[name],
+                    rows=1,
+                    line=line,
+                    before=_shortened(row),
+                    after=_shortened(changed),
                 )
             else:
                 found.rows += 1
@@ -113,6 +120,15 @@ def one_label(ground_truth: Any) -> str | None:
     """The label of a list of one label; None for anything else."""
     single = isinstance(ground_truth, list) and len(ground_truth) == 1 and isinstance(ground_truth[0], str)
     return ground_truth[0] if single else None
+
+
+def _shortened(value: Any) -> Any:
+    """A JSON value for people to look at."""
+    if isinstance(value, dict):
+        return {key: _shortened(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_shortened(item) for item in value[:SHOWN_ITEMS]] + (["…"] if len(value) > SHOWN_ITEMS else [])
+    return f"{value[:SHOWN_TEXT]}…" if isinstance(value, str) and len(value) > SHOWN_TEXT else value
 
 
 def _columns(row: Row) -> Row | None:

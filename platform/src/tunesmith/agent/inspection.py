@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tunesmith.agent.answers import ROWS_READ, AnswerKind, Answers, recognise
+from tunesmith.agent.answers import ROWS_READ, AnswerKind, Answers, known_labels, recognise
 from tunesmith.agent.conversions import Conversion, Proposal
 from tunesmith.agent.inspection_words import sentences, warnings
 from tunesmith.agent.labels import Balance, balance, label_of
@@ -191,6 +191,10 @@ class _Pass:
         format_, reason = self._format()
         lined = self.answered.items
         answers = recognise([row for _, row in lined], labels_wanted=labels_wanted, lines=[line for line, _ in lined])
+        if (
+            answers.kind is AnswerKind.LABEL and len(self.labels) <= LABELS_COUNTED
+        ):  # of all rows, not only of the sample
+            answers.labels = known_labels(self.labels.elements()) or answers.labels
         known = {name: tokens for name, counter in self.counters.items() if (tokens := counter.found())}
         made = Inspection(
             rows=self.rows,

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from tunesmith.agent.conversions import answer_text, one_label
 from tunesmith.agent.rows import Row, answer_of, text_of
-from tunesmith.agent.templates import label, whole
+from tunesmith.agent.templates import box, hashes, label, tags, whole
 from tunesmith.schemas.wire import JobInput
 
 IMBALANCED = 50.0
@@ -83,7 +83,7 @@ def label_of(row: Row) -> str | None:
     else:
         turn = answer_of(row)
         text = text_of(turn) if turn is not None else ""
-    return " ".join((whole.marked(text) or "").split()) or None
+    return " ".join((_marked(text) or "").split()) or None
 
 
 def balance(labels: Iterable[str | None]) -> Balance:
@@ -113,7 +113,7 @@ def classify(pairs: Iterable[tuple[str, str | None]], labels: Iterable[str] = ()
     known = list(dict.fromkeys([*labels, *order]))
     confusion: dict[str, Counter[str]] = {gold: Counter() for gold in order}
     for gold, said in pairs:
-        marked = whole.marked(said or "")
+        marked = _marked(said or "")
         read = label.value_of(marked, known) if marked else None
         same = read is not None and label.normal(read) == label.normal(gold)
         confusion[gold][gold if same else read or NO_LABEL] += 1
@@ -126,6 +126,11 @@ def classify(pairs: Iterable[tuple[str, str | None]], labels: Iterable[str] = ()
         labels=figures,
         confusion={gold: dict(row) for gold, row in confusion.items()},
     )
+
+
+def _marked(text: str) -> str | None:
+    """The piece of a text that is its label: what is marked as the answer, else all behind the thinking."""
+    return tags.marked(text) or box.marked(text) or hashes.marked(text) or whole.marked(text)
 
 
 def _accuracy(rows: int, right: int) -> LabelAccuracy:
