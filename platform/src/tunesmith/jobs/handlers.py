@@ -8,11 +8,14 @@ from tunesmith.jobs.evaluation import EvaluationHandler
 from tunesmith.jobs.evaluator_build import EvaluatorBuild
 from tunesmith.jobs.handler import Handler
 from tunesmith.jobs.rft import RftHandler
+from tunesmith.jobs.session import SessionHandler
 from tunesmith.jobs.tuning import TuningHandler
 from tunesmith.settings import Settings
 
 CONCURRENT_DEPLOYMENTS = 8
 """Each waits for an engine, and does nothing itself."""
+CONCURRENT_SESSIONS = 64
+"""Each waits for its jobs, and holds no process; at a gate it holds nothing at all."""
 
 
 def handlers(settings: Settings) -> list[tuple[Handler, int]]:
@@ -23,4 +26,5 @@ def handlers(settings: Settings) -> list[tuple[Handler, int]]:
         *((TuningHandler(kind), settings.concurrent_tuning_jobs) for kind in (SFT, DPO)),
         (EvaluationHandler(), settings.concurrent_evaluations),
         (DeploymentHandler(), CONCURRENT_DEPLOYMENTS),
+        (SessionHandler(), CONCURRENT_SESSIONS),
     ]
