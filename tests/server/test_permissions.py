@@ -139,3 +139,7 @@ def test_the_table_names_no_call_twice_but_pages_and_reports() -> None:
     assert len(names) == len(set(names))
     assert not [rpc for rpc in PILOT if rpc.startswith(("Delete", "Cancel", "Update", "Scale", "Resume"))]
     assert set(RPCS.values()) >= PILOT
+
+
+def test_a_session_gives_nobody_who_may_start_one_more_than_they_have() -> None:
+    assert [role for role, may in ROLES.items() if "CreateSession" in may and not may >= PILOT] == []

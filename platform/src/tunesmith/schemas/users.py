@@ -18,7 +18,7 @@ class Role(StrEnum):
     USER = "user"
     """Everything but users and keys."""
     CONTRIBUTOR = "contributor"
-    """Reads everything, makes datasets, evaluators, jobs and sessions; deletes nothing, deploys nothing, sets no secrets."""
+    """Reads everything, makes datasets, evaluators, jobs, deployments and sessions; deletes nothing, changes no deployment, sets no secrets."""
     INFERENCE_USER = "inference-user"
     """Model calls only."""
 

@@ -6,8 +6,10 @@ A key may do what its role allows and, where it has a preset, what the preset li
 |---|---|
 | admin | everything; the account's own key (from `tunesmith up`) is one |
 | user | everything but managing users and keys |
-| contributor | read everything; make datasets, evaluators, jobs and sessions, and cancel them; no delete, no secrets, providers or deployments |
+| contributor | read everything; make datasets, evaluators, jobs, deployments and sessions, and cancel jobs; no delete, no change of deployments, no secrets or providers |
 | inference-user | model calls (the gateway's rule, `gateway/auth.py`) and asking whose key it is |
+
+Whoever may start a session of the Agent may do all that its key may (preset `pilot`): a session gives nobody more than they have.
 """
 
 from __future__ import annotations
@@ -156,7 +158,7 @@ _ADMINS_ONLY = {"CreateUser", "UpdateUser", "DeleteUser", "CreateApiKey", "ListA
 _NOT_CONTRIBUTORS = {
     *(rpc for rpc in RPCS.values() if rpc.startswith("Delete")),
     *("CreateSecret", "UpdateSecret", "CreateProvider"),
-    *("CreateDeployment", "UpdateDeployment", "ScaleDeployment"),
+    *("UpdateDeployment", "ScaleDeployment"),
 }
 _USERS = set(RPCS.values()) - _ADMINS_ONLY
 
