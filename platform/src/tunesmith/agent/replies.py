@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tunesmith.agent.document import CandidateResult, Document, Range, State
-from tunesmith.agent.plan import GRID, PARALLEL, SEED, SUBSAMPLE, Candidate, Grid, Plan
+from tunesmith.agent.plan import GRID, PARALLEL, SEED, SUBSAMPLE
 from tunesmith.agent.questions import describe
 from tunesmith.agent.reading.names import Names
+from tunesmith.agent.reading.restate import restate, setting_of
 from tunesmith.agent.reading.result import Topic
 
 
@@ -107,76 +108,6 @@ def _evaluation(document: Document) -> str:
         "(`Use evaluator accounts/ACCOUNT/evaluators/ID.`); or by one that I write from the data, where answers can be checked "
         f"(`Generate an evaluator for me.`).{now}"
     )
-
-
-def setting_of(candidate: Candidate) -> str:
-    """A candidate in one phrase."""
-    beta = f", beta {candidate.beta:g}" if candidate.beta is not None else ""
-    return f"{candidate.base_model.rsplit('/', 1)[-1]}, LoRA rank {candidate.lora_rank}, learning rate {candidate.learning_rate:g}{beta}"
-
-
-def restate(plan: Plan) -> list[str]:
-    """What a plan states, as phrases; defaults are left out."""
-    phrases = []
-    if plan.method:
-        phrases.append(f"method {plan.method.upper() if plan.method != 'classification' else 'classification'}")
-    if plan.dataset:
-        phrases.append(f"dataset {plan.dataset}")
-    if plan.evaluation_dataset:
-        phrases.append(f"evaluation dataset {plan.evaluation_dataset}")
-    if plan.base_models:
-        phrases.append(f"base models {', '.join(plan.base_models)}")
-    phrases += restate_grid(plan.grid)
-    for name, value in (
-        ("epochs", plan.epochs),
-        ("jobs at a time", plan.parallel),
-        ("samples a batch", plan.batch_size_samples),
-        ("tokens of context", plan.max_context_length),
-    ):
-        if value is not None:
-            phrases.append(f"{value:g} {name}")
-    if plan.subsample is not None:
-        phrases.append(f"{plan.subsample} rows in the sweep" if plan.subsample else "all rows in the sweep")
-    if plan.evaluation.path:
-        by = f" {plan.evaluation.evaluator}" if plan.evaluation.evaluator else ""
-        phrases.append(f"evaluation by {plan.evaluation.path.replace('_', ' ')}{by}")
-    if plan.final_run is not None:
-        phrases.append("a final run on all data" if plan.final_run else "no final run")
-    if plan.deploy is not None:
-        phrases.append("deployment" if plan.deploy else "no deployment")
-    for name, value in (
-        ("strong model", plan.strong_model),
-        ("weak model", plan.weak_model),
-        ("output model", plan.output_model),
-        ("deployment", plan.deployment),
-    ):
-        if value is not None:
-            phrases.append(f"{name} {value}")
-    for gate, asked in (("plan", plan.approvals.plan), ("promotion", plan.approvals.promotion)):
-        if not asked:
-            phrases.append(f"no approval at the {gate} gate")
-    if plan.seed != SEED:
-        phrases.append(f"seed {plan.seed}")
-    return phrases
-
-
-def restate_grid(grid: Grid) -> list[str]:
-    """What a grid states, as phrases."""
-    if grid.points:
-        points = ", ".join(
-            f"(rank {point.lora_rank}, {point.learning_rate:g}{f', beta {point.beta:g}' if point.beta is not None else ''})"
-            for point in grid.points
-        )
-        return [f"settings {points}"]
-    phrases = []
-    for name, values in (
-        ("LoRA ranks", grid.lora_ranks),
-        ("learning rates", grid.learning_rates),
-        ("betas", grid.betas),
-    ):
-        if values:
-            phrases.append(f"{name} {', '.join(f'{value:g}' for value in values)}")
-    return phrases
 
 
 def between(seconds: Range) -> str:

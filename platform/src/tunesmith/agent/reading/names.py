@@ -105,7 +105,9 @@ def find_names(tokens: Sequence[Token], names: Names) -> list[Found]:
     found: list[Found] = []
     index = 0
     while index < len(tokens):
-        name = _resource(tokens, index) or _base_model(tokens, index, names, found) or _unknown_model(tokens, index)
+        name = (
+            _resource(tokens, index) or _base_model(tokens, index, names, found) or _unknown_model(tokens, index, names)
+        )
         name = name or _of_account(tokens, index, names)
         if name is None:
             index += 1
@@ -186,8 +188,8 @@ def _resized(name: str, size: str) -> str:
     return squash("-".join(parts))
 
 
-def _unknown_model(tokens: Sequence[Token], index: int) -> Found | None:
-    """`mistral-7b`, `Gemma 2 9B`: it is named like a base model, and is none of the catalogue's."""
+def _unknown_model(tokens: Sequence[Token], index: int, names: Names) -> Found | None:
+    """`mistral-7b`, `Gemma 2 9B`, `Qwen3`: it is named like a base model, and is none, or several, of the catalogue's."""
     if not _FAMILY.match(tokens[index].text) or tokens[index].kind not in ("word", "id"):
         return None
     last = index + 1
@@ -198,7 +200,9 @@ def _unknown_model(tokens: Sequence[Token], index: int) -> Found | None:
     ):
         last += 1
     text = " ".join(token.text for token in tokens[index:last])
-    return Found("unknown_model", text, index, last) if any(c.isdigit() for c in text) else None
+    alike = tuple(model.name for model in names.base_models if squash(model.id).startswith(squash(text)))
+    named = any(character.isdigit() for character in text) or alike
+    return Found("unclear_model", text, index, last, alike) if named else None
 
 
 def _of_account(tokens: Sequence[Token], index: int, names: Names) -> Found | None:

@@ -28,7 +28,7 @@ _TENS = {
     "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90,
 }  # fmt: skip
 _SCALES = {"hundred": 100, "thousand": 1000, "million": 1_000_000}
-_SPELLED = "|".join([*_UNITS, *_TENS, *_SCALES])
+_SPELLED = "|".join(sorted([*_UNITS, *_TENS, *_SCALES], key=len, reverse=True))
 
 _TOKEN = re.compile(
     r"""
@@ -46,7 +46,8 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _SPELLED_NUMBER = re.compile(
-    rf"(?:a|{_SPELLED})(?:(?:[\s-]+|(?<=hundred)\s+and\s+|(?<=thousand)\s+and\s+)(?:{_SPELLED}))*", re.IGNORECASE
+    rf"(?:a|{_SPELLED})(?:(?:[\s-]+|(?<=hundred)\s+and\s+|(?<=thousand)\s+and\s+)(?:{_SPELLED}))*(?:\s+and\s+a\s+half\b)?",
+    re.IGNORECASE,
 )
 
 
@@ -136,10 +137,12 @@ def _part(text: str, start: int) -> Token:
 
 
 def _spelled_value(words: str) -> float | None:
-    total = current = 0.0
+    half = 0.5 if re.search(r"and\s+a\s+half$", words, re.IGNORECASE) else 0.0
+    words = re.sub(r"(?i)\s+and\s+a\s+half$", "", words)
     parts = [part for part in re.split(r"[\s-]+", words.lower()) if part != "and"]
-    if parts == ["a"] or parts[0] == "a" and parts[1] not in _SCALES:
+    if parts == ["a"] or (parts[0] == "a" and parts[1] not in _SCALES):
         return None
+    total = current = 0.0
     for index, part in enumerate(parts):
         if part in _UNITS or part in _TENS:
             if index and parts[index - 1] in _UNITS:
@@ -149,4 +152,4 @@ def _spelled_value(words: str) -> float | None:
             current = (current or 1) * _SCALES[part]
             if _SCALES[part] > 100:
                 total, current = total + current, 0.0
-    return total + current
+    return total + current + half
