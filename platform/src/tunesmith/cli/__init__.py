@@ -12,7 +12,11 @@ from tunesmith.cli.profile import accept_api_key
 _COMMANDS = {
     "up": ("tunesmith.cli.up", "Start the platform on this machine, in the foreground."),
     "env": ("tunesmith.cli.env", "Print the exports with which published clients find the platform."),
+    "dataset": ("tunesmith.cli.datasets", "Rows to the platform and back."),
+    "sftj": ("tunesmith.cli.sftj", "SFT jobs: a model learns the answers of a dataset."),
+    "dpoj": ("tunesmith.cli.dpoj", "DPO and ORPO jobs: a model learns which answer is preferred."),
     "rftj": ("tunesmith.cli.rftj", "List, show, cancel and delete RFT jobs."),
+    "model": ("tunesmith.cli.models", "What jobs made: list, download, delete."),
     "provider": ("tunesmith.cli.providers", "Upstreams for models that are not served here."),
     "session": ("tunesmith.cli.sessions", "The Agent: from an instruction to a deployed model, in seven phases."),
     "deployment": ("tunesmith.cli.deployments", "Keep models ready under a name."),
@@ -20,6 +24,7 @@ _COMMANDS = {
     "api-key": ("tunesmith.cli.api_keys", "API keys of users and service accounts."),
     "status": ("tunesmith.cli.status", "What runs here: processes, memory, jobs."),
 }
+_ALIASES = {"dpo-job": "dpoj"}
 _WITHOUT_KEY = {"up", "env"}
 """They make and print the profile; every other command calls the API with it, or with `--api-key`."""
 
@@ -31,6 +36,7 @@ class _LazyGroup(click.Group):
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        cmd_name = _ALIASES.get(cmd_name, cmd_name)
         if cmd_name not in _COMMANDS:
             return None
         command = import_module(_COMMANDS[cmd_name][0]).command
