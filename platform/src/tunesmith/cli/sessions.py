@@ -260,14 +260,14 @@ def _path(profile: Profile, session: str | None = None) -> str:
 
 def _details(session: dict[str, Any]) -> list[tuple[str, str]]:
     gate, deployed = session.get("pendingGate") or {}, session.get("deployed") or {}
-    winner = session.get("winner")
+    winner, status = session.get("winner"), session.get("status") or {}
     return [
         ("Session", session["name"]),
         ("Name", session.get("displayName", "")),
         ("Status", session["state"]),
         ("Phase", session["phase"]),
         ("Message", session.get("message", "")),
-        ("Error", (session.get("status") or {}).get("message", "")),
+        ("Error", status.get("message", "") if status.get("code", "OK") != "OK" else ""),
         ("Instruction", session.get("instruction", "")),
         ("Created", moment(session.get("createTime"))),
         ("Spent", f"{session.get('spentSeconds', 0):.0f} s"),
