@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tunesmith.agent.conversions import ConversionName, apply, propose
 
@@ -152,7 +152,7 @@ message = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None)
+@settings(deadline=None, database=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(message, max_size=6), st.one_of(st.none(), st.text(), st.integers(), st.lists(st.text(), max_size=2)))
 def test_converted_rows_need_no_conversion(messages: list[dict[str, Any]], gold: Any) -> None:
     row = {"messages": messages, "ground_truth": gold}

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from eval_protocol.models import EvaluationRow
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tunesmith.agent.answers import AnswerKind, Answers, recognise
 from tunesmith.agent.evaluator_source import ENTRY_POINT, FILE, FUNCTION, SPEC, question, shuffle, validate, write
@@ -152,7 +152,7 @@ values = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=15, database=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.dictionaries(texts, values, min_size=1, max_size=3), min_size=6, max_size=10), st.randoms())
 def test_any_json_scores_1_with_its_keys_in_any_order(
     tmp_path_factory: Any, objects: list[dict], order: random.Random
@@ -170,7 +170,7 @@ def test_any_json_scores_1_with_its_keys_in_any_order(
     assert scores(evaluate, rows) == [1.0] * len(rows)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=15, database=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.integers(-(10**12), 10**12), min_size=6, max_size=12, unique=True),
     st.sampled_from(["{:,}", "{}", "${:,}", "{:,} km", "{}.00"]),
@@ -181,7 +181,7 @@ def test_any_numbers_score_1_however_they_are_written(tmp_path_factory: Any, num
     assert verdict.ok, verdict.reason
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=15, database=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(
         st.text(st.characters(categories=["L", "N", "P", "S", "Zs"]), min_size=1, max_size=20), min_size=2, max_size=6
@@ -203,7 +203,7 @@ def test_any_labels_survive_being_written_into_python(tmp_path_factory: Any, lab
         max_leaves=5,
     )
 )
-@settings(deadline=None)
+@settings(deadline=None, database=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 def test_literals_are_what_they_spell(value: Any) -> None:
     assert eval(literal(value)) == value  # the very point: what stands in the file is the value
 

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tunesmith.agent.pairs import make_pairs
 from tunesmith.agent.plan import Method
@@ -58,7 +58,7 @@ def test_the_subsample_can_be_set_and_switched_off() -> None:
     assert split(data, subsample=500).tune != split(data).train[:500], "not just the first rows"
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=30, database=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.integers(0, 60), min_size=150, max_size=300), st.integers(0, 5))
 def test_no_prompt_is_in_two_splits(questions: list[int], seed: int) -> None:
     data = [row(f"Question  {q}" if i % 2 else f"question {q} ", i) for i, q in enumerate(questions)]
