@@ -42,7 +42,7 @@ def main() -> int:
         if arguments.measure is not None:
             print(json.dumps(measure(arguments.measure, arguments.tokens, family=arguments.family)))
             return 0
-        steps = _train(arguments.run_dir, arguments.until_step)
+        steps = train(arguments.run_dir, arguments.until_step)
     except TunesmithError as error:
         print(f"learner: {error.message}", file=sys.stderr)
         return 1
@@ -56,7 +56,8 @@ def main() -> int:
     return 0
 
 
-def _train(run_dir: Path, until_step: int | None) -> int:
+def train(run_dir: Path, until_step: int | None = None) -> int:
+    """Run the loop that a run directory's run.json asks for; return the number of optimizer steps taken."""
     if not _is_tuning(run_dir):
         return rft.train(run_dir, until_step)
     try:

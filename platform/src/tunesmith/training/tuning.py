@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +27,6 @@ from tunesmith.training.checkpoints import hash_base, load_weights, restore, wri
 from tunesmith.training.model import Policy, load_full, load_policy
 from tunesmith.training.output import is_written, write_output
 from tunesmith.training.packing import default_budget
-from tunesmith.training.publish import remove_torn_folders
 from tunesmith.training.schedules import evaluation_steps, rate
 
 ADAM_BETAS = (0.9, 0.95)
@@ -35,6 +35,11 @@ CHECKPOINT_SECONDS = 30.0
 CHECKPOINT_SHARE = 20
 """... but writing checkpoints takes no more than one part in so many of the time."""
 STATUS_SECONDS = 0.5
+TORN = (
+    *(f".{name}.*.tmp" for name in ("status.json", "output", "render_samples.jsonl", "reference.safetensors")),
+    *(f"{folder}/.*.tmp" for folder in ("data", "checkpoints", "evaluation")),
+)
+"""What a killed learner may leave unfinished. Others write into the run directory too: theirs is left alone."""
 
 
 class Progress(BaseModel):
@@ -64,10 +69,9 @@ class TuningRun:
     def __enter__(self) -> TuningRun:
         self._lock: IO[str] = lock(self.run_dir / "learner.lock")
         torch.set_num_threads(self.config.threads)
-        remove_torn_folders(self.run_dir)
-        remove_torn_folders(self.run_dir / "checkpoints")
-        for torn in (self.run_dir / "data").glob(".*.tmp"):
-            torn.unlink()
+        for pattern in TORN:
+            for torn in self.run_dir.glob(pattern):
+                shutil.rmtree(torn) if torn.is_dir() else torn.unlink()
         self._metrics = JsonLines(self.run_dir / "metrics.jsonl")
         self._recorded = {"loss": -1, "eval_loss": -1}
         for _, line in read_json_lines(self.run_dir / "metrics.jsonl"):
