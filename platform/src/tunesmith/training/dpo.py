@@ -47,7 +47,7 @@ def train(run_dir: Path, config: TuningConfig, until_step: int | None = None) ->
         if run.is_written:
             return run.complete()
         loss_function = pair_loss_for(config)
-        budget = config.max_tokens_per_micro_batch
+        budget = run.budget
 
         # The data, as samples: each answer behind its prompt.
         renderer = Renderer.load(config.base_model.path, config.base_model.name, config.family)

@@ -113,7 +113,7 @@ class Pack:
 
 def default_budget() -> int:
     """Tokens of a micro-batch. On the CPU small ones are as fast as large ones, and need less memory."""
-    return 16384 if torch.cuda.is_available() else 2048
+    return 16384 if torch.cuda.is_available() else 512
 
 
 def sequences_of(batch: Batch, advantages: Seq[float], vocabulary: int) -> list[Sequence]:
