@@ -195,6 +195,7 @@ async def test_a_models_answers_are_scored_row_by_row(stage: Stage) -> None:
     assert (metrics["score"], metrics["rows"], metrics["invalid"]) == (pytest.approx(2 / 3), 4, 1)
     assert metrics["standard_error"] == pytest.approx(1 / 3)
     assert metrics["output_tokens"] == sum(len(text) + 1 for text in ("4", "5", "boom", "7"))
+    assert metrics["input_tokens"] > metrics["output_tokens"]
     assert "1 of 4 rows could not be scored: 1 x " in shown["status"]["message"]
     assert "cannot read it" in shown["status"]["message"]
     assert shown["jobProgress"] == {"percent": 100, "scored": 4, "rows": 4}

@@ -170,6 +170,7 @@ class _Claim:
         if valid and not (isinstance(score, int | float) and 0.0 <= score <= 1.0):
             valid, reason = False, f"score {score!r} is not a number in 0..1"
         rolled_out = self.spec.model is not None
+        tokens = await self.gateway.tokens(event["rollout_id"], row) if rolled_out else (0, 0)
         return {
             "row_index": event["row_index"],
             "attempt": event["attempt"],
@@ -178,7 +179,8 @@ class _Claim:
             "is_score_valid": valid,
             "reason": reason or "",
             "platform_failure": not valid and rolled_out and await self.gateway.failed(row, elapsed),
-            "output_tokens": await self.gateway.output_tokens(event["rollout_id"], row) if rolled_out else 0,
+            "input_tokens": tokens[0],
+            "output_tokens": tokens[1],
             "seconds": round(elapsed, 3),
             "row": row,
         }

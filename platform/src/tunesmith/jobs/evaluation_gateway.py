@@ -44,13 +44,15 @@ class GatewayRecords:
         answer = await self._get("/internal/gateway")
         return answer is None or answer["uptime_seconds"] < ran + RESTART_MARGIN_SECONDS
 
-    async def output_tokens(self, rollout_id: str, row: dict[str, Any]) -> int:
-        """Tokens that the model sampled for a row: as the row says, else as they were recorded."""
+    async def tokens(self, rollout_id: str, row: dict[str, Any]) -> tuple[int, int]:
+        """(read, sampled) by the model for a row: as the row says, else as they were recorded."""
         usage = (row.get("execution_metadata") or {}).get("usage") or {}
-        if isinstance(usage.get("completion_tokens"), int):
-            return usage["completion_tokens"]
+        read, sampled = usage.get("prompt_tokens"), usage.get("completion_tokens")
+        if isinstance(read, int) and isinstance(sampled, int):
+            return read, sampled
         answer = await self._get(f"/internal/rollouts/{rollout_id}/completions")
-        return sum(len(call["sampled_ids"]) for call in answer["completions"]) if answer else 0
+        calls = answer["completions"] if answer else []
+        return sum(len(call["prompt_ids"]) for call in calls), sum(len(call["sampled_ids"]) for call in calls)
 
     async def _get(self, path: str) -> dict[str, Any] | None:
         """None when it does not answer now."""

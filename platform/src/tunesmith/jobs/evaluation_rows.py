@@ -68,7 +68,7 @@ class EvaluationRows:
 
     def append(self, record: dict[str, Any]) -> None:
         """Keep one finished row: `{"row_index", "attempt", "rollout_id", "score", "is_score_valid", "reason", "platform_failure",
-        "output_tokens", "seconds", "row"}`; `seconds` count from when its attempt was asked for.
+        "input_tokens", "output_tokens", "seconds", "row"}`; `seconds` count from when its attempt was asked for.
         """
         self._log.append(record)
         self._records.append(record)
@@ -86,6 +86,7 @@ class EvaluationRows:
             "standard_error": statistics.stdev(scores) / math.sqrt(len(scores)) if len(scores) > 1 else None,
             "rows": len(self._last),
             "invalid": len(self._last) - len(scores),
+            "input_tokens": sum(record["input_tokens"] for record in self._records),
             "output_tokens": sum(record["output_tokens"] for record in self._records),
             "seconds": round(sum(seconds.values()), 3),
         }

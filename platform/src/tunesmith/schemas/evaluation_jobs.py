@@ -81,4 +81,5 @@ class EvaluationJob(EvaluationJobInput):
     job_progress: dict[str, Any] | None = None
     """Of one that is run here: `percent`, `scored` and `rows`."""
     metrics: dict[str, Any] | None = None
-    """Of one that ended here: `score` (mean over valid rows), `standard_error`, `rows`, `invalid`, `output_tokens`, `seconds`."""
+    """Of one that ended here: `score` (mean over valid rows), `standard_error`, `rows`, `invalid`, `input_tokens`,
+    `output_tokens`, `seconds`."""
