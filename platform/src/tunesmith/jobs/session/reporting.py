@@ -107,11 +107,12 @@ async def _metrics(desk: Desk) -> dict[str, list[dict[str, Any]]]:
 
 
 async def _inference_tokens(desk: Desk) -> int:
-    """Tokens that this session's evaluations sampled."""
+    """Tokens that this session's evaluations read and sampled."""
     prefix = desk.name(evaluations.NOUN, f"eval-{desk.id}-")
     jobs = await desk.api.list(evaluations.NOUN)
     mine = [job for job in jobs if job["name"].startswith(prefix)]
-    return sum(int((job.get("metrics") or {}).get("output_tokens") or 0) for job in mine)
+    counted = [job.get("metrics") or {} for job in mine]
+    return sum(int(one.get(name) or 0) for one in counted for name in ("input_tokens", "output_tokens"))
 
 
 def _datasets(desk: Desk, document: Document) -> list[DatasetFacts]:
