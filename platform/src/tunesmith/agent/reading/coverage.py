@@ -29,6 +29,14 @@ IDLE = words(
 )
 """Function words, politeness, and the nouns of the trade by themselves. Limits, comparatives and negations are not here: they mean something."""
 
+COURTEOUS = words(
+    """
+    please kindly thanks thank you a lot hi hello hey dear agent team and so then now just well , - : ' " i we am me let the to with it this
+    that is would like want
+    """
+)
+"""What may stand beside an approval. Fewer words than elsewhere: `yes, that is my dataset` approves nothing."""
+
 KNOWN_WORDS = IDLE | words(
     """
     held hold out full auto generated agent validation loss sub sample sampling subsample pre re retrain retraining end pass non

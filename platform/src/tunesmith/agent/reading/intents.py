@@ -13,7 +13,7 @@ def _rule(pattern: str) -> re.Pattern[str]:
     return re.compile(rf"(?<!\S){pattern}(?!\S)")
 
 
-_THING = r"(?:the|this|that|it|with|on|ahead|plan|cost|costs|estimate|costs|price|budget|and|as|is|now|everything|all|both|your|proposal|proposed|shown|sweep|training|session|then|please|of|to|for|so|from|my|side|me|us|here|in|whole|thing|job|jobs|run)"
+_THING = r"(?:the|this|that|it|with|on|ahead|plan|cost|costs|estimate|costs|price|budget|and|as|is|now|everything|all|both|your|proposal|proposed|shown|its|sweep|training|session|then|please|of|to|for|so|from|my|side|me|us|here|in|whole|thing|job|jobs|run)"
 _APPROVAL = _rule(
     rf"(?:approved?|approving|approves|accept|accepted|agreed|agree|confirm|confirmed|yes|yep|yeah|yup|sure|ok|okay|aye|absolutely|definitely|certainly|of course|"
     rf"go ahead|go for it|go on|go|proceed|continue|carry on|lgtm|ship it|do it|do that|run it|start it|start|launch it|launch|kick it off|fire away|make it so|let us (?:go|do it|do this|start|proceed|run it)|"
@@ -33,7 +33,9 @@ _CHOOSE = (
     _rule(
         r"(?:the |our |my )?(?P<n>@nth)(?: (?:one|candidate|config|configuration|option|run|setting|model|in the list|on the list|from the list|place))*"
     ),
-    _rule(r"(?:use|take|pick|choose|promote|go with|proceed with|select|with)(?: (?:the|number|no|nr))* (?P<n>#)"),
+    _rule(
+        r"(?:use|take|pick|choose|promote|go with|proceed with|select|with)(?: (?:the|number|no|nr))* (?P<n>#)(?= ,| please| instead|$)"
+    ),
 )
 _CHOOSE_WORDS = _rule(
     r"(?:use|take|pick|choose|promote|proceed|go|continue|select|prefer|ahead|with|please|would|like|rather|i|let us|instead|deploy|train|move forward|yes|ok|for|the final run|final run|as winner|as the winner)"
@@ -46,7 +48,7 @@ _STOP_NONE = _rule(
     r"(?:promote|use|deploy|take|choose|pick|want)(?: (?:the|any))* (?:none|nothing|no candidate|neither)(?: (?:of|the|them|these|candidates))*|none of (?:them|these|the candidates|the above)|not promote(?: (?:any|anything|a|the|one|of|them|candidate|candidates|winner))*"
 )
 _NO = re.compile(
-    r"\b(?:not|no|nope|never|wait|hold|unless|until|if|except|without|nah|stop|cannot|before|hang|later|yet|but|only|maybe|perhaps|probably|think|unsure|disapprove|disapproved|unapproved|reject)\b"
+    r"\b(?:would (?!like|love|be)|not|no|nope|never|wait|hold|unless|until|if|except|without|nah|stop|cannot|before|hang|later|yet|but|only|maybe|perhaps|probably|think|unsure|disapprove|disapproved|unapproved|reject)\b"
 )
 _DISMISS = _rule(
     r"(?:ignore|forget|skip|never mind|nevermind|disregard|drop|leave out)(?: (?:it|that|this|them|those|the|part|words|question|about|all|of|rest))*|never mind"

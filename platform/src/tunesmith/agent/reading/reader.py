@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from tunesmith.agent.document import Gate, GateKind, Question
 from tunesmith.agent.plan import Plan
 from tunesmith.agent.reading import intents
-from tunesmith.agent.reading.coverage import IDLE
+from tunesmith.agent.reading.coverage import COURTEOUS, IDLE, words
 from tunesmith.agent.reading.draft import Draft
 from tunesmith.agent.reading.expected import read_expected
 from tunesmith.agent.reading.items import Item, Sentence, sentences
@@ -89,7 +89,7 @@ def _decision(text: str, names: Names, kind: GateKind | None) -> Reading | None:
         if number is not None and not _left(fresh):
             return Reading(Intent.CHOOSE, candidate=number)
     fresh = sentences(text, names)
-    if intents.approves(fresh, kind) and not _left(fresh):
+    if intents.approves(fresh, kind) and not _left(fresh, COURTEOUS):
         return Reading(Intent.APPROVE)
     return None
 
@@ -115,9 +115,25 @@ def _read(stated: Sequence[Sentence], names: Names, draft: Draft, gate: Gate | N
         read_counts(sentence, draft)
         if gate is not None and gate.kind is GateKind.QUESTION:
             read_expected(sentence, gate.questions, draft)
+        if draft.message:
+            _mark_directions(sentence)
         for pattern in _COURTESIES if draft.message else _OPENINGS:
             for match in sentence.matches(pattern, fresh=False):
                 match.use()
+
+
+_DIRECTIONS = words(
+    "change switch revise update adjust modify reduce increase lower raise bump cut down up extend shorten"
+)
+
+
+def _mark_directions(sentence: Sentence) -> None:
+    """`lower the epochs to 2` says what is said already; `lower the learning rate` does not say to what, and is asked about."""
+    for index, item in enumerate(sentence.items):
+        if item.text in _DIRECTIONS:
+            rest = sentence.items[index + 1 :]
+            close = next((i for i, each in enumerate(rest) if each.text in (",", "and", "but")), len(rest))
+            item.used = item.used or any(each.used and each.value is not None for each in rest[:close])
 
 
 _OPENINGS = (
@@ -144,7 +160,7 @@ _COURTESIES = (
         r"(?: (?:,|but|and|-|:|then|so|with))* ?)+(?!\S)"
     ),
     re.compile(
-        r"(?<!\S)(?:instead|change|switch|rather|actually|revise|update|adjust|modify|reduce|increase|lower|raise|bump|cut|down|up|otherwise|(?:the )?(?:rest|others?|everything else|all else|remaining \w+)(?: (?:can|may|should|of it|of the plan))*(?: (?:stays?|remains?|is|are|as|unchanged|the same|same|fine|good|ok|okay|it is|planned|before|be))*|as (?:planned|before)|everything as planned(?: except| but)?|unchanged|looks good|is (?:good|fine)|that is it|(?:replace|change) the grid(?: (?:by|with|to))?|full data|(?:not|never) (?:approve|proceed|start|go)(?: (?:it|that|the plan|ahead|with it))?(?: yet)?|not yet|and proceed|then proceed|go ahead|approved|proceed)(?!\S)"
+        r"(?<!\S)(?:instead|rather|actually|otherwise|(?:the )?(?:rest|others?|everything else|all else|remaining \w+)(?: (?:can|may|should|of it|of the plan))*(?: (?:stays?|remains?|is|are|as|unchanged|the same|same|fine|good|ok|okay|it is|planned|before|be))*|as (?:planned|before)|everything as planned(?: except| but)?|unchanged|looks good|is (?:good|fine)|that is it|(?:replace|change) the grid(?: (?:by|with|to))?|full data|(?:not|never) (?:approve|proceed|start|go)(?: (?:it|that|the plan|ahead|with it))?(?: yet)?|not yet|and proceed|then proceed|go ahead|approved|proceed)(?!\S)"
     ),
 )
 """What goes with a change, and says nothing by itself."""
@@ -168,14 +184,14 @@ def _topics(asked: Sequence[Sentence]) -> tuple[Topic, ...]:
     return tuple(dict.fromkeys(topic for sentence in asked for topic in intents.topics(sentence)))
 
 
-def _left(stated: Sequence[Sentence]) -> list[tuple[Sentence, list[Item]]]:
+def _left(stated: Sequence[Sentence], idle: frozenset[str] = IDLE) -> list[tuple[Sentence, list[Item]]]:
     """Runs of items that no rule understood, each from its first such item to its last."""
     runs = []
     for sentence in stated:
         run: list[Item] = []
         gap = 0
         for item in sentence.items:
-            if not item.used and (item.kind not in ("word", "mark") or item.text not in IDLE):
+            if not item.used and (item.kind not in ("word", "mark") or item.text not in idle):
                 if run and gap > 3:
                     runs.append((sentence, run))
                     run = []

@@ -311,12 +311,13 @@ _NOT_THAT = _rule(
 
 
 _PURPOSE = r"(?: (?:for|in|during|of) (?:the |your |my )?(?:(?:hp|hyper parameter|candidate|grid) )*(?:tuning|sweep\w*|search\w*|candidates?|exploration|trials?))?"
+_ROWS_ALONE = _rule(rf"(?P<n>#) (?:(?:random|training|random training|of the|of my|data) )*{_ROWS}{_PURPOSE}")
 _SUBSAMPLES = (
-    _rule(rf"(?P<n>#) (?:(?:random|training|random training|of the|of my|data) )*{_ROWS}{_PURPOSE}"),
     _rule(
         rf"(?:sub sampl\w+|subsampl\w*)(?: (?:size|down|it|the data|the dataset|of|to|at|:|=|is|should be|be))* (?P<n>#)(?: {_ROWS})?"
     ),
     _rule(r"(?P<n>#) (?:as |for )?(?:the |a )?(?:sub sample|subsample)(?: size)?"),
+    _ROWS_ALONE,
 )
 _WHOLE_SWEEP = (
     _rule(
@@ -337,11 +338,11 @@ def _subsample(sentence: Sentence, draft: Draft) -> None:
     for pattern in _WHOLE_SWEEP:
         for match in sentence.matches(pattern):
             draft.wish("subsample", 0, match)
-    for index, pattern in enumerate(_SUBSAMPLES):
+    for pattern in _SUBSAMPLES:
         for match in sentence.matches(pattern):
             count = match.values()[0]
             value = float(count.value or 0)
-            if value != int(value) or (index == 0 and not _SWEEP.search(sentence.line)):
+            if value != int(value) or (pattern is _ROWS_ALONE and not _SWEEP.search(sentence.line)):
                 text = (
                     f"What is {match.words!r} for? If the sweep shall take so many rows, say `use {value:g} rows for the sweep`; "
                     "the final run takes all rows."

@@ -6,7 +6,7 @@ from functools import cache
 
 from tunesmith.agent.reading.coverage import IDLE, KNOWN_WORDS, words
 
-WORDS = frozenset(word for word in KNOWN_WORDS if len(word) > 4) | words(
+WORDS = words(
     """
     epochs epoch learning rates ranks dataset model models please proceed approve approved approval evaluator generate validation deploy
     deployment parallel samples sweep candidate candidates subsample classification winning winner continue instead without training
