@@ -6,6 +6,7 @@ Its spec is `{"base_model"}`. The deployment's row becomes READY, or FAILED with
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import aiohttp
@@ -17,6 +18,8 @@ from tunesmith.jobs.handler import ClaimedJob, Handler, JobContext, Outcome
 from tunesmith.settings import Settings
 from tunesmith.storage.keys import load_keys
 
+GATEWAY_START_SECONDS = 120.0
+"""The platform starts worker and web process together."""
 _ANY_TWO_TOKENS = [0, 0]
 
 
@@ -47,19 +50,27 @@ class DeploymentHandler(Handler):
 
 
 async def load(settings: Settings, model: str) -> None:
-    """Have the gateway score two tokens with a model. May take as long as a download.
+    """Have the gateway score two tokens with a model. May take as long as a download; a gateway that starts is waited for.
 
     Raises FailedPrecondition with the gateway's reason when the model cannot be served, Unavailable when it may be tried again.
     """
     body = {"model": model, "token_ids": _ANY_TWO_TOKENS}
     headers = {"Authorization": f"Bearer {load_keys(settings).internal}"}
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=5.0)
+    patience = time.monotonic() + GATEWAY_START_SECONDS
     try:
         async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
-            async with session.post(f"{settings.base_url}/internal/policies:score", json=body) as answer:
-                if answer.status == 200:
-                    return
-                status, reason = answer.status, _reason(await answer.json(content_type=None))
+            while True:
+                try:
+                    async with session.post(f"{settings.base_url}/internal/policies:score", json=body) as answer:
+                        if answer.status == 200:
+                            return
+                        status, reason = answer.status, _reason(await answer.json(content_type=None))
+                        break
+                except aiohttp.ClientConnectorError:
+                    if time.monotonic() > patience:
+                        raise
+                    await asyncio.sleep(0.5)
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
         raise Unavailable(
             f"The gateway at {settings.base_url} did not answer: {error or type(error).__name__}."
