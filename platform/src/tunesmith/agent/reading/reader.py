@@ -175,6 +175,7 @@ def _reading(
         changes=changes,
         understood=tuple(restate_changes(changes)),
         unclear=tuple(_question(sentence, items) for sentence, items in _left(stated)),
+        left=tuple(sentence.quote(items) for sentence, items in _left(stated)),
         contradictions=tuple(draft.questions),
         topics=_topics(asked),
     )

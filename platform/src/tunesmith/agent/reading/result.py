@@ -57,6 +57,8 @@ class Reading:
     """One restating sentence per thing understood."""
     unclear: tuple[Question, ...] = ()
     """Words that no rule understood, each as a question that quotes them."""
+    left: tuple[str, ...] = ()
+    """The person's words of each question in `unclear`."""
     contradictions: tuple[Question, ...] = ()
     """Wishes that exclude each other, or that may mean two things, each as a question."""
     topics: tuple[Topic, ...] = ()

@@ -26,6 +26,7 @@ from tunesmith.db.tables import SessionEvent as EventRow
 from tunesmith.errors import InvalidArgument, NotFound
 from tunesmith.schemas.names import account_name, check_job_id, resource_name, short_id
 from tunesmith.schemas.sessions import AgentSession, SessionCreate, SessionEvent, SessionMessage, SessionUpdate
+from tunesmith.server.agent_model import read_by_model
 from tunesmith.server.auth import AccountId, account_key
 from tunesmith.server.control import Control, ControlPlane, Listing, Reader, Writer
 from tunesmith.server.session_names import names_in_reach
@@ -66,7 +67,8 @@ def create(
             return session_wire(session, repeated, request)
         names = names_in_reach(session, control.settings, account)
     instruction, plan = body.instruction or "", plan_of(body.plan) if body.plan is not None else None
-    turn = begin(instruction, plan, names)
+    hints = read_by_model(control.settings, instruction, names, None, plan or Plan(), starts=True)
+    turn = begin(instruction, plan, names, hints)
     with control.sessions.begin() as session:
         repeated = table.find_repeated(session, name, sent)
         if repeated is not None:
@@ -100,11 +102,19 @@ def send(
     name = _name(account, session_id)
     said: str | Plan = plan_of(body.plan) if body.plan is not None else body.message or ""
     with reading(control.sessions) as session:
+        row = table.get_session(session, name)
+        document = Document.model_validate(row.document)
         names = names_in_reach(session, control.settings, account)
+    hints = None
+    if isinstance(said, str) and document.approved_plan is None and row.state not in FINAL:
+        gate = document.gate if row.state == State.WAITING else None
+        hints = read_by_model(
+            control.settings, said, names, gate, document.plan, starts=False
+        )  # no transaction waits for it
     with control.sessions.begin() as session:
         row = table.get_session(session, name)
         document, revision = table.read(session, name)
-        turn = respond(document, State(row.state), said, names, phase=row.phase)
+        turn = respond(document, State(row.state), said, names, hints, row.phase)
         state = State.CANCELLED if turn.end else State.RUNNING if turn.wake else None
         table.write(session, name, turn.document, revision, state=state)
         _append(session, name, f"message-{revision + 1}", turn)
