@@ -67,8 +67,9 @@ class SessionHandler(Handler):
         if document.gate is not None and not document.gate.answered:
             document.gate = None  # nobody can answer it any more
         table.write(session, job.name, document, revision, state=state)
-        kind = EventKind.ERROR if state is State.FAILED else EventKind.STATUS_INFO
-        table.append_event(session, job.name, "end", kind, outcome.message, {"state": state.value})
+        if state is not State.SUCCEEDED:  # the report has the last word of a success
+            kind = EventKind.ERROR if state is State.FAILED else EventKind.STATUS_INFO
+            table.append_event(session, job.name, "end", kind, outcome.message, {"state": state.value})
 
     async def discard(self, job: ClaimedJob, context: JobContext) -> None:
         """Remove the session's folder and key. Models, datasets and deployments stay."""
