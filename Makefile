@@ -3,7 +3,7 @@ PY := .venv/bin/python
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test test-loop test-clients bench bench-gateway tiny-model learning-curves learning-check learning-curves-tools demo-svg learning-curves-svg learning-check-svg wheels clean
+.PHONY: help setup demo demo-agent check test test-loop test-clients bench bench-gateway tiny-model learning-curves learning-check learning-curves-tools demo-svg learning-curves-svg learning-check-svg wheels clean
 
 help: ## Print this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ demo: setup ## The whole story in about four minutes: eval, RFT, before and afte
 
 demo-svg: setup ## An agent on a server of its own, trained and drawn before and after (SERVER=py or ts)
 	@$(PY) scripts/demo_svg.py --server $(or $(SERVER),py)
+
+demo-agent: setup ## The Agent, from one sentence to a deployed model that beats its base; the report goes to docs/agent-report/
+	@$(PY) scripts/demo_agent.py
 
 check: setup ## The gates, in seconds: lint, format, types, import contracts
 	@.venv/bin/ruff check .
