@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from tunesmith.cli import main
+from tunesmith.cli.account import ensure_account_key
+from tunesmith.cli.profile import Profile, write_profile
 from tunesmith.db import deployments, jobs
 
 from tests.server.conftest import BASE_MODEL, Platform
@@ -46,6 +48,17 @@ def test_a_service_account_and_its_key(served: Platform) -> None:
     assert "not known here" in run("deployment", "list", "--api-key", key).output
     ok("user", "delete", "agent")
     assert "no user" in run("user", "get", "agent").output
+
+
+def test_a_users_key_in_the_profile_is_not_taken_for_the_accounts(served: Platform) -> None:
+    ok("user", "create", "ada", "--role", "inference-user")
+    key = ok("api-key", "create", "ada").strip()
+    write_profile(Profile(served.url, key, "local"))
+    made = ensure_account_key(served.control.settings)
+    assert made != key
+    write_profile(Profile(served.url, made, "local"))
+    assert "ada" in ok("user", "list")
+    assert ensure_account_key(served.control.settings) == made
 
 
 def test_pages(served: Platform) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from tunesmith.db import deployments, jobs
 from tunesmith.db.session import reading
 from tunesmith.db.tables import Job, Model
@@ -128,9 +127,8 @@ def test_a_dry_run_keeps_nothing(platform: Platform) -> None:
     assert _job(platform) is None
 
 
-@pytest.mark.parametrize(
-    ("body", "status", "words"),
-    [
+def test_what_cannot_be_deployed(platform: Platform) -> None:
+    refused: list[tuple[dict[str, Any], int, str]] = [
         ({}, 400, "baseModel"),
         ({"baseModel": "nothing"}, 404, "accounts/local/models/nothing"),
         ({"baseModel": "accounts/other/models/x"}, 404, "accounts/other/models/x"),
@@ -138,8 +136,7 @@ def test_a_dry_run_keeps_nothing(platform: Platform) -> None:
         ({"baseModel": BASE_MODEL, "minReplicaCount": 1, "maxReplicaCount": 0}, 400, "minReplicaCount"),
         ({"baseModel": BASE_MODEL, "minReplicaCount": -1}, 400, "minReplicaCount"),
         ({"baseModel": BASE_MODEL, "draftModel": "x"}, 400, "draftModel"),
-    ],
-)
-def test_what_cannot_be_deployed(platform: Platform, body: dict[str, Any], status: int, words: str) -> None:
-    assert words in platform.fails(status, "POST", "/deployments?deploymentId=prod", json=body)
+    ]
+    for body, status, words in refused:
+        assert words in platform.fails(status, "POST", "/deployments?deploymentId=prod", json=body)
     assert platform.ok("GET", "/deployments")["deployments"] == []
