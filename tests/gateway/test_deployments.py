@@ -50,6 +50,14 @@ async def test_a_deployment_is_a_name_for_its_model(gateway: Gateway) -> None:
     assert NAME in [model["id"] for model in listed.body["data"]]
 
 
+async def test_ids_do_where_names_do(gateway: Gateway) -> None:
+    tuned = gateway.promote("tuned")
+    deploy(gateway, tuned)
+    assert (await served(gateway, "tuned#prod"))[1] == tuned
+    answer = await gateway.chat(model="other#prod")
+    assert (answer.status, tuned in answer.body["error"]["message"]) == (400, True)
+
+
 async def test_an_adapter_of_the_deployed_base_is_served_beside_it(gateway: Gateway) -> None:
     tuned = gateway.promote("tuned")
     deploy(gateway, gateway.base)

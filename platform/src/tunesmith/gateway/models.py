@@ -185,6 +185,8 @@ class Models:
             )
         if row.state == deployments.FAILED:
             raise Unavailable(f"{row.name} is not served: {row.status.get('message', '')}")
+        if model and "/" not in model:
+            model = f"{row.account}/models/{model}"
         if not model or canonical_name(model) == row.base_model:
             return row.base_model
         named = await self._row(model)
