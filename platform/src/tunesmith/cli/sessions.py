@@ -37,7 +37,7 @@ def command() -> None:
 
     \b
     Examples:
-      tunesmith session create --wait --instruction "Run SFT on accounts/local/datasets/math with tiny-math-v1 for 2 epochs."
+      tunesmith session create --wait --instruction "Run SFT on accounts/local/datasets/math with qwen3-0p6b for 2 epochs."
       tunesmith session create --plan plan.yaml
       tunesmith session send ID "Approved, proceed." --wait
       tunesmith session events ID --wait
