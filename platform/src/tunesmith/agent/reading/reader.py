@@ -89,7 +89,7 @@ def _decision(text: str, names: Names, kind: GateKind | None) -> Reading | None:
         if number is not None and not _left(fresh):
             return Reading(Intent.CHOOSE, candidate=number)
     fresh = sentences(text, names)
-    if intents.approves(fresh, kind) and not _left(fresh, COURTEOUS):
+    if "?" not in text and intents.approves(fresh, kind) and not _left(fresh, COURTEOUS):
         return Reading(Intent.APPROVE)
     return None
 
