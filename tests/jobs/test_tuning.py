@@ -64,7 +64,7 @@ def spec(**changes: Any) -> TuningSpec:
         "eval_auto_carveout": True,
         "example_count": 60,
         "output_model": MODEL,
-        "epochs": 4.0,
+        "epochs": 3.0,
         "batch_size_samples": 8,
         "learning_rate": 2e-3,
         "lora_rank": 8,
@@ -91,7 +91,7 @@ async def test_a_job_killed_on_its_way_becomes_a_model_all_the_same(settings: Se
 
     def trains(job: Job) -> bool:
         states.append(job.state)
-        return job.progress.get("run", {}).get("step", 0) >= 2
+        return job.progress.get("run", {}).get("stage") == "training"
 
     async with working(settings, sessions, [(TuningHandler("sft"), 1)]):
         job = await until(sessions, NAME, trains, 90)
@@ -144,6 +144,30 @@ async def test_what_the_process_says_ends_the_job_and_a_resumed_one_is_judged_an
         job = await final(sessions, NAME, 90)
         assert job.state == jobs.COMPLETED, job.status
     assert row_of(sessions, Model, MODEL) is not None
+
+
+async def test_preferences_become_a_model(settings: Settings, sessions) -> None:
+    pairs = [
+        {
+            "input": {"messages": row["messages"][:1]},
+            "preferred_output": row["messages"][1:],
+            "non_preferred_output": [{"role": "assistant", "content": "I do not know."}],
+        }
+        for row in rows(12)
+    ]
+    upload(settings, sessions, pairs)
+    name = f"{ACCOUNT}/dpoJobs/prefer"
+    with sessions.begin() as session:
+        values = spec(loss="DPO", epochs=1.0, beta=0.2, batch_size_samples=4, learning_rate=5e-4)
+        jobs.enqueue(session, name, ACCOUNT, "dpo", values.model_dump(mode="json"))
+    async with working(settings, sessions, [(TuningHandler("dpo"), 1)]):
+        job = await final(sessions, name, 90)
+    assert job.state == jobs.COMPLETED, job.status
+    assert row_of(sessions, Model, MODEL).details["loss"] == "DPO"
+    lines = _lines(settings.path("runs", "prefer", "metrics.jsonl"))
+    assert all("accuracy" in line for line in lines if "loss" in line)
+    with reading(sessions) as session:
+        assert [row.source for row in throughputs.recent(session, BASE, "dpo")] == [name]
 
 
 async def test_a_cancelled_job_keeps_its_checkpoints(settings: Settings, sessions) -> None:

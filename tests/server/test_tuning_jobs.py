@@ -322,3 +322,21 @@ def test_the_files_of_a_run_are_read_by_signed_url(ready: Platform):
     forged = ready.control.signer.url(ready.url, "GET", "/v1/accounts/local/supervisedFineTuningJobs/f/files/run.json")
     assert httpx2.get(forged).status_code == 404  # signed, and still not on the list
     assert httpx2.get(endpoint.split("?")[0]).status_code == 403
+
+
+def test_a_price_that_is_set_is_reckoned_from_the_steps_taken(ready: Platform):
+    name = ready.ok("POST", SFT + "?supervisedFineTuningJobId=c", json=sft())["name"]
+    with ready.control.sessions.begin() as session:
+        assert claim(session, "w", ["sft"], 30)
+        run = {"step": 5, "total_steps": 20, "trained_tokens": 250_000}
+        set_progress(session, name, {"percent": 25, "epoch": 0, "run": run})
+    assert "estimatedCost" not in ready.ok("GET", SFT + "/c")
+    prices = ready.control.settings.path("prices.json")
+    prices.write_text(json.dumps({"currency": "USD", "models": {BASE_MODEL: {"training_per_million": 1.5}}}))
+    assert ready.ok("GET", SFT + "/c")["estimatedCost"] == {
+        "currencyCode": "USD",
+        "units": "1",
+        "nanos": 500_000_000,
+    }
+    prices.write_text("{")
+    assert "estimatedCost" not in ready.ok("GET", SFT + "/c")

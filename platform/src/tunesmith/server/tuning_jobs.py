@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import secrets
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,13 @@ from typing import Any
 from fastapi import Request
 from starlette.responses import Response
 
+from tunesmith.catalog.prices import load_prices
 from tunesmith.db import tuning_jobs as table
 from tunesmith.db.session import reading
 from tunesmith.db.tables import Job
 from tunesmith.errors import InvalidArgument, NotFound
 from tunesmith.schemas.names import account_name, check_job_id, resource_name, short_id
+from tunesmith.schemas.tuning_fields import Money
 from tunesmith.schemas.tuning_spec import TuningSpec
 from tunesmith.server.base_models import BaseModel, find_base_model
 from tunesmith.server.control import ControlPlane
@@ -23,6 +27,8 @@ from tunesmith.server.render_preview import check_history
 from tunesmith.server.rft_plan import named_base
 from tunesmith.server.tuning_options import Tuning, history_wire
 from tunesmith.server.tuning_plan import check_sources, check_values, plan_job
+
+log = logging.getLogger(__name__)
 
 METRICS = "metrics.jsonl"
 RENDER_SAMPLES = "render_samples.jsonl"
@@ -81,7 +87,7 @@ def both_ids(query: str | None, body: str | None, field: str) -> str | None:
     return query or body
 
 
-def common_wire(job: Job, spec: TuningSpec) -> dict[str, Any]:
+def common_wire(control: ControlPlane, job: Job, spec: TuningSpec) -> dict[str, Any]:
     """The fields that both kinds of jobs show at their top."""
     return {
         "name": job.name,
@@ -96,10 +102,30 @@ def common_wire(job: Job, spec: TuningSpec) -> dict[str, Any]:
         "evalAutoCarveout": spec.eval_auto_carveout,
         "thinkingTraceHistoryMode": history_wire(spec.thinking_history),
         "jobProgress": job.progress,
+        "estimatedCost": cost.model_dump() if (cost := estimated_cost(control, job, spec)) else None,
         "run": job.progress.get("run"),
         "processes": job.progress.get("processes", []),
         "notes": job.notes,
     }
+
+
+def estimated_cost(control: ControlPlane, job: Job, spec: TuningSpec) -> Money | None:
+    """What the whole job costs, reckoned from the steps it has taken; None before the first, or where no price is set."""
+    run = job.progress.get("run") or {}
+    step, tokens = run.get("step") or 0, run.get("trained_tokens") or 0
+    try:
+        prices = load_prices(control.settings.data_dir)
+    except InvalidArgument as error:
+        log.warning("no job shows its cost: %s", error.message)
+        return None
+    if prices.currency is None or not step or job.started is None:
+        return None
+    share = (run.get("total_steps") or step) / step
+    hours = ((job.completed or time.time()) - job.started) / 3600
+    price = prices.of(spec.base_model).training_per_million
+    cost = (tokens / 1e6 * price + hours * prices.machine_hour) * (1.0 if job.completed else share)
+    units, rest = divmod(round(cost * 1e9), 10**9)
+    return Money(currency_code=prices.currency, units=str(units), nanos=rest)
 
 
 def training_wire(spec: TuningSpec) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def _name(account: str, job: str) -> str:
 def _wire(control: ControlPlane, request: Request, job: Job) -> dict[str, Any]:
     spec = TuningSpec.model_validate(job.spec)
     shown = {
-        **tuning_jobs.common_wire(job, spec),
+        **tuning_jobs.common_wire(control, job, spec),
         "trainingConfig": tuning_jobs.training_wire(spec),
         "lossConfig": {"method": "DPO", "dpo": {"beta": spec.beta}}
         if spec.loss == "DPO"

@@ -97,5 +97,5 @@ def _name(account: str, job: str) -> str:
 
 def _wire(control: ControlPlane, request: Request, job: Job) -> dict[str, Any]:
     spec = TuningSpec.model_validate(job.spec)
-    shown = {**tuning_jobs.common_wire(job, spec), **tuning_jobs.training_wire(spec)}
+    shown = {**tuning_jobs.common_wire(control, job, spec), **tuning_jobs.training_wire(spec)}
     return SftJob.model_validate({**shown, **tuning_jobs.file_urls(control, request, job)}).dump()
