@@ -3,6 +3,7 @@
     python -m tests.training.crash_harness events=TEMPLATE times=TEMPLATE ...
 
 events: one learner per change that a run makes on disk, killed right before it; runs end in TEMPLATE-killed/{number}
+some: the same for one change in five
 times: 8 learners on one run directory, each killed after a random time; it ends in TEMPLATE-killed/run
 
 TEMPLATE is a run directory with run.json and batches. The number of kills is printed for each.
@@ -10,6 +11,7 @@ TEMPLATE is a run directory with run.json and batches. The number of kills is pr
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -20,9 +22,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from tunesmith.runs.config import RunConfig
-from tunesmith.training.model import load_policy
-from tunesmith.training.rft import train
+from tunesmith.training.__main__ import train
+
+from tests.training.makers import policy_of
 
 CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir"}
 
@@ -33,12 +35,12 @@ def main() -> None:
         mode, _, path = argument.partition("=")
         template, work = Path(path), Path(f"{path}-killed")
         if number == 0:
-            config = RunConfig.read(template)
-            load_policy(config.base_model, config.learner, config.seed)  # what is imported late is imported once, here
-        print({"events": by_event, "times": by_time}[mode](template, work))
+            base = json.loads((template / "run.json").read_text())["base_model"]["path"]
+            policy_of(Path(base))  # what is imported late is imported once, here
+        print(MODES[mode](template, work))
 
 
-def by_event(template: Path, work: Path) -> int:
+def by_event(template: Path, work: Path, stride: int = 1) -> int:
     event = 0
     while True:
         run_dir = work / f"{event:03d}"
@@ -48,7 +50,7 @@ def by_event(template: Path, work: Path) -> int:
             shutil.rmtree(run_dir)
             return event
         assert not fork(lambda run_dir=run_dir: train(run_dir))
-        event += 1
+        event += stride
 
 
 def by_time(template: Path, work: Path, times: int = 8) -> int:
@@ -75,6 +77,10 @@ def die_at(run_dir: Path, event: int) -> None:
     train(run_dir)
 
 
+def some_events(template: Path, work: Path) -> int:
+    return by_event(template, work, stride=5)
+
+
 def fork(work: Callable[[], object], after: float | None = None) -> bool:
     """Run `work` in a child; True when it was killed, False when it ended well."""
     pid = os.fork()
@@ -95,6 +101,8 @@ def fork(work: Callable[[], object], after: float | None = None) -> bool:
     assert os.WEXITSTATUS(status) == 0
     return False
 
+
+MODES = {"events": by_event, "some": some_events, "times": by_time}
 
 if __name__ == "__main__":
     main()

@@ -78,7 +78,8 @@ class TuningRun:
             for kind in self._recorded:
                 if kind in line:
                     self._recorded[kind] = line["step"]
-        self.say("preparing")
+        if not self.is_written:  # else the last status stays: it knows more than this process
+            self.say("preparing")
         return self
 
     def __exit__(
