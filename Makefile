@@ -3,7 +3,7 @@ PY := .venv/bin/python
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-agent check test test-loop test-clients bench bench-gateway tiny-model learning-curves learning-check learning-curves-tools demo-svg learning-curves-svg learning-check-svg wheels clean
+.PHONY: help setup demo demo-agent check test test-loop test-clients bench bench-gateway bench-sft tiny-model learning-curves learning-check learning-curves-tools demo-svg learning-curves-svg learning-check-svg wheels clean
 
 help: ## Print this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ bench: setup ## Engine and learner beside their peers, as ratios
 
 bench-gateway: setup ## What a recorded model call costs the gateway, beside a forwarder, a floor and LiteLLM
 	@$(PY) -m benchmarks.bench_gateway $(BENCH)
+
+bench-sft: setup ## Supervised fine-tuning beside TRL's SFTTrainer: speed, memory, equal losses (BENCH: more options)
+	@$(PY) -m benchmarks.bench_sft $(BENCH)
 
 tiny-model: setup ## Pre-train the bundled model again from its seed (about 20 minutes)
 	@$(PY) -m scripts.tiny_model.pretrain --task sums --seed 0 --out .tools/tiny-model
