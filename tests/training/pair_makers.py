@@ -86,4 +86,5 @@ def left_behind(run_dir: Path) -> dict[str, bytes]:
         for path in sorted((run_dir / name).rglob("*"))
         if path.is_file()
     }
-    return found | {"reference.safetensors": (run_dir / "reference.safetensors").read_bytes()}
+    reference = run_dir / "reference.safetensors"
+    return found | ({"reference": reference.read_bytes()} if reference.exists() else {})
