@@ -105,17 +105,15 @@ def _problem(found: facts.Inspection, plan: Plan) -> Question | None:
     if pairs and plan.method not in (None, Method.DPO, Method.ORPO):
         text = f"{plan.dataset} holds preference pairs, which {plan.method} cannot train on. Shall I use DPO, or another dataset?"
         return Question(field="method", text=text, choices=["DPO"])
-    if not pairs and preference and not delta:
+    if not pairs and (preference or delta):
+        method = plan.method or Method.DPO
         text = (
-            f"{plan.method} needs preference pairs, and {plan.dataset} has none. Name a strong and a weak model, whose answers "
-            "I then pair, or another dataset."
+            f"{method} needs preference pairs, and {plan.dataset} has none. I cannot make pairs from the answers of a strong and "
+            "a weak model yet. Which dataset of pairs shall I use?"
         )
-        return Question(field="strong_model", text=text)
-    if found.format is RowFormat.PROMPTS and not delta:
-        text = (
-            f"{plan.dataset} has prompts without answers, so there is nothing to imitate. Name a strong and a weak model for "
-            "preference pairs, or another dataset."
-        )
+        return Question(field="dataset", text=text)
+    if found.format is RowFormat.PROMPTS:
+        text = f"{plan.dataset} has prompts without answers, so there is nothing to imitate. Which dataset shall I use?"
         return Question(field="dataset", text=text)
     return None
 
