@@ -254,7 +254,7 @@ def _runner_up(ranked: Sequence[_Entry], winner: _Entry, metric: Metric) -> str:
 
 
 def describe(result: CandidateResult) -> str:
-    """A candidate in words: `candidate 2 (tiny-math-v1, rank 16, learning rate 0.0001)`."""
+    """A candidate in words: `candidate 2 (qwen3-8b, rank 16, learning rate 0.0001)`."""
     one = result.candidate
     if one is None or result.number == 0:
         return f"the base model {short_id(one.base_model)}" if one else "the base model"

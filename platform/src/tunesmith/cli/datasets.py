@@ -25,7 +25,7 @@ def command() -> None:
     Examples:
       tunesmith dataset create chats chats.jsonl
       tunesmith dataset list
-      tunesmith dataset render-preview chats --base-model accounts/tunesmith/models/tiny-math-v1
+      tunesmith dataset render-preview chats --base-model accounts/fireworks/models/qwen3-0p6b
       tunesmith dataset download chats --output-dir rows
     """
 

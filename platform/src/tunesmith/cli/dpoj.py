@@ -18,8 +18,8 @@ def command() -> None:
     \b
     Examples:
       tunesmith dataset create pairs pairs.jsonl
-      tunesmith dpoj create --base-model qwen/Qwen3-0.6B --dataset pairs --wait
-      tunesmith dpoj create --loss-method ORPO --orpo-lambda 0.2 --base-model qwen/Qwen3-0.6B --dataset pairs
+      tunesmith dpoj create --base-model Qwen/Qwen3-0.6B --dataset pairs --wait
+      tunesmith dpoj create --loss-method ORPO --orpo-lambda 0.2 --base-model Qwen/Qwen3-0.6B --dataset pairs
       tunesmith dpoj list
     """
 
@@ -36,7 +36,7 @@ def create_job(loss_method: str | None, beta: float | None, orpo_lambda: float |
 
     \b
     Examples:
-      tunesmith dpoj create --base-model accounts/tunesmith/models/tiny-math-v1 --dataset pairs --beta 0.3 --wait
+      tunesmith dpoj create --base-model accounts/fireworks/models/qwen3-0p6b --dataset pairs --beta 0.3 --wait
       tunesmith dpoj create --warm-start-from my-model --dataset pairs --output-model my-model-2
     """
     given = {

@@ -18,7 +18,7 @@ def command() -> None:
     \b
     Examples:
       tunesmith dataset create chats chats.jsonl
-      tunesmith sftj create --base-model qwen/Qwen3-0.6B --dataset chats --eval-auto-carveout --wait
+      tunesmith sftj create --base-model Qwen/Qwen3-0.6B --dataset chats --eval-auto-carveout --wait
       tunesmith sftj list
       tunesmith sftj metrics my-job
     """
@@ -31,7 +31,7 @@ def create_job(**flags: Any) -> None:
 
     \b
     Examples:
-      tunesmith sftj create --base-model accounts/tunesmith/models/tiny-math-v1 --dataset chats --epochs 2 --wait
+      tunesmith sftj create --base-model accounts/fireworks/models/qwen3-0p6b --dataset chats --epochs 2 --wait
       tunesmith sftj create --warm-start-from my-model --dataset more-chats --output-model my-model-2
     """
     create(SFT, flags)

@@ -15,7 +15,7 @@ from tunesmith.agent.reading.words import Token
 LONGEST = 8
 """Tokens of the longest spelling of a base model's name that is looked for (`Llama 3.1 8B Instruct` has four)."""
 _FAMILY = re.compile(
-    r"(?:qwen|qwq|llama|mistral|mixtral|gemma|phi|gpt|deepseek|kimi|glm|yi|falcon|olmo|granite|claude|gemini|nemotron|smollm|tinyllama)",
+    r"(?:qwen|qwq|llama|mistral|mixtral|gemma|phi|gpt|deepseek|kimi|glm|yi|falcon|olmo|granite|claude|gemini|nemotron|smollm|\w+llama)",
     re.IGNORECASE,
 )
 _SIZE = re.compile(r"\d+(?:[.p]\d+)?[bB]")
