@@ -87,7 +87,7 @@ class TuningConfig(Strict):
     evaluations: int = Field(default=8, ge=1)
     """Evaluations are spread evenly over the run: about so many, the last step always among them."""
     max_tokens_per_micro_batch: int | None = Field(default=None, ge=1)
-    """Packing budget, in tokens of one forward; None = 2048 on the CPU, 16384 on a GPU."""
+    """Packing budget, in tokens of one forward; None = 512 on the CPU, 16384 on a GPU."""
     threads: int = 1
 
     @classmethod
