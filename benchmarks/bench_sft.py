@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.sft.report import Figures, Run, report
+from benchmarks.sft.report import Figures, Preferences, Run, report
 
 REPO = Path(__file__).resolve().parents[1]
 TRL = REPO / ".tools" / "trl"
@@ -93,15 +93,16 @@ def _measure(name: str, folder: Path, rounds: int) -> Figures:
         figures.add("ours", _ours(folder))
         for peer, settings in peers.items():
             figures.add(peer, _theirs(folder, made["model"], settings))
+    figures.preferences = _preferences(folder, made["model"])
     return figures
 
 
-def _ours(folder: Path) -> Run:
+def _ours(folder: Path, config: str = "run.json") -> Run:
     """The learner's process on a fresh run directory."""
     run_dir = folder / "run"
     shutil.rmtree(run_dir, ignore_errors=True)
     run_dir.mkdir()
-    shutil.copyfile(folder / "run.json", run_dir / "run.json")
+    shutil.copyfile(folder / config, run_dir / "run.json")
     ended = _run([sys.executable, "-m", "tunesmith.training", str(run_dir)])
     lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     steps = [{**line, "tokens": line["trained_tokens"]} for line in lines if "loss" in line]
@@ -109,21 +110,32 @@ def _ours(folder: Path) -> Run:
 
 
 def _theirs(folder: Path, model: str, settings: dict[str, Any]) -> Run:
-    spec = {
+    ended = _run_trl("trl_contender.py", folder, model, rows="tokens.jsonl", batch=BATCH, options=settings)
+    return Run.of(json.loads(ended.output.splitlines()[-1])["steps"], ended.peak_bytes, ended.cpu_seconds)
+
+
+def _preferences(folder: Path, model: str) -> Preferences:
+    """The same pairs, from the same adapter, with both DPOs; and both odds ratios of fixed numbers."""
+    config = json.loads((folder / "pairs-run.json").read_text())
+    orpo = json.loads((folder / "orpo.json").read_text())
+    ours = _ours(folder, "pairs-run.json")
+    batch = config["batch_size_samples"]
+    ended = _run_trl(
+        "trl_pairs.py", folder, model, rows="pair-tokens.jsonl", batch=batch, beta=config["beta"], orpo=orpo
+    )
+    theirs = json.loads(ended.output.splitlines()[-1])
+    return Preferences(ours.losses, theirs["dpo"], orpo["ours"], theirs["orpo"])
+
+
+def _run_trl(script: str, folder: Path, model: str, rows: str, **more: Any) -> _Ended:
+    paths = {
         "model": model,
         "adapter": str(folder / "adapter"),
-        "rows": str(folder / "tokens.jsonl"),
+        "rows": str(folder / rows),
         "output": str(folder / "trl"),
-        "batch": BATCH,
-        "learning_rate": RUN["learning_rate"],
-        "weight_decay": RUN["weight_decay"],
-        "epochs": RUN["epochs"],
-        "options": settings,
     }
-    (folder / "trl.json").write_text(json.dumps(spec))
-    script = REPO / "benchmarks" / "sft" / "trl_contender.py"
-    ended = _run([str(TRL / "bin" / "python"), str(script), str(folder / "trl.json")])
-    return Run.of(json.loads(ended.output.splitlines()[-1])["steps"], ended.peak_bytes, ended.cpu_seconds)
+    (folder / "trl.json").write_text(json.dumps({**paths, **RUN, **more}))
+    return _run([str(TRL / "bin" / "python"), str(REPO / "benchmarks" / "sft" / script), str(folder / "trl.json")])
 
 
 class _Ended:

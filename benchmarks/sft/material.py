@@ -19,8 +19,10 @@ import torch
 from transformers import AutoModelForCausalLM, Qwen3Config
 from transformers.utils.logging import disable_progress_bar
 from tunesmith.rendering.examples import ExampleRenderer
+from tunesmith.rendering.pairs import PairRenderer
 from tunesmith.rendering.renderer import Renderer
-from tunesmith.runs.tuning import TuningConfig
+from tunesmith.runs.tuning import TuningConfig, TuningLoss
+from tunesmith.training.preferences import PairInput, orpo
 from tunesmith.training.publish import canary, write_adapter
 from tunesmith.training.schedules import Order
 from tunesmith.training.tuning import TuningRun
@@ -28,6 +30,7 @@ from tunesmith.training.tuning import TuningRun
 TINY = Path(__file__).resolve().parents[2] / "platform/src/tunesmith/catalog/models/tiny-math-v1"
 TOKENS = (100, 300)
 """Of a row, about."""
+PAIRS, PAIRS_BATCH = 32, 8
 WORDS = [
     "the",
     "sum",
@@ -95,12 +98,45 @@ def main() -> None:
             ids, weights = examples[number].token_ids, examples[number].weights
             labels = [token if weight else -100 for token, weight in zip(ids, weights, strict=True)]
             file.write(json.dumps({"input_ids": ids, "labels": labels}) + "\n")
+    _write_pairs(folder, config, renderer)
     parameters = sum(parameter.numel() for parameter in policy.base.parameters() if not parameter.requires_grad)
     print(
         json.dumps(
             {"model": str(model), "parameters": parameters, "tokens": sum(len(one.token_ids) for one in examples)}
         )
     )
+
+
+def _write_pairs(folder: Path, config: TuningConfig, renderer: Renderer) -> None:
+    """Preference rows for a few steps of DPO, and fixed numbers for ORPO with what our loss says of them."""
+    rng = random.Random(1)
+    rows = []
+    for _ in range(PAIRS):
+        asked, chosen, rejected = (_text(rng.randint(8, 40), rng, renderer) for _ in range(3))
+        rows.append(
+            {
+                "input": {"messages": [{"role": "user", "content": asked}]},
+                "preferred_output": [{"role": "assistant", "content": chosen}],
+                "non_preferred_output": [{"role": "assistant", "content": rejected}],
+            }
+        )
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    changes = {"loss": TuningLoss.DPO, "dataset": folder / "pairs.jsonl", "batch_size_samples": PAIRS_BATCH}
+    config = config.model_copy(update=changes)
+    (folder / "pairs-run.json").write_text(config.model_dump_json())
+    reader, order = PairRenderer(renderer), Order(PAIRS, PAIRS_BATCH, config.epochs, config.seed)
+    lines = []
+    for number in (number for step in range(order.steps) for number in order.batch(step)):
+        chosen, rejected = reader.examples(rows[number])
+        prompt = chosen.weights.index(1.0)
+        ids = {"prompt_ids": chosen.token_ids[:prompt]}
+        ids |= {"chosen_ids": chosen.token_ids[prompt:], "rejected_ids": rejected.token_ids[prompt:]}
+        lines.append(json.dumps(ids) + "\n")
+    (folder / "pair-tokens.jsonl").write_text("".join(lines))
+    means = {"chosen": [-0.01, -0.5, -1.5, -4.0, -12.0], "rejected": [-0.02, -0.25, -3.0, -4.0, -2.0], "weight": 0.25}
+    chosen_P, rejected_P, one_P = torch.tensor(means["chosen"]), torch.tensor(means["rejected"]), torch.ones(5)
+    said = orpo(PairInput(chosen_P, rejected_P, one_P, one_P, batch_pairs=5), means["weight"])
+    (folder / "orpo.json").write_text(json.dumps({**means, "ours": (-said.loss_P - chosen_P).tolist()}))
 
 
 def _random_model(folder: Path) -> Path:
