@@ -7,14 +7,18 @@ import math
 import socket
 
 import pytest
+import torch
 from aiohttp import web
 from tunesmith.agent.plan import EvaluationPath, Grid, GridPoint, Method, Plan
+from tunesmith.agent.statistics import compare_losses, loss_interval
 from tunesmith.errors import FailedPrecondition
 from tunesmith.jobs.session.api import Api
+from tunesmith.jobs.session.comparing import row_loss
 from tunesmith.jobs.session.decide import candidates, decide, default_epochs, points
 from tunesmith.jobs.session.deployment import snippet
 from tunesmith.jobs.session.evaluators import archive
-from tunesmith.jobs.session.losses import PairLogprobs, dpo, orpo
+from tunesmith.jobs.session.losses import PairLogprobs, RowLoss, dpo, orpo
+from tunesmith.training import preferences
 
 
 @pytest.mark.parametrize(
@@ -153,3 +157,19 @@ def unused_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def test_pair_of_which_nothing_could_be_compared_counts_for_nothing() -> None:
+    compared, cut = row_loss({"loss": 0.5, "margin": 0.1}), row_loss({"loss": None, "margin": None})
+    assert loss_interval([compared, cut]).mean == 0.5
+    assert not compare_losses([compared, cut], [RowLoss(0.4), cut]).difference.mean > 0
+
+
+def test_orpo_of_held_out_pairs_is_that_of_the_learner() -> None:
+    for policy in (PairLogprobs(-2.0, 4, -9.0, 6), PairLogprobs(-1e-9, 4, -0.5, 1)):
+        ours = orpo(policy, 0.3)
+        given = (torch.tensor([value], dtype=torch.float64) for value in (policy.chosen, policy.rejected))
+        lengths = (torch.tensor([value]) for value in (policy.chosen_tokens, policy.rejected_tokens))
+        theirs = preferences.orpo(preferences.PairInput(*given, *lengths, batch_pairs=1), 0.3)
+        assert ours.nats == pytest.approx(float(theirs.loss_P))
+        assert ours.margin == pytest.approx(float(theirs.margin_P))

@@ -81,13 +81,14 @@ async def _losses(desk: Desk, result: CandidateResult) -> tuple[list[RowLoss], l
     step = best if best in urls else max(urls)
     first = min(urls)
     after, before = [json.loads(await desk.api.download(urls[each]))["rows"] for each in (step, first)]
-    return [_row_loss(row) for row in after], [_row_loss(row) for row in before] if first == 0 else []
+    return [row_loss(row) for row in after], [row_loss(row) for row in before] if first == 0 else []
 
 
-def _row_loss(row: dict[str, float]) -> RowLoss:
-    if "loss" in row:
-        return RowLoss(row["loss"], margin=row.get("margin"))
-    return RowLoss(row["nats"], int(row["tokens"]), int(row["bytes"]))
+def row_loss(row: dict[str, float | None]) -> RowLoss:
+    """One line of a run's `evaluation/step-….json`. A pair of which nothing could be compared says null: it counts for nothing."""
+    if "loss" not in row:
+        return RowLoss(row["nats"] or 0.0, int(row["tokens"] or 0), int(row["bytes"] or 0))
+    return RowLoss(0.0, tokens=0) if row["loss"] is None else RowLoss(row["loss"], margin=row.get("margin"))
 
 
 async def _scores(

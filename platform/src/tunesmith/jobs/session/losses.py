@@ -24,6 +24,8 @@ from tunesmith.schemas.names import short_id
 
 AT_ONCE = 4
 """Score calls in flight."""
+MEAN_LOGP_LIMIT = -1e-6
+"""As in the learner: the odds of a certain answer are infinite."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +91,13 @@ def dpo(policy: PairLogprobs, reference: PairLogprobs, beta: float) -> RowLoss:
 
 
 def orpo(policy: PairLogprobs, weight: float) -> RowLoss:
-    """ORPO's loss of a pair: mean NLL of the chosen answer + weight x -log sigmoid(log odds ratio of mean likelihoods)."""
+    """ORPO's loss of a pair: mean NLL of the chosen answer + weight x -log sigmoid(log odds ratio of mean likelihoods).
+
+    As in the learner, an answer is rewarded by weight x its mean log-probability.
+    """
     chosen, rejected = policy.chosen / policy.chosen_tokens, policy.rejected / policy.rejected_tokens
-    margin = (chosen - _log1mexp(chosen)) - (rejected - _log1mexp(rejected))
-    return RowLoss(-chosen + weight * _softplus(-margin), margin=margin)
+    log_odds_ratio = (chosen - _log1mexp(chosen)) - (rejected - _log1mexp(rejected))
+    return RowLoss(-chosen + weight * _softplus(-log_odds_ratio), margin=weight * (chosen - rejected))
 
 
 async def _pair_logprobs(desk: Desk, model: str, pairs: Sequence[list[Example]]) -> list[PairLogprobs]:
@@ -134,6 +139,6 @@ def _softplus(value: float) -> float:
 
 
 def _log1mexp(value: float) -> float:
-    """log(1 - exp(value)) for value below 0."""
-    value = min(value, -1e-12)
+    """log(1 - exp(value)) for value below 0, which is held as far below it as in the learner."""
+    value = min(value, MEAN_LOGP_LIMIT)
     return math.log(-math.expm1(value)) if value > -math.log(2) else math.log1p(-math.exp(value))
