@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,15 @@ from tunesmith.catalog.prices import Price, Prices, load_prices
 from tunesmith.errors import FailedPrecondition, InvalidArgument
 
 BASE = "accounts/tunesmith/models/tiny-math-v1"
-NUMBERS = BaseFacts(10_000, 15_000, 3_000, 4_000, Range(low=10, high=50))
+NUMBERS = BaseFacts(
+    tune_tokens=10_000,
+    full_tokens=15_000,
+    tune_read=20_000,
+    full_read=30_000,
+    select_tokens=3_000,
+    report_tokens=4_000,
+    answer_tokens=Range(low=10, high=50),
+)
 POINTS = [GridPoint(lora_rank=rank, learning_rate=1e-4) for rank in (8, 16, 32)]
 PLAN = Plan(
     method=Method.SFT,
@@ -44,7 +53,9 @@ def test_tokens_are_those_of_candidates_epochs_and_rows():
     assert found.inference_tokens == 2 * 4_000  # both models read the report rows once
     assert set(found.by_phase) == {"sweep", "final_run", "evaluation", "deployment"}
     assert found.total_seconds.low == pytest.approx(sum(phase.low for phase in found.by_phase.values()))
-    assert found.training_seconds.low < 90 < found.training_seconds.high
+    assert (
+        found.training_seconds.low < 180 < found.training_seconds.high
+    )  # prompts are read, too: 180,000 tokens at 1000/s
     scored = estimate(facts(SCORED), MEASURED, Prices())
     assert scored.inference_tokens == 7 * (3_000 + 100 * 50) + 5 * (4_000 + 120 * 50)
 
@@ -57,6 +68,15 @@ def test_what_jobs_were_seen_to_do_narrows_the_range():
     assert "a short measurement" in wide.basis
     mixed = {(BASE, "sft"): [(50.0, "measured"), *seen[BASE, "sft"]], (BASE, "score"): seen[BASE, "score"]}
     assert estimate(facts(), mixed, Prices()).total_seconds == narrow.total_seconds
+
+
+def test_time_is_that_of_the_tokens_that_are_read_and_money_that_of_those_that_are_trained():
+    prices = Prices(currency="EUR", default=Price(training_per_million=10))
+    short = estimate(facts(), MEASURED, prices)
+    longer = {BASE: replace(NUMBERS, tune_read=200_000, full_read=300_000)}
+    long = estimate(replace(facts(), bases=longer), MEASURED, prices)
+    assert long.training_seconds.low > 8 * short.training_seconds.low
+    assert (long.training_tokens, long.training_cost) == (short.training_tokens, short.training_cost)
 
 
 def test_jobs_side_by_side_share_the_cores():

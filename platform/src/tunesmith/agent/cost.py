@@ -16,7 +16,7 @@ from tunesmith.catalog.prices import Prices
 from tunesmith.errors import FailedPrecondition
 
 Speeds = Mapping[tuple[str, str], Sequence[tuple[float, str]]]
-"""(base model, work) -> (tokens per second, source), newest first; work is `sft`, `dpo`, `generate` or `score`."""
+"""(base model, work) -> (tokens per second, source), newest first; work is `sft`, `dpo`, `score` (all tokens) or `generate` (sampled)."""
 
 MEASURED = "measured"
 """Source of a short measurement, made because no job was seen yet."""
@@ -40,9 +40,13 @@ class BaseFacts:
     """Tokens of the rows under one base model's tokenizer, each for one pass."""
 
     tune_tokens: int
-    """Trained tokens of the rows of the sweep."""
+    """Trained tokens of the rows of the sweep: what a price counts."""
     full_tokens: int
     """Trained tokens of the rows of the final run."""
+    tune_read: int
+    """All tokens of the rows of the sweep: what takes the time."""
+    full_read: int
+    """All tokens of the rows of the final run."""
     select_tokens: int
     """All tokens (prompt and answer) of the rows that choose."""
     report_tokens: int
@@ -78,8 +82,9 @@ class _Work:
     """The work, as in `Speeds`."""
     phase: str
     tokens: Range
+    """Tokens that `Speeds` counts for this kind of work: of training those that are read, of generation those that are sampled."""
     billed: Range
-    """Tokens that a price counts: prompts too."""
+    """Tokens that a price counts: of training those that are trained, of generation prompts too."""
     jobs: int
     at_once: int
 
@@ -225,15 +230,15 @@ def _works(facts: PlanFacts) -> list[_Work]:
     epochs = plan.epochs or 1.0
     works = []
     for base, numbers in facts.bases.items():
-        swept = _exactly(numbers.tune_tokens * epochs * points)
-        works.append(_Work(base, kind, "sweep", swept, swept, points, at_once))
+        read, trained = (_exactly(tokens * epochs * points) for tokens in (numbers.tune_read, numbers.tune_tokens))
+        works.append(_Work(base, kind, "sweep", read, trained, points, at_once))
         if plan.evaluation.path in (EvaluationPath.EVALUATOR, EvaluationPath.GENERATED):
             runs = points + BASE_TEMPERATURES
             works.append(_generation(base, "sweep", facts, numbers, runs, facts.select_rows, numbers.select_tokens))
     base, numbers = max(facts.bases.items(), key=lambda item: item[1].full_tokens)  # the dearest winner
     if plan.final_run:
-        final = _exactly(numbers.full_tokens * epochs)
-        works.append(_Work(base, kind, "final_run", final, final, 1, 1))
+        read, trained = _exactly(numbers.full_read * epochs), _exactly(numbers.full_tokens * epochs)
+        works.append(_Work(base, kind, "final_run", read, trained, 1, 1))
     if plan.evaluation.path in (EvaluationPath.EVALUATOR, EvaluationPath.GENERATED):
         runs = 1 + BASE_TEMPERATURES
         works.append(_generation(base, "evaluation", facts, numbers, runs, facts.report_rows, numbers.report_tokens))

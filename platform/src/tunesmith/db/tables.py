@@ -233,7 +233,7 @@ class Throughput(Base):
     id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
     base_model: Mapped[str] = mapped_column(String, index=True)
     work: Mapped[str] = mapped_column(String)
-    """`sft`, `dpo` (trained tokens), `generate` (sampled tokens) or `score`."""
+    """`sft`, `dpo` or `score` (all tokens, prompts included), or `generate` (sampled tokens)."""
     tokens_per_second: Mapped[float] = mapped_column(Float)
     source: Mapped[str] = mapped_column(String)
     """The job that it was seen in, or `measured`."""

@@ -14,8 +14,8 @@ RECENT = 20
 def record(session: Session, base_model: str, work: str, tokens_per_second: float, source: str) -> None:
     """Keep one observation. A source (a job's name, `measured`) that was recorded for this work already is replaced.
 
-    `work` is `sft`, `dpo` (trained tokens), `generate` (sampled tokens) or `score`. A rate that is not above 0 says nothing
-    and is left out.
+    `work` is `sft`, `dpo` or `score` (all tokens, prompts included), or `generate` (sampled tokens). A rate that is not above 0
+    says nothing and is left out.
     """
     if not tokens_per_second > 0:
         return

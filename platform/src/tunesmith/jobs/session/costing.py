@@ -50,6 +50,8 @@ def _base_facts(desk: Desk, plan: Plan, base: BaseModelEntry) -> cost.BaseFacts:
     return cost.BaseFacts(
         tune_tokens=tune.trained,
         full_tokens=full.trained,
+        tune_read=tune.total,
+        full_read=full.total,
         select_tokens=select.total,
         report_tokens=report.total,
         answer_tokens=Range(low=answer, high=max(answer, float(base.inference_max_tokens))),
