@@ -237,10 +237,13 @@ async def test_all_failed_candidates_fail_the_session_with_their_reasons(world: 
         ({"dataset": None}, "Which dataset shall I train on?"),
         ({"method": "dpo"}, "dpo needs preference pairs"),
         ({"dataset": "few"}, "too few to hold some out"),
+        ({"dataset": "prompts"}, "prompts without answers"),
+        ({"evaluationDataset": "prompts"}, "I cannot evaluate on accounts/local/datasets/prompts"),
     ],
 )
 async def test_what_is_missing_or_wrong_is_asked(world: World, change: dict[str, Any], words: str) -> None:
     world.dataset("few", rows(10))
+    world.dataset("prompts", [{"messages": row["messages"][:1]} for row in rows(10)])
     world.start({**PLAN, **change})
     async with world.worker():
         session = await world.rests()

@@ -41,7 +41,7 @@ async def inspect(desk: Desk) -> Phase:
         await staging.fetch(desk, dataset)
     renderers = await asyncio.to_thread(_renderers, resolved.bases)
     found = await asyncio.to_thread(_look, desk, plan, renderers)
-    problem = _problem(found[plan.dataset], plan)
+    problem = _problem(found[plan.dataset], plan) or _evaluation_problem(found, plan)
     if problem is not None:
         await ask_all(desk, [problem], on_plan=wish)
 
@@ -116,6 +116,18 @@ def _problem(found: facts.Inspection, plan: Plan) -> Question | None:
         text = f"{plan.dataset} has prompts without answers, so there is nothing to imitate. Which dataset shall I use?"
         return Question(field="dataset", text=text)
     return None
+
+
+def _evaluation_problem(found: Mapping[str, facts.Inspection], plan: Plan) -> Question | None:
+    """Why candidates cannot be compared on this evaluation dataset; None where they can, or there is none."""
+    if plan.dataset is None or plan.evaluation_dataset is None:
+        return None
+    training, given = found[plan.dataset], found[plan.evaluation_dataset]
+    if given.method is training.method:
+        return None
+    reason = given.reason or f"its rows are {given.format.replace('_', ' ')}, those of {plan.dataset} are not"
+    text = f"I cannot evaluate on {plan.evaluation_dataset}: {reason}. Which evaluation dataset, or shall I hold out a part?"
+    return Question(field="evaluation_dataset", text=text)
 
 
 def _events(dataset: str, found: facts.Inspection, is_training: bool) -> list[Event]:
