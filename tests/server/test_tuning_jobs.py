@@ -296,6 +296,19 @@ def test_only_a_failed_job_is_resumed(ready: Platform):
     assert ready.ok("GET", SFT)["supervisedFineTuningJobs"] == []
 
 
+def test_a_job_is_not_resumed_while_another_one_makes_its_model(ready: Platform):
+    failed = ready.ok("POST", SFT + "?supervisedFineTuningJobId=r", json=sft(outputModel="m"))["name"]
+    with ready.control.sessions.begin() as session:
+        assert claim(session, "w", ["sft"], 30)
+        finish(session, failed, FAILED, {"code": "INTERNAL", "message": "out of memory"}, owner="w")
+    other = ready.ok("POST", SFT + "?supervisedFineTuningJobId=s", json=sft(outputModel="m"))["name"]
+    assert f"{other} is making the model" in ready.fails(400, "POST", SFT + "/r:resume", json={})
+    with ready.control.sessions.begin() as session:
+        request_cancel(session, other)
+        finish(session, other, "JOB_STATE_CANCELLED", {"code": "CANCELLED", "message": ""})
+    assert ready.ok("POST", SFT + "/r:resume", json={})["state"] == "JOB_STATE_PENDING"
+
+
 def test_the_files_of_a_run_are_read_by_signed_url(ready: Platform):
     ready.ok("POST", SFT + "?supervisedFineTuningJobId=f", json=sft())
     assert "no metrics yet" in ready.fails(404, "GET", SFT + "/f:getMetricsFileEndpoint")

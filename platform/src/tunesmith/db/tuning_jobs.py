@@ -8,6 +8,7 @@ from sqlalchemy import false, update
 from sqlalchemy.orm import Session
 
 from tunesmith.db.jobs import CANCELLED, COMPLETED, FAILED, FINAL_STATES, PAUSED, PENDING, enqueue
+from tunesmith.db.jobs_using import running_jobs_using
 from tunesmith.db.listing import Fields, ListQuery, page
 from tunesmith.db.tables import Job, Model
 from tunesmith.errors import AlreadyExists, FailedPrecondition, NotFound
@@ -100,6 +101,12 @@ def resume_tuning_job(session: Session, kind: str, name: str) -> Job:
         raise FailedPrecondition(
             f"The job {name} cannot be resumed: the model {model.name} that it was to make was made by {model.job or 'hand'} "
             "since. Delete that model first, or create a new job."
+        )
+    makers = running_jobs_using(session, job.account, str(job.spec.get("output_model")), ("output_model",))
+    if set(makers) - {name}:
+        raise FailedPrecondition(
+            f"The job {name} cannot be resumed: {makers[0]} is making the model {job.spec['output_model']} now. Cancel that job "
+            "first, or create a new one."
         )
     values = {
         "state": PENDING,
