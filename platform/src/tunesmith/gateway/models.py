@@ -255,7 +255,7 @@ class Models:
                 return get_policy(session, name) or get_model(session, name)
 
         row = await asyncio.to_thread(read)
-        if row is not None:
+        if row is not None and not isinstance(row, Deployment):  # one that was scaled or deleted says so at once
             self._rows[name] = (row, time.monotonic() + _CACHE_SECONDS)
         return row
 
