@@ -135,8 +135,12 @@ class JobContext:
         log_path: Path | None = None,
     ) -> launch.Process:
         """Start a child of this job; its output goes to `logs/{job id}-{name}.log` unless told otherwise."""
-        log = log_path or self.settings.path("logs", f"{self.job.id}-{name.replace(' ', '-')}.log")
+        log = log_path or self.log(name.replace(" ", "-"))
         return self.adopt(launch.start(argv, name=name, env=env, cwd=cwd, log_path=log))
+
+    def log(self, name: str) -> Path:
+        """Where the output of a child of this job goes."""
+        return self.settings.path("logs", f"{self.job.id}-{name}.log")
 
     def adopt(self, process: launch.Process) -> launch.Process:
         """Have a process that was started elsewhere (an evaluator host's) stopped with the job's own."""

@@ -74,8 +74,8 @@ class RftHandler(Handler):
         await context.transaction(forget)
         await asyncio.to_thread(shutil.rmtree, run_dir, ignore_errors=True)
         await asyncio.to_thread(shutil.rmtree, context.settings.path("hosts", job.id), ignore_errors=True)
-        for log in context.settings.path("logs", "x").parent.glob(f"{job.id}-*.log"):
-            log.unlink(missing_ok=True)
+        for process in ("evaluator-host", "learner", "orchestrator"):
+            context.log(process).unlink(missing_ok=True)
 
 
 def _end_access(session: Session, job: ClaimedJob) -> None:
@@ -197,7 +197,7 @@ class _Claim:
                 secrets=secrets,
             ),
             settings=self.settings,
-            log_path=self.settings.path("logs", f"{self.job.id}-evaluator-host.log"),
+            log_path=self.context.log("evaluator-host"),
         )
         self.context.adopt(host.process)
         return host

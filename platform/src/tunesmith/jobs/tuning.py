@@ -32,6 +32,8 @@ from tunesmith.schemas.tuning_spec import TuningSpec
 from tunesmith.settings import Settings
 from tunesmith.storage.objects import ObjectStore
 
+TRAINER = "trainer"
+"""Name of a job's one process, and of its log."""
 WATCH_SECONDS = 0.25
 """How often the process and its files are looked at."""
 MOST_RESTARTS = 5
@@ -64,8 +66,7 @@ class TuningHandler(Handler):
     async def discard(self, job: ClaimedJob, context: JobContext) -> None:
         """Remove the run directory and its log. The model that the job made stays."""
         await asyncio.to_thread(shutil.rmtree, context.settings.path("runs", job.id), ignore_errors=True)
-        for log in context.settings.path("logs", "x").parent.glob(f"{job.id}-*.log"):
-            log.unlink(missing_ok=True)
+        context.log(TRAINER).unlink(missing_ok=True)
 
 
 class _Claim:
@@ -121,7 +122,7 @@ class _Claim:
                     return  # it ended a moment ago
                 self.died(self.process)
             argv = [sys.executable, "-m", "tunesmith.training", str(self.run_dir)]
-            self.process = self.context.start(argv, name="trainer")
+            self.process = self.context.start(argv, name=TRAINER)
 
     def died(self, process: Process) -> None:
         """Decide whether a process that ended may be started again. Raises with the end of its log when not."""
@@ -171,7 +172,7 @@ class _Claim:
             return []
         if self.process.running:
             self.peak_rss = max(self.peak_rss, self.process.peak_rss())
-        return [{"name": "trainer", "pid": self.process.pid, "peak_rss_mib": round(self.peak_rss / 2**20, 1)}]
+        return [{"name": TRAINER, "pid": self.process.pid, "peak_rss_mib": round(self.peak_rss / 2**20, 1)}]
 
     async def outcome(self, status: dict[str, Any]) -> Outcome:
         """The end of a run that was trained to its end: its output is kept as a model."""

@@ -65,7 +65,7 @@ class Desk:
     context: JobContext
     keys: Keys
     folder: Path
-    """`runs/{session}`: `data/`, `session.key`, `report/`."""
+    """`sessions/{session}`: `data/`, `session.key`, `report/`."""
     api: Api = field(init=False)
     document: Document = field(init=False)
     phase: Phase = field(init=False)
@@ -76,7 +76,7 @@ class Desk:
     @contextlib.asynccontextmanager
     async def open(cls, job: ClaimedJob, context: JobContext) -> AsyncIterator[Desk]:
         """Sit down: the folder, the key, the document as it is."""
-        folder = context.settings.path("runs", job.id, "x").parent
+        folder = folder_of(job, context)
         desk = cls(job, context, await asyncio.to_thread(load_keys, context.settings), folder)
         await desk.read()
         account = job.account.removeprefix("accounts/")
@@ -220,6 +220,11 @@ class Desk:
             await self.say(f"Waiting for the platform's web process, which does not answer ({reason}).")
         else:
             await self.say("The platform's web process answers again; going on.")
+
+
+def folder_of(job: ClaimedJob, context: JobContext) -> Path:
+    """Where a session keeps its files. Not among the run directories: a training job may have the session's id."""
+    return context.settings.path("sessions", job.id, "x").parent
 
 
 def _check_open(row: AgentSession) -> None:

@@ -19,8 +19,9 @@ from tunesmith.db import sessions as table
 from tunesmith.db.tables import AgentSession, ApiKey
 from tunesmith.jobs.handler import ClaimedJob, Handler, JobContext, Outcome
 from tunesmith.jobs.session import deployment, final_run, held_out, inspection, planning, promotion, reporting, sweep
-from tunesmith.jobs.session.desk import KEY_FILE, Changed, Desk, Stopped
+from tunesmith.jobs.session.desk import KEY_FILE, Changed, Desk, Stopped, folder_of
 from tunesmith.jobs.session.gates import Waiting
+from tunesmith.jobs.session.measuring import MEASURE
 
 Step = Callable[[Desk], Awaitable[Phase | None]]
 """Works a phase off; the next phase, or None after the last. Raises Waiting at a gate."""
@@ -79,7 +80,8 @@ class SessionHandler(Handler):
             _end_access(session, job.name)
 
         await context.transaction(forget)
-        await asyncio.to_thread(shutil.rmtree, context.settings.path("runs", job.id), ignore_errors=True)
+        await asyncio.to_thread(shutil.rmtree, folder_of(job, context), ignore_errors=True)
+        context.log(MEASURE).unlink(missing_ok=True)
 
 
 async def _walk(desk: Desk) -> Outcome:

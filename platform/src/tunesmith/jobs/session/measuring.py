@@ -16,6 +16,8 @@ from tunesmith.jobs.session.desk import Desk
 MEASURE_SECONDS = 120.0
 """A measurement that takes longer is given up; it is bounded to some ten seconds where the model allows."""
 MEASURED = "measured"
+MEASURE = "measure"
+"""Name of the measuring process, and of its log."""
 
 
 async def throughput(desk: Desk, base: BaseModelEntry, work: str) -> list[tuple[float, str]]:
@@ -41,10 +43,10 @@ async def _measure(desk: Desk, base: BaseModelEntry) -> None:
     argv = [sys.executable, "-m", "tunesmith.training", "--measure", str(base.path)]
     if base.family:
         argv += ["--family", base.family]
-    log = desk.settings.path("logs", f"{desk.id}-measure.log")
+    log = desk.context.log(MEASURE)
     log.write_text("")
     env = {**os.environ, "OMP_NUM_THREADS": str(desk.settings.torch_threads)}
-    process = desk.context.start(argv, name="measure", env=env, log_path=log)
+    process = desk.context.start(argv, name=MEASURE, env=env)
     waited = 0.0
     while process.running and waited < MEASURE_SECONDS:
         await desk.rest(0.2)
