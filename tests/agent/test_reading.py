@@ -137,6 +137,8 @@ def test_the_documented_words(text: str, expected: dict[str, Any]) -> None:
         ("on faq-2", {"dataset": "faq-2"}),
         ("do not generate an evaluator, use validation loss", {"evaluation": {"path": "validation_loss"}}),
         ("3 epochs, not 5", {"epochs": 3.0}),
+        ("learning rates 5e-3 and 0, ranks 0 and 8", {"grid": {"learning_rates": [5e-3, 0], "lora_ranks": [0, 8]}}),
+        ("deploy it as faq-2", {"deployment": "faq-2", "deploy": True}),
         ("the strong model is qwen3-32b and the weak model is qwen3-8b", {"strong_model": QWEN32, "weak_model": QWEN8}),
     ],
 )
@@ -160,6 +162,7 @@ def test_other_words_and_units(text: str, expected: dict[str, Any]) -> None:
         ("deploy it, but do not deploy it", "deploy"),
         ("batch size of 32k tokens", "batch_size_samples"),
         ("use early stopping", "unclear"),
+        ("learning rates 1e-3 and 5e-3, 0 subsampling", "unclear"),
         ("spend less than $20", "unclear"),
         ("delete accounts/acme/datasets/support", "unclear"),
         ("1 to 3 epochs", "epochs"),

@@ -86,7 +86,8 @@ def _evaluators(sentence: Sentence, draft: Draft) -> None:
             draft.wish("evaluation.evaluator", match.values()[0].value, match, op)
 
 
-_NAME = r"(?P<n>@id|@q|[a-z]\w*)"
+_NAME = r"(?P<n>@id|@q|@evaluator|@dataset|[a-z]\w*)"
+"""A new name may be that of a dataset or an evaluator, too."""
 _RESULT = r"(?:output|final|resulting|result|tuned|fine tuned|trained|finished|winning|new|adapted)"
 _OUTPUTS = (
     _rule(rf"(?:{_RESULT} )*model(?: (?:name|id))(?: (?:as|is|:|=|should be|will be|be|to|of|called|named))* {_NAME}"),
@@ -134,6 +135,8 @@ def _free_name(match: Match) -> str | None:
     item = match.group("n")[0]
     if item.kind == "word" and item.text in KNOWN_WORDS:
         return None
+    if item.kind in ("dataset", "evaluator") and "/" in str(item.value):
+        return None  # a resource name says what it is
     return str(item.value) if item.value is not None else match.sentence.quote([item])
 
 

@@ -161,7 +161,23 @@ def _mark(sentence: Sentence, found: re.Match[str]) -> None:
             item.used = True
 
 
+_RATES_WITH_ZERO = re.compile(
+    rf"(?<!\S){_LR}{_LINK} [~#](?:{_SEP} [~#])+(?=$| [,()]| (?:and|with|for|on|at|using|across|over)\b)"
+)
+
+
+def _zeros(sentence: Sentence) -> None:
+    """A 0 among learning rates is one of them: `2e-3 and 0`, the control that learns nothing."""
+    for match in sentence.matches(_RATES_WITH_ZERO):
+        numbers = [item for item in match.items if item.kind == "number"]
+        if any(item.text == "~" for item in numbers):
+            for item in numbers:
+                item.text = "~" if item.value == 0 else item.text
+    sentence.rebuild()
+
+
 def _lists(sentence: Sentence, draft: Draft) -> None:
+    _zeros(sentence)
     for name, patterns, whole in (
         ("betas", (_BETA_LIST, _BETA_AFTER), False),
         ("lora_ranks", (_RANK_LIST, _RANK_AFTER), True),

@@ -16,6 +16,7 @@ _WORDS = {
     "batch_size_samples": "batch size", "max_context_length": "context length", "final_run": "final run on all data",
     "deploy": "deployment", "parallel": "number of jobs at a time", "subsample": "number of rows of the sweep",
     "output_model": "name of the model", "deployment": "name of the deployment", "epochs": "number of epochs",
+    "evaluation.path": "way to compare candidates", "evaluation.evaluator": "evaluator",
 }  # fmt: skip
 
 
