@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,23 @@ REPO = Path(__file__).resolve().parents[1]
 TRL = REPO / ".tools" / "trl"
 PIN = "trl==1.16.0"
 TORCH = "torch==2.13.0"
-BATCH = 32
-"""Rows of an optimizer step; where TRL packs, as many packs as hold about so many."""
 RANK = 16
 RUN = {"learning_rate": 1e-3, "weight_decay": 0.01, "epochs": 1.0}
-MODELS: dict[str, tuple[str | None, int]] = {
-    "tiny-math-v1": (str(REPO / "platform/src/tunesmith/catalog/models/tiny-math-v1"), 192),
-    "qwen3-31m": (None, 64),
-}
-"""By name: folder (None: made from random numbers) and rows."""
+TINY = REPO / "platform/src/tunesmith/catalog/models/tiny-math-v1"
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is trained on a model."""
+
+    folder: Path | None
+    """None: made from random numbers."""
+    rows: int
+    batch: int
+    """Rows of an optimizer step; where TRL packs, as many packs as hold about so many."""
+
+
+MODELS = {"tiny-math-v1": Load(TINY, rows=192, batch=32), "qwen3-31m": Load(None, rows=32, batch=16)}
 PACKED = (384, 512)
 """Lengths of TRL's packs, in tokens, one a forward; the best of them counts. Longer packs are slower on a CPU (1024: by a fifth), where
 its attention over a pack grows with the square of its length; shorter ones would cut rows."""
@@ -46,6 +55,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="bench-sft-"))
     try:
         figures = [_measure(name, folder / name, options.rounds) for name in options.models]
+        figures[0].preferences = _preferences(folder / options.models[0])
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     passed = report(figures, options.rounds, write=set(options.models) == set(MODELS))
@@ -66,21 +76,21 @@ def install(environment: Path) -> None:
 
 
 def _measure(name: str, folder: Path, rounds: int) -> Figures:
-    model, rows = MODELS[name]
-    spec = {"folder": str(folder), "model": model, "rows": rows, "batch": BATCH, "rank": RANK, "run": RUN}
+    load = MODELS[name]
+    spec = {"folder": str(folder), "model": load.folder and str(load.folder), "rows": load.rows, "batch": load.batch}
     folder.mkdir(parents=True)
-    (folder / "material.json").write_text(json.dumps(spec))
+    (folder / "material.json").write_text(json.dumps({**spec, "rank": RANK, "run": RUN}))
     material = _run([sys.executable, "-m", "benchmarks.sft.material", str(folder / "material.json")])
     made = json.loads(material.output.splitlines()[-1])
-    figures = Figures(name, made["parameters"], rows, made["tokens"])
-    mean = made["tokens"] / rows
+    figures = Figures(name, made["parameters"], load.rows, load.batch, made["tokens"])
+    mean = made["tokens"] / load.rows
     plain = {"gradient_checkpointing": False, "train_sampling_strategy": "group_by_length"}
     peers: dict[str, dict[str, Any]] = {
         "TRL, its defaults": {"train_sampling_strategy": "sequential"},
         "TRL, sorted by length, no checkpointing": plain,
     }
     for length in PACKED:
-        packs = max(1, round(BATCH * mean / length))
+        packs = max(1, round(load.batch * mean / length))
         peers[f"TRL, packed to {length}, no checkpointing"] = {
             "packing": True,
             "max_length": length,
@@ -92,8 +102,7 @@ def _measure(name: str, folder: Path, rounds: int) -> Figures:
         print(f"bench-sft: {name}, round {number + 1} of {rounds}", flush=True)
         figures.add("ours", _ours(folder))
         for peer, settings in peers.items():
-            figures.add(peer, _theirs(folder, made["model"], settings))
-    figures.preferences = _preferences(folder, made["model"])
+            figures.add(peer, _theirs(folder, load.batch, settings))
     return figures
 
 
@@ -109,27 +118,25 @@ def _ours(folder: Path, config: str = "run.json") -> Run:
     return Run.of(steps, ended.peak_bytes, ended.cpu_seconds)
 
 
-def _theirs(folder: Path, model: str, settings: dict[str, Any]) -> Run:
-    ended = _run_trl("trl_contender.py", folder, model, rows="tokens.jsonl", batch=BATCH, options=settings)
+def _theirs(folder: Path, batch: int, settings: dict[str, Any]) -> Run:
+    ended = _run_trl("trl_contender.py", folder, rows="tokens.jsonl", batch=batch, options=settings)
     return Run.of(json.loads(ended.output.splitlines()[-1])["steps"], ended.peak_bytes, ended.cpu_seconds)
 
 
-def _preferences(folder: Path, model: str) -> Preferences:
+def _preferences(folder: Path) -> Preferences:
     """The same pairs, from the same adapter, with both DPOs; and both odds ratios of fixed numbers."""
     config = json.loads((folder / "pairs-run.json").read_text())
     orpo = json.loads((folder / "orpo.json").read_text())
     ours = _ours(folder, "pairs-run.json")
     batch = config["batch_size_samples"]
-    ended = _run_trl(
-        "trl_pairs.py", folder, model, rows="pair-tokens.jsonl", batch=batch, beta=config["beta"], orpo=orpo
-    )
+    ended = _run_trl("trl_pairs.py", folder, rows="pair-tokens.jsonl", batch=batch, beta=config["beta"], orpo=orpo)
     theirs = json.loads(ended.output.splitlines()[-1])
     return Preferences(ours.losses, theirs["dpo"], orpo["ours"], theirs["orpo"])
 
 
-def _run_trl(script: str, folder: Path, model: str, rows: str, **more: Any) -> _Ended:
+def _run_trl(script: str, folder: Path, rows: str, **more: Any) -> _Ended:
     paths = {
-        "model": model,
+        "model": json.loads((folder / "run.json").read_text())["base_model"]["path"],
         "adapter": str(folder / "adapter"),
         "rows": str(folder / rows),
         "output": str(folder / "trl"),
