@@ -56,7 +56,7 @@ def test_accuracy_and_confusion() -> None:
     assert found.summary().startswith("3 of 6 right (50.0%); commonest: pos taken for neg (1)")
     assert found.table().splitlines() == [
         "| gold \\ answer | pos | neg | mid | (none of the labels) | accuracy |",
-        "|---|---|---|---|---|---|",
+        "| --- | --- | --- | --- | --- | --- |",
         "| pos | 2 | 1 | 0 | 0 | 66.7% |",
         "| neg | 0 | 1 | 0 | 1 | 50.0% |",
         "| mid | 0 | 0 | 0 | 1 | 0.0% |",

@@ -180,6 +180,23 @@ def test_what_was_not_shown_is_said_to_be_not_shown(document: Document):
     assert "**No difference from the base model was shown" in report(document, FACTS)
 
 
+def test_what_the_data_says_cannot_act_on_a_reader(document: Document):
+    label = "<img src=x onerror=alert(1)>"
+    rows = [
+        {"messages": [{"role": "user", "content": f"q{n}"}, {"role": "assistant", "content": said}]}
+        for n, said in enumerate([label, "[see](https://example.org/x)"] * 30)
+    ]
+    found = inspect(rows, labels_wanted=True)
+    document.inspection = {f"{ACCOUNT}/datasets/mine": found.model_dump(mode="json")}
+    document.candidates[-1].failed = f"said {label}"
+    assert document.held_out
+    document.held_out.details = {"base": classify([(label, label)]).dump(), "tuned": classify([(label, None)]).dump()}
+    text = re.sub(r"^(```+).*?^\1$", "", report(document, FACTS), flags=re.DOTALL | re.MULTILINE)
+    assert "img src=x" in text
+    assert "<img" not in text
+    assert "](https://example.org" not in text
+
+
 def test_a_curve_of_one_value_or_none_is_still_a_picture():
     for lines in ([], [Curve("a < b & c", [(1.0, 5.0)])], [Curve("flat", [(0.0, 0.0), (9.0, 0.0)])]):
         root = ElementTree.fromstring(curves("T", "x", "y", lines))

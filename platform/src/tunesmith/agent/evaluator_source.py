@@ -19,6 +19,7 @@ from typing import Any
 from tunesmith.agent import evaluator_frames as frames
 from tunesmith.agent.answers import MARKED_IN_WORDS, AnswerKind, Answers, Marker, reader
 from tunesmith.agent.document import Question
+from tunesmith.agent.markdown import block, inert
 from tunesmith.agent.python_text import literal
 from tunesmith.agent.rows import Row, answer_of
 from tunesmith.agent.templates import (
@@ -240,18 +241,18 @@ def _spec(answers: Answers) -> str:
     lines = [
         "# What counts",
         "",
-        f"{_what(answers)}: 1 when it is that of the row's `ground_truth`, else 0. There is no partial credit in the score.",
+        f"{inert(_what(answers))}: 1 when it is that of the row's `ground_truth`, else 0. There is no partial credit in the score.",
         "",
         *(f"- {line}" for line in [*found, *frames.COUNTS[kind]]),
         "- A row whose `ground_truth` cannot be read has no valid score; it is not counted as 0.",
         "",
-        f"Read from the data: {answers.reason} {answers.rows} rows were read.",
+        f"Read from the data: {inert(answers.reason)} {answers.rows} rows were read.",
     ]
     if answers.labels:
         lines += ["", "## Labels", "", *(f"- {_code(name)}" for name in answers.labels)]
     if answers.json_schema:
         schema = json.dumps(answers.json_schema, indent=2, ensure_ascii=False)
-        lines += ["", "## Schema", "", _fenced(schema, "json")]
+        lines += ["", "## Schema", "", block("json", schema)]
     lines += ["", "## Examples that score 1", "", *_shown(answers.examples)]
     if answers.misfits:
         lines += ["", "## Rows of the data that do not fit", "", *_shown(answers.misfits)]
@@ -266,14 +267,7 @@ def _spec(answers: Answers) -> str:
 
 
 def _shown(examples: Sequence[Any]) -> list[str]:
-    return [line for each in examples for line in (f"Line {each.line}:", "", _fenced(each.text), "")][:-1]
-
-
-def _fenced(text: str, language: str = "text") -> str:
-    fence = "```"
-    while fence in text:
-        fence += "`"
-    return f"{fence}{language}\n{text}\n{fence}"
+    return [line for each in examples for line in (f"Line {each.line}:", "", block("text", each.text), "")][:-1]
 
 
 def _code(text: str) -> str:

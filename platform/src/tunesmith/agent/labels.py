@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pydantic import Field
 
 from tunesmith.agent.conversions import answer_text, one_label
+from tunesmith.agent.markdown import table
 from tunesmith.agent.rows import Row, answer_of, text_of
 from tunesmith.agent.templates import box, hashes, label, tags, whole
 from tunesmith.schemas.wire import JobInput
@@ -52,14 +53,11 @@ class Classification(JobInput):
     def table(self) -> str:
         """The confusion table in Markdown: a row for each gold label, a column for each answer."""
         columns = [*self.labels, *sorted({said for row in self.confusion.values() for said in row} - set(self.labels))]
-        lines = [
-            f"| gold \\ answer | {' | '.join(map(_cell, columns))} | accuracy |",
-            "|---" * (len(columns) + 2) + "|",
+        rows = [
+            [gold, *(str(self.confusion[gold].get(said, 0)) for said in columns), f"{figures.accuracy:.1%}"]
+            for gold, figures in self.labels.items()
         ]
-        for gold, figures in self.labels.items():
-            cells = [str(self.confusion[gold].get(said, 0)) for said in columns]
-            lines.append(f"| {_cell(gold)} | {' | '.join(cells)} | {figures.accuracy:.1%} |")
-        return "\n".join(lines)
+        return table(["gold \\ answer", *columns, "accuracy"], rows)
 
     def summary(self) -> str:
         """The commonest mistakes, in a sentence."""
@@ -135,7 +133,3 @@ def _marked(text: str) -> str | None:
 
 def _accuracy(rows: int, right: int) -> LabelAccuracy:
     return LabelAccuracy(rows=rows, right=right, accuracy=right / rows)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")

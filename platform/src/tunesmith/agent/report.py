@@ -13,7 +13,7 @@ from tunesmith.agent.document import Document, Run
 from tunesmith.agent.durations import duration
 from tunesmith.agent.figures import Curve, curves, held_out_figure, scoreboard_figure
 from tunesmith.agent.inspection import Inspection
-from tunesmith.agent.markdown import block, table
+from tunesmith.agent.markdown import block, inert, table
 from tunesmith.agent.plan import EvaluationPath, Method, Plan
 from tunesmith.agent.report_facts import EVALUATION_CURVES, HELD_OUT, SCOREBOARD, TRAINING_CURVES, ReportFacts, points
 from tunesmith.agent.report_results import cost, final_run, held_out, is_per_token, sweep, winner
@@ -57,7 +57,7 @@ def report(document: Document, facts: ReportFacts) -> str:
 
 
 def _summary(document: Document, facts: ReportFacts) -> str:
-    lines = [f"> {line}" for line in (facts.instruction or "(the session was given a plan)").splitlines()]
+    lines = [f"> {inert(line)}" for line in (facts.instruction or "(the session was given a plan)").splitlines()]
     lines += [
         "",
         f"From {facts.started} to {facts.ended}, {duration(facts.actual.total_seconds.high)} of them at work.",
@@ -87,7 +87,7 @@ def _plan(document: Document, facts: ReportFacts) -> str:
     plan = document.approved_plan
     if plan is None:
         return "## The plan\n\nNo plan was approved."
-    understood = "\n".join(f"- {line}" for line in document.understood)
+    understood = "\n".join(f"- {inert(line)}" for line in document.understood)
     parts = [
         "## The plan, as approved",
         f"What was understood:\n\n{understood}" if understood else "",
@@ -133,7 +133,7 @@ def _data(document: Document, facts: ReportFacts) -> str:
     parts = ["## Data"]
     for name, found in document.inspection.items():
         seen = Inspection.model_validate(found)
-        parts.append(f"### `{name}`\n\n" + "\n".join(f"- {line}" for line in seen.summary().splitlines()))
+        parts.append(f"### `{name}`\n\n" + "\n".join(f"- {inert(line)}" for line in seen.summary().splitlines()))
         if seen.conversions:
             rows = [(each.description, str(each.rows), str(each.line)) for each in seen.conversions]
             parts.append("Conversions, on a copy:\n\n" + table(("what", "rows", "first line"), rows))

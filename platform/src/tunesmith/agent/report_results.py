@@ -9,7 +9,7 @@ from tunesmith.agent.cost import breakdown, cost_range
 from tunesmith.agent.document import Document, Range
 from tunesmith.agent.durations import duration, duration_range
 from tunesmith.agent.labels import Classification
-from tunesmith.agent.markdown import block, table
+from tunesmith.agent.markdown import block, inert, table
 from tunesmith.agent.plan import Method
 from tunesmith.agent.report_facts import EVALUATION_CURVES, HELD_OUT, SCOREBOARD, TRAINING_CURVES, ReportFacts, points
 from tunesmith.agent.scoreboard import describe
@@ -51,7 +51,7 @@ def winner(document: Document) -> str:
         (result for result in document.candidates if result.number and result.number == document.winner), None
     )
     title = f"{describe(chosen)[0].upper()}{describe(chosen)[1:]}." if chosen else "None: no candidate went on."
-    return f"## Winner\n\n{title}\n\n{document.reason}"
+    return f"## Winner\n\n{title}\n\n{inert(document.reason)}"
 
 
 def final_run(document: Document, facts: ReportFacts) -> str:
@@ -120,7 +120,7 @@ def held_out(document: Document) -> str:
     for key, title in (("base", "Base model"), ("tuned", "Final model")):
         if key in found.details:
             labels = Classification.model_validate(found.details[key])
-            parts.append(f"### {title}, label by label\n\n{labels.summary()}\n\n{labels.table()}")
+            parts.append(f"### {title}, label by label\n\n{inert(labels.summary())}\n\n{labels.table()}")
     return "\n\n".join(part for part in parts if part)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from tunesmith.agent.document import CandidateResult, Score
 from tunesmith.agent.durations import duration
+from tunesmith.agent.markdown import table
 from tunesmith.schemas.names import short_id
 
 
@@ -28,15 +29,14 @@ def scoreboard_table(
     head = ["#", "base model", "rank", "learning rate", "beta", "loss", "bits/byte", "score", "invalid", "p (Holm)", "better", "time", "cost"]  # fmt: skip
     rows = [_cells(result, winner, costs or {}, currency) for result in results]
     used = [column for column in range(len(head)) if any(row[column] for row in rows)]
-    table = [[row[column] or "-" for column in used] for row in [head, *rows]]
-    for row, result in zip(table[1:], results, strict=True):
+    lines = [[row[column] or "-" for column in used] for row in [head, *rows]]
+    for line, result in zip(lines[1:], results, strict=True):
         if result.failed:
-            row[-1] += f"  FAILED: {result.failed}"
+            line[-1] += f"  FAILED: {result.failed}"
     if markdown:
-        lines = ["| " + " | ".join(_escaped(cell) for cell in row) + " |" for row in table]
-        return "\n".join([lines[0], "|" + " --- |" * len(used), *lines[1:]])
-    widths = [max(len(row[column]) for row in table) for column in range(len(used) - 1)]
-    return "\n".join("  ".join([*map(str.ljust, row[:-1], widths), row[-1]]).rstrip() for row in table)
+        return table(lines[0], lines[1:])
+    widths = [max(len(line[column]) for line in lines) for column in range(len(used) - 1)]
+    return "\n".join("  ".join([*map(str.ljust, line[:-1], widths), line[-1]]).rstrip() for line in lines)
 
 
 def _cells(result: CandidateResult, winner: int | None, costs: Mapping[int, float], currency: str | None) -> list[str]:
@@ -65,7 +65,3 @@ def _cells(result: CandidateResult, winner: int | None, costs: Mapping[int, floa
 def interval(score: Score | None, digits: int = 3) -> str:
     """`0.412 [0.390, 0.433]`; empty without one."""
     return f"{score.mean:.{digits}f} [{score.low:.{digits}f}, {score.high:.{digits}f}]" if score and score.rows else ""
-
-
-def _escaped(cell: str) -> str:
-    return cell.replace("|", "\\|").replace("\n", " ")
