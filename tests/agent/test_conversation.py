@@ -185,7 +185,7 @@ def test_questions_are_answered_from_the_document() -> None:
     def ask(words: str) -> str:
         return respond(document, State.WAITING, words, NAMES, phase="plan").events[-1].text
 
-    assert "60 s to 2 min" in ask("What does it cost?")
+    assert "1 min to 2 min" in ask("What does it cost?")
     assert "in phase plan" in ask("What is the status?")
     assert "dataset: support" in ask("What is the plan?")
     assert "rank 8 at learning rate 0.00015" in ask("What is the default grid?")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tunesmith.agent.document import CandidateResult, Document, Range, State
+from tunesmith.agent.cost import cost_range
+from tunesmith.agent.document import CandidateResult, Document, State
+from tunesmith.agent.durations import duration, duration_range
 from tunesmith.agent.plan import GRID, PARALLEL, SEED, SUBSAMPLE
 from tunesmith.agent.questions import describe
 from tunesmith.agent.reading.names import Names
@@ -63,12 +65,11 @@ def _cost(document: Document) -> str:
     if estimate is None:
         return f"The plan is not priced yet; the estimate comes with it, before anything is trained.{so_far}"
     parts = [
-        f"Estimated wall time {between(estimate.total_seconds)}: training {between(estimate.training_seconds)}, "
-        f"inference {between(estimate.inference_seconds)}."
+        f"Estimated wall time {duration_range(estimate.total_seconds)}: training {duration_range(estimate.training_seconds)}, "
+        f"inference {duration_range(estimate.inference_seconds)}."
     ]
     if estimate.total_cost is not None and estimate.currency:
-        total = estimate.total_cost
-        parts.append(f"Estimated cost {total.low:.2f} to {total.high:.2f} {estimate.currency}.")
+        parts.append(f"Estimated cost {cost_range(estimate.total_cost, estimate.currency)}.")
     else:
         parts.append("No price is set on this platform, so it is counted in time alone.")
     return " ".join(parts) + so_far
@@ -110,19 +111,6 @@ def _evaluation(document: Document) -> str:
     )
 
 
-def between(seconds: Range) -> str:
-    """A range of time for people."""
-    low, high = duration(seconds.low), duration(seconds.high)
-    return low if low == high else f"{low} to {high}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds for people: `40 s`, `12 min`, `3.5 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
 _ABOUT_NAMES: dict[Topic, Callable[[Names], str]] = {
     Topic.BASE_MODELS: _base_models,
     Topic.DATASETS: _datasets,
@@ -140,7 +128,7 @@ _GENERAL: dict[Topic, str] = {
     + f"; the sweep takes at most {SUBSAMPLE} rows (seed {SEED}) and runs at most {PARALLEL} jobs at a time.",
     Topic.EPOCHS: "Unless you name a number, it is min(5, ceil(2500 / rows)): 5 epochs for up to 500 rows, 1 from 2,500 on.",
     Topic.METHODS: "I run supervised fine-tuning (SFT), classification (SFT on labels), DPO and ORPO, with LoRA or all parameters. "
-    "Reinforcement fine-tuning is a job of its own: `tunesmith rftj create`, or `eval-protocol create rft`.",
+    "Reinforcement fine-tuning is a job of its own: `eval-protocol create rft`.",
     Topic.LORA: "LoRA trains a small low-rank addition to the frozen weights: the rank is its size (more can be learned, slower), "
     "the learning rate how far each step goes. Rank 0 trains all parameters.",
     Topic.GATES: "I wait for you twice: for the plan with its cost (`Approved, proceed.`), and after the sweep for the promotion of a candidate "
