@@ -112,8 +112,8 @@ def _loss_of(loss: PreferenceLossConfig) -> tuple[str, float, float]:
         raise InvalidArgument("lossConfig.orpoLambda has no effect with method DPO: set lossConfig.dpo.beta.")
     if beta is not None and not 0 < beta < 0.5:
         raise InvalidArgument(f"DPO beta {beta:g} outside valid range (0, 0.5) (lossConfig.dpo.beta)")
-    if loss.orpo_lambda is not None and not 0 <= loss.orpo_lambda <= 1:
-        raise InvalidArgument(f"ORPO lambda {loss.orpo_lambda:g} outside valid range [0, 1] (lossConfig.orpoLambda)")
+    if loss.orpo_lambda is not None and not 0 < loss.orpo_lambda <= 1:
+        raise InvalidArgument(f"ORPO lambda {loss.orpo_lambda:g} outside valid range (0, 1] (lossConfig.orpoLambda)")
     return method, _value(beta, defaults.beta), _value(loss.orpo_lambda, defaults.orpo_lambda)
 
 
