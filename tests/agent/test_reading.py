@@ -192,12 +192,22 @@ def test_what_is_not_certain_is_asked_and_not_read(text: str, field: str) -> Non
         ("remove qwen3-32b", {"base_models": [QWEN8]}),
         ("lower the epochs to 1", {"epochs": 1.0}),
         ("Proceed, but don't deploy.", {"deploy": False}),
+        ("also try rank 4", {"grid": {"lora_ranks": [8, 16, 4], "learning_rates": [1e-4, 5e-5]}}),
+        ("don't use rank 16", {"grid": {"lora_ranks": [8], "learning_rates": [1e-4, 5e-5]}}),
+        ("never use 5e-5", {"grid": {"lora_ranks": [8, 16], "learning_rates": [1e-4]}}),
+        ("everything but rank 16", {"grid": {"lora_ranks": [8], "learning_rates": [1e-4, 5e-5]}}),
     ],
 )
 def test_revisions(text: str, expected: dict[str, Any]) -> None:
     reading = answer(text)
     assert (reading.intent, reading.asks) == (Intent.REVISE, False)
     assert fields(reading) == expected
+
+
+@pytest.mark.parametrize("text", ["use -2 epochs", "epochs=-1", "rank -8", "lr -1e-4"])
+def test_a_number_below_zero_is_asked_about(text: str) -> None:
+    reading = answer(text)
+    assert (reading.changes, reading.asks) == ({}, True)
 
 
 def test_a_value_is_dropped_from_the_default_grid() -> None:
@@ -218,6 +228,9 @@ def test_a_value_is_dropped_from_the_default_grid() -> None:
         "LGTM",
         "I approve the plan and its cost.",
         "Sure, please start.",
+        "do it",
+        "y",
+        "\U0001f44d\U0001f3fd",
     ],
 )
 def test_approvals(text: str) -> None:

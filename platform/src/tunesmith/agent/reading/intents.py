@@ -15,7 +15,7 @@ def _rule(pattern: str) -> re.Pattern[str]:
 
 _THING = r"(?:the|this|that|it|with|on|ahead|plan|cost|costs|estimate|costs|price|budget|and|as|is|now|everything|all|both|your|proposal|proposed|shown|its|sweep|training|session|then|please|of|to|for|so|from|my|side|me|us|here|in|whole|thing|job|jobs|run)"
 _APPROVAL = _rule(
-    rf"(?:approved?|approving|approves|accept|accepted|agreed|agree|confirm|confirmed|yes|yep|yeah|yup|sure|ok|okay|aye|absolutely|definitely|certainly|of course|"
+    rf"(?:approved?|approving|approves|y|👍|👌|accept|accepted|agreed|agree|confirm|confirmed|yes|yep|yeah|yup|sure|ok|okay|aye|absolutely|definitely|certainly|of course|"
     rf"go ahead|go for it|go on|go|proceed|continue|carry on|lgtm|ship it|do it|do that|run it|start it|start|launch it|launch|kick it off|fire away|make it so|let us (?:go|do it|do this|start|proceed|run it)|"
     rf"(?:that |this |it |the plan |plan |the cost |the estimate |everything |all |the price |cost )*(?:(?:looks?|sounds?|seems?|is|are|all) )+(?:good|great|fine|right|ok|okay|reasonable|perfect|correct|excellent|acceptable|approved)|"
     rf"fine|perfect|great|good|excellent|sounds good|looks good|all good|works|works for me|i (?:approve|agree|accept|confirm|am happy|am fine|am ok)|happy|green light|you have my (?:approval|ok|go ahead|blessing)|thumbs up)"
@@ -56,8 +56,8 @@ _DISMISS = _rule(
 
 _ASKING = re.compile(
     r"^(?:(?:and|but|so|also|ok|okay|well|hi|hello|please|first|wait|hm|hmm|yes|no|thanks) (?:, )?)*(?:which|what|how|when|why|who|where|whose|"
-    r"(?:is|are|was|were|does|did|will|would|should|shall|may|might|am|do) (?:it|this|that|there|i|you|we|they|these|those)|(?:is|are|does|will) the|"
-    r"can i|can we|could i|could we|can it|tell me|show me|explain|remind me|list|give me an overview|i wonder|i would like to know|"
+    r"(?:is|are|was|were|does|did|will|would|should|shall|may|might|am) (?:it|this|that|there|i|you|we|they|these|those)|(?:is|are|does|will) the|do (?:i|you|we|they)|"
+    r"can i|can we|could i|could we|can it|tell me|show(?! candidates?)|help$|explain|remind me|list|give me an overview|i wonder|i would like to know|"
     r"do you know|any idea|can you (?:tell|explain|show|say|list|remind|give me)|could you (?:tell|explain|show|say|list|remind|give me))\b"
 )
 _REQUEST = re.compile(

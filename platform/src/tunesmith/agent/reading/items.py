@@ -1,7 +1,7 @@
 """Tokens into items that rules can match: each sentence becomes one line in which names and numbers are placeholders.
 
 `Use qwen3-8b with learning rates 1e-4 and 5e-5, 3 epochs.` reads `use @model with learning rates ~ and ~ , # epochs`: `#` is a number
-from 1 on (or 0), `~` one between 0 and 1, `@model` a base model, `@dataset`, `@evaluator`, `@deployment` a resource name, `@other`
+from 1 on (or 0), `~` one between 0 and 1, `@negative` one below 0, `@model` a base model, `@dataset`, `@evaluator`, `@deployment` a resource name, `@other`
 a model that the catalogue does not have, `@id` a name of a kind that the words around it must tell, `@nth` an ordinal.
 A rule is a small pattern over that line; what it matched is marked as consumed, so that the rest can be asked about.
 """
@@ -31,6 +31,9 @@ _SAME = {
 }  # fmt: skip
 """Spellings that read alike."""
 
+
+_FRIENDLY = "🏻🏼🏽🏾🏿🙏🙂😀😊😄😃🎉🚀✨👋🙌💪🔥\ufe0f"
+"""Pictures that wish for nothing."""
 
 _STANDS_FOR = words(
     "the this that best write generate create make another good winning second first third last any which no new right other"
@@ -168,6 +171,10 @@ def sentences(text: str, names: Names) -> list[Sentence]:
             items.append(_named(name, found))
             index = name.last
             continue
+        if _below_zero(found, index, text):
+            items.append(Item("@negative", token.start, found[index + 1].end, None, "negative"))
+            index += 2
+            continue
         if token.lower == "one" and index and found[index - 1].lower in _STANDS_FOR:
             items.append(Item("one", token.start, token.end))
         elif token.kind == "mark" and token.text in ".!?;":
@@ -202,6 +209,13 @@ def _ordinal(found: Sequence[Token], index: int) -> bool:
         "run",
         "variant",
     ) or ((before == "the" or not before) and after in ("", ".", ",", "!", "please"))
+
+
+def _below_zero(found: Sequence[Token], index: int, text: str) -> bool:
+    """`-2 epochs`: a minus that touches its number, and nothing in front. No rule takes such a number, so it is asked about."""
+    token = found[index]
+    touches = index + 1 < len(found) and found[index + 1].kind == "number" and found[index + 1].start == token.end
+    return token.text == "-" and touches and (not token.start or not (text[token.start - 1].isalnum()))
 
 
 def _bullet(items: Sequence[Item], item: Item) -> bool:
@@ -243,7 +257,11 @@ def _plain_items(token: Token) -> list[Item]:
     if token.kind in ("money", "percent"):
         return [Item(f"@{token.kind}", token.start, token.end, None, token.kind)]
     if token.kind == "mark":
-        return [] if token.text in "`*_{}[]" else [Item(token.text, token.start, token.end, None, "mark")]
+        return (
+            []
+            if token.text in "`*_{}[]" or token.text in _FRIENDLY
+            else [Item(token.text, token.start, token.end, None, "mark")]
+        )
     if token.kind == "word" and (rank := re.fullmatch(r"(?i)r(\d+)", token.text)):
         cut = token.start + 1
         return [

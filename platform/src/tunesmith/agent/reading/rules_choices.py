@@ -81,7 +81,7 @@ def _method(sentence: Sentence, draft: Draft) -> None:
             continue
         text = (
             f"I do not do {match.words!r}: a session runs SFT, classification, DPO or ORPO. Shall I run one of these? "
-            "(Reinforcement fine-tuning is a job of its own: `tunesmith rftj create`.)"
+            "(Reinforcement fine-tuning is a job of its own: `eval-protocol create rft`.)"
         )
         draft.ask("method", text, match, [str(each) for each in Method])
 

@@ -112,12 +112,14 @@ _MORE = re.compile(
     r"\b(?:add|also|additionally|too|as well|include|including|plus|extra|besides|in addition|another)\b"
 )
 _LESS = re.compile(
-    r"\b(?:drop|remove|without|exclude|excluding|except|omit|skip|leave out|leave off|not|no|lose|ditch|minus|scrap|rid of|cut|forget|"
-    r"instead of|rather than|in place of)\b"
+    r"\b(?:drop|remove|without|exclude|excluding|except|omit|skip|leave out|leave off|not|no|never|lose|ditch|minus|scrap|rid of|cut|forget|"
+    r"instead of|rather than|in place of|(?:everything|all|anything|any|each) but)\b"
 )
 _STOPPERS = re.compile(
     r"\b(?:but|use|try|keep|add|and (?:use|try|keep|add|drop|remove)|with|then|make|set|instead(?! of))\b|,(?! and #|,)"
 )
+_GOES_ON = re.compile(r"(?: to| ever)? (?:use|try|keep|add|include|test|run)\b")
+"""`not use rank 16`, `also try rank 4`: the verb belongs to the word in front of it."""
 _FIRM = re.compile(r"\b(?:only|just|solely|instead|exclusively|nothing else|fix|fixed)\b")
 
 
@@ -126,14 +128,18 @@ def operation(sentence: Sentence, match: Match, draft: Draft) -> tuple[Op, bool]
     start, end = match.found.span()
     before, after = sentence.line[:start], sentence.line[end:]
     less, more = list(_LESS.finditer(before)), list(_MORE.finditer(before))
-    stops = [stop.start() for stop in _STOPPERS.finditer(before)]
+    turning = [word for word in (*less, *more) if word.group() in ("not", "never", "also")]
+    carried = {going.end(): going for word in turning if (going := _GOES_ON.match(before, word.end()))}
+    stops = [stop.start() for stop in _STOPPERS.finditer(before) if stop.end() not in carried]
+    more = [word for word in more if word.end() not in carried]
     negated = (
         bool(less) and not any(stop > less[-1].end() for stop in stops) and reaches(sentence, less[-1].end(), start)
     )
     if re.search(r":|=|should be|must be|\bto [#~@]", match.found.group()):
         negated = False  # "except the learning rates: they should be ..."
     if negated and not (more and more[-1].start() > less[-1].start()):
-        _mark(sentence, less[-1])
+        for word in (less[-1], *carried.values()):
+            _mark(sentence, word)
         return Op.REMOVE, False
     nearby = before[max(stops, default=0) :] + match.found.group()
     firm = bool(_FIRM.search(nearby) or re.match(r" (?:only|instead|alone|exclusively|and nothing else)\b", after))
