@@ -11,10 +11,12 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import httpx2
 import pytest
+import tunesmith.catalog
 import uvicorn
 from tunesmith.db import throughputs
 from tunesmith.db.accounts import ensure_account
@@ -32,6 +34,7 @@ from tests.jobs.conftest import working
 
 BASE = "accounts/tunesmith/models/tiny-math-v1"
 ROOT = "/v1/accounts/local"
+CATALOGUE = Path(tunesmith.catalog.__file__).parent / "models"
 PLAN = {
     "dataset": "sums",
     "baseModels": ["tiny-math-v1"],
@@ -216,7 +219,7 @@ async def test_all_failed_candidates_fail_the_session_with_their_reasons(world: 
         await world.rests()
         session = await world.say("Approved, proceed.")
     assert session["state"] == "failed"
-    assert session["status"]["message"] == "All 1 candidates failed. candidate 1: the loss is not a number any more"
+    assert session["status"]["message"] == "The only candidate failed. candidate 1: the loss is not a number any more"
     assert world.events()[-1]["kind"] == "error"
 
 
@@ -290,3 +293,30 @@ async def test_cancelled_session_cancels_its_jobs(world: World) -> None:
         await asyncio.to_thread(world.call, "POST", "/sessions/s1:send", json={"message": "Approved, proceed."})
         await asyncio.to_thread(world.call, "POST", "/sessions/s1:cancel", json={})
         assert (await world.rests())["state"] == "cancelled"
+
+
+async def test_session_goes_on_with_the_rows_that_it_fetched_when_the_dataset_is_deleted_between_its_gates(
+    world: World,
+) -> None:
+    world.start(PLAN)
+    async with world.worker():
+        await world.rests()
+        await asyncio.to_thread(world.call, "DELETE", "/datasets/sums")
+        session = await world.say("Approved, proceed.")
+        assert (session["pendingGate"]["kind"], session["winner"]) == ("promotion", 1)
+
+
+async def test_base_model_that_went_after_the_approval_is_asked_for_again(world: World, tmp_path: Path) -> None:
+    folder = tmp_path / "base"
+    copytree(CATALOGUE / "tiny-math-v1", folder)
+    world.start({**PLAN, "baseModels": [str(folder)]})
+    async with world.worker():
+        assert (await world.rests())["pendingGate"]["kind"] == "plan"
+        folder.rename(tmp_path / "elsewhere")
+        session = await world.say("Approved, proceed.")
+        asked = session["pendingGate"]
+        assert asked["kind"] == "question"
+        assert asked["text"].endswith("put it back and say `go on`, or cancel this session.")
+        assert "Which" not in asked["text"]
+        (tmp_path / "elsewhere").rename(folder)
+        assert (await world.say("go on"))["pendingGate"]["kind"] == "promotion"

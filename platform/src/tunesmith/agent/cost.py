@@ -7,7 +7,7 @@ work by less than their number, or not at all: the range spans both.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tunesmith.agent.document import Document, Estimate, Range
 from tunesmith.agent.durations import duration, duration_range
@@ -53,6 +53,21 @@ class BaseFacts:
     """All tokens of the rows of the report."""
     answer_tokens: Range
     """Of one sampled answer: the data's mean, to what a base model may ramble."""
+    tune_rows: int = 0
+    """Rows of the sweep."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """Answers of one model to every prompt, of which preference pairs are made."""
+
+    base_model: str
+    """Its base, whose speed and price it has."""
+    rows: int
+    prompt_tokens: int
+    """Of all rows."""
+    answer_tokens: Range
+    """Of one answer."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +145,88 @@ def estimate(facts: PlanFacts, speeds: Speeds, prices: Prices) -> Estimate:
         total_cost=_plus(training_cost, inference_cost) if priced else None,
         by_phase=by_phase,
         basis="; ".join(dict.fromkeys(basis)),
+    )
+
+
+def estimate_delta(facts: PlanFacts, answered: Sequence[Answered], speeds: Speeds, prices: Prices) -> Estimate:
+    """The estimate of a plan whose preference pairs are still to be made (delta learning): from short answers to the longest ones.
+
+    Args:
+        facts: with the tokens of the prompts alone.
+        answered: the strong and the weak model.
+        speeds: of training and of generation, of these models, too.
+        prices: of the operator.
+    """
+    low, high = (
+        estimate(_with_answers(facts, [end(each.answer_tokens) for each in answered]), speeds, prices)
+        for end in (lambda it: it.low, lambda it: it.high)
+    )
+    found = high.model_copy(
+        update={
+            "by_phase": {
+                name: Range(low=low.by_phase[name].low, high=span.high) for name, span in high.by_phase.items()
+            },
+            **{
+                name: Range(low=getattr(low, name).low, high=getattr(high, name).high)
+                for name in ("training_seconds", "inference_seconds", "total_seconds")
+            },
+            **{
+                name: Range(low=getattr(low, name).low, high=getattr(high, name).high)
+                for name in ("training_cost", "inference_cost", "total_cost")
+                if getattr(high, name) is not None
+            },
+        }
+    )
+    return _plus_answers(found, facts, answered, speeds, prices)
+
+
+def _with_answers(facts: PlanFacts, lengths: Sequence[float]) -> PlanFacts:
+    """The same rows as pairs: the prompt twice, with an answer of each model, all of which is trained on."""
+    both = sum(lengths)
+    bases = {}
+    for name, numbers in facts.bases.items():
+        rows = {"tune": numbers.tune_rows, "select": facts.select_rows, "report": facts.report_rows}
+        rows["full"] = rows["tune"] + rows["select"]
+        bases[name] = replace(
+            numbers,
+            tune_tokens=round(both * rows["tune"]),
+            full_tokens=round(both * rows["full"]),
+            tune_read=round(2 * numbers.tune_read + both * rows["tune"]),
+            full_read=round(2 * numbers.full_read + both * rows["full"]),
+            report_tokens=round(numbers.report_tokens + both / 2 * rows["report"]),
+        )
+    return replace(facts, bases=bases)
+
+
+def _plus_answers(
+    found: Estimate, facts: PlanFacts, answered: Sequence[Answered], speeds: Speeds, prices: Prices
+) -> Estimate:
+    """With what making the pairs takes, which is part of the sweep."""
+    phases = dict(found.by_phase)
+    inference, total = found.inference_seconds, found.total_seconds
+    cost, total_cost, tokens, basis = found.inference_cost, found.total_cost, 0.0, [found.basis]
+    for each in answered:
+        sampled = Range(low=each.rows * each.answer_tokens.low, high=each.rows * each.answer_tokens.high)
+        billed = Range(low=each.prompt_tokens + sampled.low, high=each.prompt_tokens + sampled.high)
+        work = _Work(each.base_model, "generate", "sweep", sampled, billed, 1, 1)
+        rate, source = _rate(work, speeds)
+        seconds = _seconds(work, rate, facts)
+        phases["sweep"], inference, total = (_plus(one, seconds) for one in (phases["sweep"], inference, total))
+        tokens += billed.high
+        if cost is not None and total_cost is not None:
+            money = _money(billed, prices.of(each.base_model).inference_per_million, seconds, prices)
+            cost, total_cost = _plus(cost, money), _plus(total_cost, money)
+        basis += [] if source in found.basis else [source]
+    return found.model_copy(
+        update={
+            "by_phase": phases,
+            "inference_seconds": inference,
+            "total_seconds": total,
+            "inference_cost": cost,
+            "total_cost": total_cost,
+            "inference_tokens": found.inference_tokens + round(tokens),
+            "basis": "; ".join(dict.fromkeys(basis)),
+        }
     )
 
 

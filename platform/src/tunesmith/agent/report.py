@@ -114,6 +114,8 @@ def _plan_table(plan: Plan) -> str:
         ("Method", plan.method),
         ("Dataset", plan.dataset),
         ("Evaluation dataset", plan.evaluation_dataset),
+        ("Preferred answers by", plan.strong_model),
+        ("Other answers by", plan.weak_model),
         ("Base models", ", ".join(plan.base_models)),
         ("Settings tried on each", grid),
         ("Epochs", f"{plan.epochs:g}" if plan.epochs is not None else None),

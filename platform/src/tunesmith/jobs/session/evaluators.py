@@ -10,7 +10,7 @@ from tunesmith.agent import evaluator_source
 from tunesmith.agent.document import Document, EventKind, GateKind
 from tunesmith.agent.inspection import Inspection
 from tunesmith.agent.plan import EvaluationPath
-from tunesmith.jobs.session import children, evaluations, staging
+from tunesmith.jobs.session import children, evaluations, staging, training
 from tunesmith.jobs.session.desk import Desk, Event
 from tunesmith.jobs.session.gates import ask
 from tunesmith.schemas.names import short_id
@@ -60,14 +60,15 @@ async def _generated(desk: Desk) -> None:
         document.evaluator = name
 
     await desk.change(edit, Event("evaluator", EventKind.STATUS_INFO, f"Evaluator {name} is built."))
-    rows = desk.rows(staging.SELECT)
+    part = staging.SELECT_GOLD if training.is_preference(desk.plan) else staging.SELECT
+    rows = desk.rows(part)
     datasets = desk.document.datasets
     assert desk.plan.dataset is not None
     answers = Inspection.model_validate(desk.document.inspection[desk.plan.dataset]).answers
     swapped, chance = evaluator_source.shuffle(rows, answers)
     shuffled = await children.dataset(desk, SHUFFLED, swapped, adapted=True, what=f"Session {desk.id}: others' answers")
     wanted = [
-        evaluations.Asked("gold", datasets[staging.SELECT], None, "gold answers"),
+        evaluations.Asked("gold", datasets[part], None, "gold answers"),
         evaluations.Asked("shuffled", shuffled, None, "answers of other rows"),
     ]
     gold, wrong = await evaluations.evaluate(desk, name, wanted, "Validating the evaluator")

@@ -19,6 +19,7 @@ from tunesmith.jobs.session import staging
 from tunesmith.jobs.session.desk import Desk, Event
 from tunesmith.jobs.session.gates import ask_all
 from tunesmith.jobs.session.names import resolve_names
+from tunesmith.jobs.session.training import is_delta
 from tunesmith.rendering.renderer import Renderer
 from tunesmith.schemas.names import short_id
 
@@ -98,23 +99,37 @@ def _problem(found: facts.Inspection, plan: Plan) -> Question | None:
     """Why this dataset cannot be trained on with this plan; None where it can."""
     pairs = found.format is RowFormat.PAIRS
     preference = plan.method in (Method.DPO, Method.ORPO)
-    delta = plan.strong_model is not None and plan.weak_model is not None
+    if is_delta(plan):
+        return _delta_problem(found, plan)
     if found.format is RowFormat.UNKNOWN:
         text = f"I cannot train on {plan.dataset}: {found.reason}. Which dataset shall I use?"
         return Question(field="dataset", text=text)
     if pairs and plan.method not in (None, Method.DPO, Method.ORPO):
         text = f"{plan.dataset} holds preference pairs, which {plan.method} cannot train on. Shall I use DPO, or another dataset?"
         return Question(field="method", text=text, choices=["DPO"])
-    if not pairs and (preference or delta):
-        method = plan.method or Method.DPO
+    if not pairs and preference:
         text = (
-            f"{method} needs preference pairs, and {plan.dataset} has none. I cannot make pairs from the answers of a strong and "
-            "a weak model yet. Which dataset of pairs shall I use?"
+            f"{plan.method} needs preference pairs, and {plan.dataset} has none. I can make them from the answers of two models: "
+            "name them as `X as the strong model and Y as the weak model`. Or which dataset of pairs shall I use?"
         )
-        return Question(field="dataset", text=text)
+        return Question(field="strong_model", text=text)
     if found.format is RowFormat.PROMPTS:
         text = f"{plan.dataset} has prompts without answers, so there is nothing to imitate. Which dataset shall I use?"
         return Question(field="dataset", text=text)
+    return None
+
+
+def _delta_problem(found: facts.Inspection, plan: Plan) -> Question | None:
+    """Why no pairs can be made of this dataset's prompts; None where they can."""
+    if found.format is RowFormat.UNKNOWN:
+        text = f"I cannot take prompts from {plan.dataset}: {found.reason}. Which dataset shall I use?"
+        return Question(field="dataset", text=text)
+    if plan.method not in (None, Method.DPO, Method.ORPO):
+        text = (
+            f"Answers of a strong and a weak model make preference pairs, which {plan.method} cannot train on. "
+            "Shall I use DPO, or train without these two models?"
+        )
+        return Question(field="method", text=text, choices=["DPO"])
     return None
 
 
@@ -123,9 +138,10 @@ def _evaluation_problem(found: Mapping[str, facts.Inspection], plan: Plan) -> Qu
     if plan.dataset is None or plan.evaluation_dataset is None:
         return None
     training, given = found[plan.dataset], found[plan.evaluation_dataset]
-    if given.method is training.method:
+    if given.method is (Method.DPO if is_delta(plan) else training.method):
         return None
-    reason = given.reason or f"its rows are {given.format.replace('_', ' ')}, those of {plan.dataset} are not"
+    trained_on = "the pairs that I am to make" if is_delta(plan) else f"those of {plan.dataset}"
+    reason = given.reason or f"its rows are {given.format.replace('_', ' ')}, {trained_on} are not"
     text = f"I cannot evaluate on {plan.evaluation_dataset}: {reason}. Which evaluation dataset, or shall I hold out a part?"
     return Question(field="evaluation_dataset", text=text)
 

@@ -26,6 +26,8 @@ class Resolved:
     plan: Plan
     bases: dict[str, BaseModelEntry] = field(default_factory=dict)
     """By name, files in place."""
+    served: dict[str, BaseModelEntry] = field(default_factory=dict)
+    """Base of the strong and of the weak model, by the model's name."""
     questions: list[Question] = field(default_factory=list)
 
 
@@ -42,6 +44,9 @@ async def resolve_names(desk: Desk, plan: Plan) -> Resolved:
         given = getattr(plan, name)
         if given:
             changes[name] = await _served(desk, name, given, found)
+    if changes.get("strong_model") and changes["strong_model"] == changes.get("weak_model"):
+        text = f"The strong and the weak model are both {changes['strong_model']}, which answers alike. Which is the weak one?"
+        found.questions.append(Question(field="weak_model", text=text))
     if plan.evaluation.evaluator:
         evaluator = await _evaluator(desk, plan.evaluation.evaluator, found.questions)
         changes["evaluation"] = plan.evaluation.model_copy(update={"evaluator": evaluator})
@@ -87,11 +92,12 @@ async def _base(desk: Desk, what: str, given: str, found: Resolved) -> str:
 async def _served(desk: Desk, what: str, given: str, found: Resolved) -> str:
     """Any model that answers: a base model or one of the account."""
     own = desk.name("models", given)
-    if own.startswith(f"{desk.job.account}/") and await desk.api.find(f"models/{short_id(own)}"):
-        return own
-    others = dict(found.bases)
-    name = await _base(desk, what, given, found)
-    found.bases = others
+    model = await desk.api.find(f"models/{short_id(own)}") if own.startswith(f"{desk.job.account}/") else None
+    adapter = model is not None and model.get("peftDetails")
+    probe = Resolved(found.plan, questions=found.questions)
+    base = await _base(desk, what, adapter["baseModel"] if adapter else given, probe)
+    name = own if model is not None else base
+    found.served |= {name: probe.bases[base]} if base in probe.bases else {}
     return name
 
 

@@ -11,7 +11,7 @@ from tunesmith.agent.inspection import Inspection
 from tunesmith.agent.plan import EvaluationPath, Method, Plan
 from tunesmith.jobs.session.decide import candidates
 from tunesmith.jobs.session.staging import Cut
-from tunesmith.jobs.session.training import describe
+from tunesmith.jobs.session.training import describe, is_delta
 
 METHODS = {
     Method.SFT: "supervised fine-tuning (SFT)",
@@ -40,6 +40,11 @@ def plan_text(plan: Plan, *, document: Document, cut: Cut, estimate: Estimate, g
     lines = ["The plan, for your approval.", "", "Plan"]
     lines.append(f"  Method: {METHODS[plan.method]}{_default(wish.method is None)}")
     lines.append(f"  Dataset: {plan.dataset} ({found.usable_rows} usable rows of {found.rows})")
+    if is_delta(plan):
+        lines.append(
+            f"  Preference pairs: made after your approval; {plan.strong_model} and {plan.weak_model} answer every prompt, "
+            "and the first one's answers are preferred"
+        )
     if plan.evaluation_dataset:
         lines.append(f"  Evaluation dataset: {plan.evaluation_dataset}")
     lines += [f"  Conversion, on a copy: {each.description} ({each.rows} rows)" for each in found.conversions]

@@ -6,6 +6,8 @@ is asked about here, with the valid range, and not found out by a job later.
 
 from __future__ import annotations
 
+import re
+
 from tunesmith.agent.document import Document, Estimate, EventKind, GateKind, Phase, Question
 from tunesmith.agent.plan import EvaluationPath, Method, Plan
 from tunesmith.agent.questions import open_questions
@@ -16,7 +18,7 @@ from tunesmith.jobs.session.decide import candidates, decide
 from tunesmith.jobs.session.desk import Desk, Event
 from tunesmith.jobs.session.gates import ask, ask_all
 from tunesmith.jobs.session.inspection import inspected, is_inspected, usable_count
-from tunesmith.jobs.session.names import resolve_names
+from tunesmith.jobs.session.names import Resolved, resolve_names
 from tunesmith.schemas.names import short_id
 
 _FIELDS = (
@@ -31,6 +33,11 @@ _FIELDS = (
 """Words of a refusal, and the field of the plan that they are about."""
 
 
+STAGED = {"dataset", "evaluation_dataset"}
+"""What was fetched into the session's folder before the approval."""
+_QUESTION = re.compile(r"[A-Z`][^.?]*\?")
+
+
 async def plan(desk: Desk) -> Phase:
     """Show the plan and wait for its approval; the sweep when it was given."""
     document = await desk.read()
@@ -40,7 +47,9 @@ async def plan(desk: Desk) -> Phase:
         if questions:
             await ask_all(desk, questions, on_plan=wish)
     resolved = await resolve_names(desk, wish)
-    if resolved.questions:
+    if document.approved_plan is not None:
+        await _still_there(desk, resolved)
+    elif resolved.questions:
         await ask_all(desk, resolved.questions, on_plan=document.plan)
     if not is_inspected(document, resolved.plan):
         return Phase.INSPECTION
@@ -63,7 +72,7 @@ async def plan(desk: Desk) -> Phase:
         if isinstance(written, Question):
             await ask_all(desk, [written], on_plan=wish)
         generated = written
-    estimate = await costing.estimate(desk, decided, resolved.bases, cut)
+    estimate = await costing.estimate(desk, decided, resolved, cut)
     text = plan_text.plan_text(decided, document=document, cut=cut, estimate=estimate, generated=generated)
     await desk.change(lambda it: _keep(it, estimate, generated), on_plan=wish)
     if decided.approvals.plan:
@@ -75,6 +84,17 @@ async def plan(desk: Desk) -> Phase:
 
     await desk.change(approve, passed, on_plan=wish)
     return await _approved(desk, decided)
+
+
+async def _still_there(desk: Desk, resolved: Resolved) -> None:
+    """Ask where something that the approved plan needs has gone since. Datasets do not count: their rows are in the session's folder."""
+    gone = [question.text for question in resolved.questions if question.field not in STAGED]
+    if gone:
+        told = " ".join(_QUESTION.sub("", text).strip() for text in gone)
+        text = (
+            f"{told} The plan is approved and cannot be changed: put it back and say `go on`, or cancel this session."
+        )
+        await ask(desk, GateKind.QUESTION, text)
 
 
 async def _approved(desk: Desk, decided: Plan) -> Phase:
@@ -121,7 +141,7 @@ def _shown_method(document: Document, plan: Plan) -> Method:
     """What the data shows, where the plan names no method."""
     assert plan.dataset is not None
     shown = inspected(document, plan.dataset).format
-    pairs = shown is RowFormat.PAIRS or (plan.strong_model is not None and plan.weak_model is not None)
+    pairs = shown is RowFormat.PAIRS or training.is_delta(plan)
     return Method.DPO if pairs else Method.SFT
 
 

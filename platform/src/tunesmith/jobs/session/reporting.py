@@ -17,7 +17,7 @@ from tunesmith.agent.document import Document, EventKind, Run
 from tunesmith.agent.report_facts import DatasetFacts, ReportFacts
 from tunesmith.catalog.prices import load_prices
 from tunesmith.db.sessions import get_session
-from tunesmith.jobs.session import evaluations, staging, training
+from tunesmith.jobs.session import delta, evaluations, staging, training
 from tunesmith.jobs.session.desk import Desk, Event
 from tunesmith.runs.files import write_atomic
 from tunesmith.schemas.names import short_id
@@ -25,7 +25,7 @@ from tunesmith.schemas.names import short_id
 REPORT = "final_report.md"
 PACKAGES = ("tunesmith", "torch", "transformers", "tokenizers")
 """Whose versions the report names."""
-UNTOLD = {staging.SELECT_PROMPTS, staging.REPORT_PROMPTS}
+UNTOLD = {staging.SELECT_PROMPTS, staging.REPORT_PROMPTS, staging.SELECT_GOLD}
 """Parts that hold no rows of their own."""
 
 
@@ -107,12 +107,14 @@ async def _metrics(desk: Desk) -> dict[str, list[dict[str, Any]]]:
 
 
 async def _inference_tokens(desk: Desk) -> int:
-    """Tokens that this session's evaluations read and sampled."""
+    """Tokens that this session's evaluations, and the models that made its pairs, read and sampled."""
     prefix = desk.name(evaluations.NOUN, f"eval-{desk.id}-")
     jobs = await desk.api.list(evaluations.NOUN)
     mine = [job for job in jobs if job["name"].startswith(prefix)]
     counted = [job.get("metrics") or {} for job in mine]
-    return sum(int(one.get(name) or 0) for one in counted for name in ("input_tokens", "output_tokens"))
+    return delta.spent_tokens(desk) + sum(
+        int(one.get(name) or 0) for one in counted for name in ("input_tokens", "output_tokens")
+    )
 
 
 def _datasets(desk: Desk, document: Document) -> list[DatasetFacts]:

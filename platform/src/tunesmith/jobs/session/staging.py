@@ -1,6 +1,7 @@
 """The rows of a session: fetched once into its folder, converted as was shown, cut into splits, published as datasets of its own.
 
     data/source-{id}.jsonl     a dataset of the user's, as it was uploaded
+    data/source-{id}.json      whether its rows are Eval Protocol rows already
     data/{part}.jsonl          train, tune, select, report, full: rows as the session's datasets hold them
     data/splits.json           what the parts were cut from, and how: written last
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +21,8 @@ from tunesmith.agent.document import Document, EventKind
 from tunesmith.agent.inspection import Inspection
 from tunesmith.agent.labels import label_of
 from tunesmith.agent.plan import EvaluationPath, Method, Plan
-from tunesmith.agent.rows import Row, gold_of, prompt_of, with_gold
-from tunesmith.jobs.session import children
+from tunesmith.agent.rows import Row, answer_of, gold_of, prompt_key, prompt_of, with_gold
+from tunesmith.jobs.session import children, training
 from tunesmith.jobs.session.desk import Desk, Event
 from tunesmith.runs.files import write_atomic
 from tunesmith.schemas.names import short_id
@@ -29,6 +31,8 @@ TRAIN, TUNE, SELECT, REPORT, FULL = "train", "tune", "select", "report", "full"
 PAIRS = "pairs"
 SELECT_PROMPTS, REPORT_PROMPTS = "select-prompts", "report-prompts"
 """Of preference pairs: what an evaluator scores answers to."""
+SELECT_GOLD = "select-gold"
+"""Of preference pairs: the rows that choose with their gold answers, which a generated evaluator must score 1."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,8 @@ async def fetch(desk: Desk, dataset: str) -> str:
     name = f"source-{short_id(dataset)}"
     file = desk.file("data", f"{name}.jsonl")
     if not file.exists():
+        facts = {"adapted": "evalProtocol" in await desk.api.get(f"datasets/{short_id(dataset)}")}
+        write_atomic(desk.file("data", f"{name}.json"), json.dumps(facts))
         signed = await desk.api.get(f"datasets/{short_id(dataset)}:getDownloadEndpoint")
         parts = [await desk.api.download(url) for url in signed["filenameToSignedUrls"].values()]
         await asyncio.to_thread(write_atomic, file, b"".join(parts))
@@ -93,6 +99,10 @@ def _cut(desk: Desk, plan: Plan) -> Cut:
         labels=_labels(rows) if plan.method is Method.CLASSIFICATION else None,
         evaluation_rows=given,
     )
+    if training.is_delta(plan) and not wanted["pairs"]:
+        found.notes.append(
+            "A prompt that both models answer alike makes no pair, so that there may be fewer rows of each."
+        )
     parts = {
         TRAIN: [rows[i] for i in found.train],
         TUNE: [rows[i] for i in found.tune],
@@ -102,9 +112,11 @@ def _cut(desk: Desk, plan: Plan) -> Cut:
     }
     for part, chosen in parts.items():
         desk.write_rows(part, [_shaped(row, plan) for row in chosen])
-    if plan.method in (Method.DPO, Method.ORPO):
+    if training.is_preference(plan):
+        asked = _asked_for(desk, plan) if wanted["pairs"] else lambda pair: pair
         for part, prompts in ((SELECT, SELECT_PROMPTS), (REPORT, REPORT_PROMPTS)):
-            desk.write_rows(prompts, [_prompt_row(row) for row in parts[part]])
+            desk.write_rows(prompts, [_prompt_row(asked(pair)) for pair in parts[part]])
+        desk.write_rows(SELECT_GOLD, [row for pair in parts[SELECT] if (row := _gold_row(asked(pair)))])
     sizes = {part: len(chosen) for part, chosen in parts.items()}
     write_atomic(marker, json.dumps({"of": wanted, "sizes": sizes, "notes": found.notes}))
     return Cut(sizes, found.notes)
@@ -115,8 +127,9 @@ async def publish(desk: Desk) -> None:
     plan = desk.plan
     sizes = (await cut(desk, plan)).sizes
     parts = [TUNE, SELECT, REPORT] + ([TRAIN] if sizes[TUNE] < sizes[TRAIN] else [])
-    if plan.method in (Method.DPO, Method.ORPO) and plan.evaluation.path is not EvaluationPath.VALIDATION_LOSS:
+    if training.is_preference(plan) and plan.evaluation.path is not EvaluationPath.VALIDATION_LOSS:
         parts += [SELECT_PROMPTS, REPORT_PROMPTS]
+        parts += [SELECT_GOLD] if plan.evaluation.path is EvaluationPath.GENERATED else []
     if all(part in desk.document.datasets for part in parts):
         return
     names = {part: await _publish(desk, part) for part in parts}
@@ -144,15 +157,15 @@ async def publish_full(desk: Desk) -> str:
 
 async def _publish(desk: Desk, part: str) -> str:
     rows = await asyncio.to_thread(desk.rows, part)
-    return await children.dataset(desk, part, rows, adapted=await _is_adapted(desk), what=f"Session {desk.id}: {part}")
+    return await children.dataset(desk, part, rows, adapted=_is_adapted(desk), what=f"Session {desk.id}: {part}")
 
 
-async def _is_adapted(desk: Desk) -> bool:
+def _is_adapted(desk: Desk) -> bool:
     """Whether an evaluator takes the rows as they are: a generated one does, the user's where the dataset says so."""
     plan = desk.plan
     assert plan.dataset is not None
     if plan.evaluation.path is EvaluationPath.EVALUATOR:
-        return "evalProtocol" in await desk.api.get(f"datasets/{short_id(plan.dataset)}")
+        return json.loads(desk.file("data", f"source-{short_id(plan.dataset)}.json").read_text())["adapted"]
     return plan.evaluation.path is EvaluationPath.GENERATED
 
 
@@ -163,11 +176,24 @@ def _shaped(row: Row, plan: Plan) -> Row:
     return row
 
 
+def _asked_for(desk: Desk, plan: Plan) -> Callable[[Row], Row]:
+    """From a pair that models made to the user's row that it was made of, where that has a gold answer: it is the user's word."""
+    assert plan.dataset is not None
+    known = {prompt_key(row): row for row in usable_rows(desk, plan.dataset) if gold_of(row) is not None}
+    return lambda pair: known.get(prompt_key(pair), pair)
+
+
 def _prompt_row(row: Row) -> Row:
-    """What a preference pair asks, with the preferred answer as the gold one."""
+    """What a row asks, with its gold answer (of a pair the preferred one) where evaluators look for it."""
     asked: dict[str, Any] = {"messages": prompt_of(row), "ground_truth": gold_of(row)}
-    tools = row["input"].get("tools")
-    return asked | ({"tools": tools} if tools else {})
+    inner = row["input"] if isinstance(row.get("input"), dict) else row
+    return asked | ({"tools": inner["tools"]} if inner.get("tools") else {})
+
+
+def _gold_row(row: Row) -> Row | None:
+    """What a row asks, and its gold answer as an assistant's message; None where it has none."""
+    answer, asked = answer_of(row), _prompt_row(row)
+    return None if answer is None else asked | {"messages": [*asked["messages"], answer]}
 
 
 def _labels(rows: list[Row]) -> list[str | None]:

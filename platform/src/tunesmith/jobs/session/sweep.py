@@ -12,13 +12,14 @@ from typing import Any
 from tunesmith.agent.document import CandidateResult, Document, EventKind, Phase
 from tunesmith.agent.plan import EvaluationPath
 from tunesmith.errors import FailedPrecondition, TunesmithError
-from tunesmith.jobs.session import children, comparing, evaluators, staging, training
+from tunesmith.jobs.session import children, comparing, delta, evaluators, staging, training
 from tunesmith.jobs.session.decide import candidates
 from tunesmith.jobs.session.desk import Desk, Event
 
 
 async def run_sweep(desk: Desk) -> Phase:
     """Work the phase off."""
+    await delta.make(desk)
     await staging.publish(desk)
     if desk.plan.evaluation.path is not EvaluationPath.VALIDATION_LOSS:
         await evaluators.ready(desk)
@@ -36,7 +37,8 @@ async def _train(desk: Desk) -> None:
         def begin(document: Document) -> None:
             document.candidates = first
 
-        text = f"Sweep: {len(wanted)} candidates, at most {desk.plan.parallel} at a time."
+        count = "1 candidate" if len(wanted) == 1 else f"{len(wanted)} candidates"
+        text = f"Sweep: {count}, at most {desk.plan.parallel} at a time."
         await desk.change(begin, Event("sweep/begin", EventKind.STATUS_INFO, text))
     seen: dict[int, dict[str, Any]] = {}
     while True:
@@ -54,7 +56,8 @@ async def _train(desk: Desk) -> None:
     failed = [result for result in desk.document.candidates if result.number and result.failed]
     if len(failed) == len(wanted):
         reasons = "; ".join(f"candidate {result.number}: {result.failed}" for result in failed)
-        raise FailedPrecondition(f"All {len(wanted)} candidates failed. {reasons}")
+        all_of_them = f"All {len(wanted)} candidates" if len(wanted) > 1 else "The only candidate"
+        raise FailedPrecondition(f"{all_of_them} failed. {reasons}")
 
 
 def _has_ended(result: CandidateResult) -> bool:

@@ -16,6 +16,11 @@ def is_preference(plan: Plan) -> bool:
     return plan.method in PREFERENCE
 
 
+def is_delta(plan: Plan) -> bool:
+    """Whether the pairs are to be made from the answers of a strong and a weak model (delta learning)."""
+    return plan.strong_model is not None and plan.weak_model is not None
+
+
 def noun(plan: Plan) -> str:
     """Which jobs of the API the plan's method is."""
     return "dpoJobs" if is_preference(plan) else "supervisedFineTuningJobs"
