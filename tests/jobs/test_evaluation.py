@@ -22,7 +22,7 @@ from tunesmith.db import throughputs
 from tunesmith.db.accounts import ensure_account
 from tunesmith.db.api_keys import new_key
 from tunesmith.db.session import reading
-from tunesmith.db.tables import ApiKey, Dataset, Evaluator
+from tunesmith.db.tables import ApiKey, Dataset, Evaluator, Job, Model
 from tunesmith.jobs.evaluation import EvaluationHandler
 from tunesmith.jobs.evaluation_rows import EvaluationRows
 from tunesmith.server import create_app
@@ -340,6 +340,21 @@ async def test_what_is_wrong_is_said_at_the_create(stage: Stage) -> None:
     assert (status, "not ACTIVE but BUILD_FAILED: pip failed" in body["message"]) == (400, True), body
     assert (await stage.call("GET", "/evaluationJobs"))[1]["evaluationJobs"] == []
     assert (await stage.call("GET", "/datasets/eval-1-results"))[0] == 404
+
+
+async def test_an_adapter_on_a_full_model_of_the_account_is_evaluated(stage: Stage) -> None:
+    await stage.dataset("rows", [row("1")])
+    full, tuned = f"{ACCOUNT}/models/full", f"{ACCOUNT}/models/tuned"
+    folder = make_model_folder(stage.settings.path("objects", "models", "local", "full"))
+    kinds = {full: ("HF_BASE_MODEL", stage.base), tuned: ("HF_PEFT_ADDON", full)}
+    with stage.sessions.begin() as session:
+        for name, (kind, base) in kinds.items():
+            fields = {"kind": kind, "base_model": base, "adapter_path": str(folder), "sha256": "ab"}
+            session.add(Model(name=name, account=ACCOUNT, **fields))
+    name = await stage.created(scoring={"model": tuned})
+    with stage.sessions() as session:
+        spec = session.get_one(Job, name).spec
+    assert (spec["model"], spec["base_model"]) == (tuned, full)
 
 
 async def test_the_same_create_again_is_the_same_job(stage: Stage) -> None:
