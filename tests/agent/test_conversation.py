@@ -16,9 +16,11 @@ from tunesmith.agent.document import (
     Score,
     State,
 )
+from tunesmith.agent.inspection import Inspection
 from tunesmith.agent.plan import Candidate, Plan
 from tunesmith.agent.questions import open_questions
 from tunesmith.agent.reading import BaseModelName, Names
+from tunesmith.agent.rows import RowFormat
 from tunesmith.errors import FailedPrecondition, InvalidArgument
 
 MODEL = "accounts/tunesmith/models/tiny-math-v1"
@@ -193,6 +195,32 @@ def test_questions_are_answered_from_the_document() -> None:
     assert (
         "1.5000 [1.4000, 1.6000]" in respond(swept(), State.WAITING, "Which candidate is best?", NAMES).events[-1].text
     )
+
+
+def test_what_was_found_and_written_is_shown() -> None:
+    document = at(GateKind.PLAN)
+
+    def ask(words: str) -> str:
+        return respond(document, State.WAITING, words, NAMES).events[-1].text
+
+    assert "not looked at yet" in ask("What did you find in the data?")
+    assert "validation loss" in ask("Show me the evaluator.")
+    document.inspection = {"support": Inspection(rows=7, format=RowFormat.CHAT).model_dump(mode="json")}
+    document.generated = {"evaluator.py": "def f(): ...\n", "verdict": "ok", "validation": "It is validated."}
+    assert ask("What did you find in the data?").startswith("support: 7 rows")
+    assert ask("Show me the evaluator.") == "evaluator.py:\n\ndef f(): ...\n\nIt is validated."
+
+
+def test_a_change_at_the_promotion_gate_says_what_can_be_answered() -> None:
+    with pytest.raises(FailedPrecondition, match="use candidate N"):
+        respond(swept(), State.WAITING, "use the one with rank 16", NAMES)
+
+
+def test_a_base_model_on_the_scoreboard_is_no_candidate() -> None:
+    document = swept()
+    document.candidates[0].candidate = Candidate(base_model=MODEL, lora_rank=0, learning_rate=0)
+    shown = respond(document, State.WAITING, "Show the scoreboard.", NAMES).events[-1].text
+    assert shown.startswith("base model tiny-math-v1: loss 1.5")
 
 
 def test_gaps_are_asked_about_and_defaults_are_not() -> None:

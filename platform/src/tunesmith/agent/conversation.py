@@ -235,7 +235,10 @@ def _revise(
 ) -> Turn:
     if document.approved_plan is not None:
         if reading.changes or reading.contradictions:
-            raise FailedPrecondition(f"The plan was approved and cannot be changed any more. {START_ANEW}")
+            waits = gate is not None and gate.kind is GateKind.PROMOTION
+            raise FailedPrecondition(
+                f"The plan was approved and cannot be changed any more. {HOW_TO_PROMOTE if waits else START_ANEW}"
+            )
         return Turn(document, (*heard, *answers, *_not_understood(reading, gate, document)), wake=False)
     if not reading.changes and not reading.dismissed and gate is not None:
         return Turn(document, (*heard, *answers, *_not_understood(reading, gate, document)), wake=False)

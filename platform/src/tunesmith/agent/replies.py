@@ -7,11 +7,13 @@ from collections.abc import Callable
 from tunesmith.agent.cost import cost_range
 from tunesmith.agent.document import CandidateResult, Document, State
 from tunesmith.agent.durations import duration, duration_range
+from tunesmith.agent.inspection import Inspection
 from tunesmith.agent.plan import GRID, PARALLEL, SEED, SUBSAMPLE
 from tunesmith.agent.questions import describe
 from tunesmith.agent.reading.names import Names
 from tunesmith.agent.reading.restate import restate, setting_of
 from tunesmith.agent.reading.result import Topic
+from tunesmith.schemas.names import short_id
 
 
 def reply(topic: Topic, document: Document, state: State, names: Names, phase: str = "") -> str:
@@ -85,20 +87,38 @@ def _scoreboard(document: Document) -> str:
     if not document.candidates:
         return "There is no scoreboard yet: no candidate has been trained."
     lines = "; ".join(_candidate(result) for result in document.candidates)
-    winner = f" Winner: candidate {document.winner}. {document.reason}" if document.winner else f" {document.reason}"
-    return f"{lines}.{winner}".rstrip()
+    winner = f" Winner: candidate {document.winner}." if document.winner else ""
+    return f"{lines}.{winner} {document.reason}".rstrip()
 
 
 def _candidate(result: CandidateResult) -> str:
-    setting = f" ({setting_of(result.candidate)})" if result.candidate else " (base model)"
+    if result.number:
+        name = f"candidate {result.number}" + (f" ({setting_of(result.candidate)})" if result.candidate else "")
+    else:
+        name = f"base model {short_id(result.candidate.base_model)}" if result.candidate else "base model"
     if result.failed:
-        return f"candidate {result.number}{setting} failed: {result.failed}"
+        return f"{name} failed: {result.failed}"
     figures = []
     if result.loss:
         figures.append(f"loss {result.loss.mean:.4f} [{result.loss.low:.4f}, {result.loss.high:.4f}]")
     if result.score:
         figures.append(f"score {result.score.mean:.3f} [{result.score.low:.3f}, {result.score.high:.3f}]")
-    return f"candidate {result.number}{setting}: {', '.join(figures) or 'no figures yet'}"
+    return f"{name}: {', '.join(figures) or 'no figures yet'}"
+
+
+def _data(document: Document) -> str:
+    if not document.inspection:
+        return "The data was not looked at yet; what is found is told before the plan."
+    return "\n".join(
+        f"{name}: {Inspection.model_validate(found).summary()}" for name, found in document.inspection.items()
+    )
+
+
+def _evaluator(document: Document) -> str:
+    if not document.generated:
+        return _evaluation(document)
+    files = [f"{name}:\n\n{text.rstrip()}" for name, text in document.generated.items() if "." in name]
+    return "\n\n".join([*files, document.generated.get("validation", "")]).rstrip()
 
 
 def _evaluation(document: Document) -> str:
@@ -121,6 +141,8 @@ _ABOUT_SESSION: dict[Topic, Callable[[Document], str]] = {
     Topic.PLAN: _plan,
     Topic.SCOREBOARD: _scoreboard,
     Topic.EVALUATION: _evaluation,
+    Topic.EVALUATOR: _evaluator,
+    Topic.DATA: _data,
 }
 _GENERAL: dict[Topic, str] = {
     Topic.GRID: "Unless you name others, each base model is tried with "
@@ -135,6 +157,6 @@ _GENERAL: dict[Topic, str] = {
     "(`Proceed with the winning config.`, `use candidate N`, `stop here`). Nothing is trained before the first.",
 }
 _HELP = (
-    "I can tell you about base models, datasets, evaluators, the plan, its cost, the state of the session, the scoreboard, the default grid, "
+    "I can tell you about base models, datasets, evaluators, what is in the data, the plan, its cost, the state of the session, the scoreboard, the default grid, "
     "epochs, and how candidates are evaluated. I did not find one of these in the question; please ask in other words."
 )

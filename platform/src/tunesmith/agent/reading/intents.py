@@ -69,6 +69,8 @@ _TOPICS: tuple[tuple[Topic, re.Pattern[str]], ...] = (
     (Topic.BASE_MODELS, re.compile(r"\b(?:(?:base )?models?|checkpoints?|llms?)\b.*\b(?:support\w*|available|offer\w*|can i|can you|do you have|there|choose|use|train|tune|list)\b|\b(?:support\w*|available|which|what|list|show)\b.*\b(?:base models?|models|llms)\b|\bcontext (?:length|window|size)s?\b|\bsupport\b.*@(?:model|other)|@(?:model|other).*\bsupport(?:ed)?\b")),
     (Topic.SCOREBOARD, re.compile(r"\b(?:scoreboard|score board|scores|results|ranking|winner|winning|won|best|leading|losses|better|candidates?)\b")),
     (Topic.DATASETS, re.compile(r"\b(?:which|what|list|my)\b.*\bdata ?sets?\b")),
+    (Topic.DATA, re.compile(r"\b(?:(?:in|about|of|see|inspect\w*) (?:the |my |our |this )?(?:data|data ?sets?|@dataset)|duplicates?|leaks?|imbalanced?|how many (?:rows|examples|samples|tokens|labels))\b")),
+    (Topic.EVALUATOR, re.compile(r"\b(?:the|your|this) (?:generated )?(?:evaluator|grader)\b")),
     (Topic.EVALUATORS, re.compile(r"\b(?:which|what|list|my)\b.*\bevaluators\b")),
     (Topic.EPOCHS, re.compile(r"\bepochs?\b")),
     (Topic.GRID, re.compile(r"\b(?:default|grid|configs?|hyper|settings|learning rates?|ranks?)\b")),

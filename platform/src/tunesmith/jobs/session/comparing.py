@@ -53,8 +53,7 @@ async def compare(desk: Desk) -> None:
 
     def edit(document: Document) -> list[Event]:
         document.candidates, document.winner, document.reason = board.results, board.winner, board.reason
-        text = f"{_table(desk, document)}\n{board.reason}"
-        return [Event("scoreboard", EventKind.RESULT, text, {"winner": board.winner, "ranking": board.ranking})]
+        return [Event("scoreboard", EventKind.RESULT, board.reason, {"winner": board.winner, "ranking": board.ranking})]
 
     await desk.change(edit)
 
