@@ -11,6 +11,7 @@ import torch
 from aiohttp import web
 from tunesmith.agent.plan import EvaluationPath, Grid, GridPoint, Method, Plan
 from tunesmith.agent.statistics import compare_losses, loss_interval
+from tunesmith.db.sessions import is_child
 from tunesmith.errors import FailedPrecondition
 from tunesmith.jobs.session.api import Api
 from tunesmith.jobs.session.comparing import row_loss
@@ -173,3 +174,11 @@ def test_orpo_of_held_out_pairs_is_that_of_the_learner() -> None:
         theirs = preferences.orpo(preferences.PairInput(*given, *lengths, batch_pairs=1), 0.3)
         assert ours.nats == pytest.approx(float(theirs.loss_P))
         assert ours.margin == pytest.approx(float(theirs.margin_P))
+
+
+@pytest.mark.parametrize("suffix", ["c1", "base1-t3", "report-base-t10", "report-final", "gold", "shuffled"])
+def test_a_session_knows_its_evaluations_from_those_of_a_longer_id(suffix: str) -> None:
+    job = f"accounts/local/evaluationJobs/eval-a-b-{suffix}"
+    assert is_child(job, "accounts/local/sessions/a-b")
+    assert not is_child(job, "accounts/local/sessions/a")
+    assert not is_child(job, "accounts/local/sessions/b")

@@ -191,8 +191,12 @@ def children(session: Session, name: str) -> list[str]:
         Job.state.not_in(jobs.FINAL_STATES),
         Job.name.contains(f"-{identity}", autoescape=True),
     )
-    derived = re.compile(_CHILD.format(re.escape(identity)))
-    return [job for job in session.scalars(query.order_by(Job.name)) if derived.search(job)]
+    return [job for job in session.scalars(query.order_by(Job.name)) if is_child(job, name)]
+
+
+def is_child(job: str, name: str) -> bool:
+    """Whether a job, by its name, is one that the session of that name started."""
+    return re.search(_CHILD.format(re.escape(name.rsplit("/", 1)[-1])), job) is not None
 
 
 def cancel_session(session: Session, name: str) -> Sequence[str]:

@@ -16,7 +16,7 @@ from tunesmith.agent import report as writing
 from tunesmith.agent.document import Document, EventKind, Run
 from tunesmith.agent.report_facts import DatasetFacts, ReportFacts
 from tunesmith.catalog.prices import load_prices
-from tunesmith.db.sessions import get_session
+from tunesmith.db.sessions import get_session, is_child
 from tunesmith.jobs.session import delta, evaluations, staging, training
 from tunesmith.jobs.session.desk import Desk, Event
 from tunesmith.runs.files import write_atomic
@@ -108,9 +108,7 @@ async def _metrics(desk: Desk) -> dict[str, list[dict[str, Any]]]:
 
 async def _inference_tokens(desk: Desk) -> int:
     """Tokens that this session's evaluations, and the models that made its pairs, read and sampled."""
-    prefix = desk.name(evaluations.NOUN, f"eval-{desk.id}-")
-    jobs = await desk.api.list(evaluations.NOUN)
-    mine = [job for job in jobs if job["name"].startswith(prefix)]
+    mine = [job for job in await desk.api.list(evaluations.NOUN) if is_child(job["name"], desk.job.name)]
     counted = [job.get("metrics") or {} for job in mine]
     return delta.spent_tokens(desk) + sum(
         int(one.get(name) or 0) for one in counted for name in ("input_tokens", "output_tokens")
