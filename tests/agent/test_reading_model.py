@@ -87,6 +87,8 @@ def test_a_field_with_the_persons_words_is_read_and_marked(settings: Settings, m
     [
         {"plan": {"epochs": 3}, "quotes": {}},
         {"plan": {"epochs": 3}, "quotes": {"epochs": "three epochs"}},
+        {"plan": {"epochs": 3}, "quotes": {"epochs": "go over everything thrice, that is three epochs"}},
+        {"plan": {"epochs": 3}, "quotes": {"epochs": "rice"}},
         {"plan": {"dataset": "other"}, "quotes": {"dataset": "thrice"}},
         {"plan": {"approvals": {"plan": False}}, "quotes": {"approvals": "thrice"}},
         {"plan": {"epochs": -1}, "quotes": {"epochs": "thrice"}},

@@ -34,7 +34,7 @@ def read_by_model(
     try:
         answer = httpx.post(url, json=body, headers=headers, timeout=PATIENCE_SECONDS, trust_env=False)
         answer.raise_for_status()
-        hints = parse(answer.json(), reading)
+        hints = parse(answer.json(), reading, text)
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         log.warning("the model at %s did not read an instruction; its words are asked about: %s", url, error)
         return None

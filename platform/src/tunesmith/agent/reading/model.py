@@ -8,6 +8,7 @@ waives an approval.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -72,10 +73,10 @@ def schema() -> dict[str, Any]:
     }
 
 
-def parse(answer: Any, reading: Reading) -> Reading | None:
+def parse(answer: Any, reading: Reading, text: str) -> Reading | None:
     """What counts of a model's answer (the JSON of a chat completion), as a reading of its own; None when nothing does.
 
-    `unclear` of the result is what still has to be asked.
+    `text` is all that the person wrote: a quote that is not in it is none. `unclear` of the result is what still has to be asked.
     """
     try:
         content = json.loads(answer["choices"][0]["message"]["content"])
@@ -88,7 +89,7 @@ def parse(answer: Any, reading: Reading) -> Reading | None:
     for name in _FIELDS:
         words = _plain(str(quotes.get(_alias(name)) or quotes.get(name) or ""))
         stated = name in plan.model_fields_set and getattr(plan, name) not in (None, [])
-        if stated and name not in decided and words and _said(words, reading.left):
+        if stated and name not in decided and _said(words, reading.left, text):
             changes[name] = getattr(plan, name)
             used.append(words)
     if not changes:
@@ -110,6 +111,13 @@ def _plain(words: str) -> str:
     return " ".join(words.lower().split())
 
 
-def _said(words: str, left: Sequence[str]) -> bool:
-    """Whether a quote lies in, or around, words that the rules left over."""
-    return any(words in _plain(each) or _plain(each) in words for each in left)
+def _said(words: str, left: Sequence[str], text: str) -> bool:
+    """Whether a quote was written, and lies in, or around, words that the rules left over."""
+    return _within(words, _plain(text)) and any(
+        _within(words, _plain(each)) or _within(_plain(each), words) for each in left
+    )
+
+
+def _within(words: str, text: str) -> bool:
+    """Whether whole words stand in a text, as they are."""
+    return bool(words) and re.search(rf"(?<!\w){re.escape(words)}(?!\w)", text) is not None
