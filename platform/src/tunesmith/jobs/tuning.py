@@ -201,6 +201,9 @@ class _Claim:
         }
         found = f" (evaluation loss {result['eval_loss']:.4f})" if result["eval_loss"] is not None else ""
         message = f"{model} is the model after step {result['step']} of {status['total_steps']}{found}."
+        if status.get("rows_left_out"):
+            left_out = f"{status['rows_left_out']} of {status['rows']} rows had no token to train on"
+            message += f" {left_out} (weight 0, or longer than the context) and were left out."
         return Outcome(jobs.COMPLETED, message, data={"promote": promoted, "throughput": throughput})
 
     async def origin(self, base: str) -> str:

@@ -58,6 +58,7 @@ def train(run_dir: Path, config: TuningConfig, until_step: int | None = None) ->
             lambda: PairRenderer(renderer, config.thinking_history.value, config.max_context_length).examples,
             lambda message: run.say("preparing", message),
         )
+        run.read(data)
         samples = data.train
         order = Order(len(samples) // 2, config.batch_size_samples, config.epochs, config.seed)
 

@@ -40,6 +40,19 @@ class Prepared:
     train: Samples
     held_out: Samples | None
 
+    @property
+    def rows(self) -> int:
+        """Rows that were read."""
+        return self._noted("rows")
+
+    @property
+    def rows_left_out(self) -> int:
+        """Those of them without a token to train on: weight 0, or cut away."""
+        return self._noted("dropped")
+
+    def _noted(self, name: str) -> int:
+        return sum(int(samples.notes.get(name, 0)) for samples in (self.train, self.held_out) if samples is not None)
+
 
 def prepare(
     run_dir: Path,

@@ -46,6 +46,7 @@ def train(run_dir: Path, config: TuningConfig, until_step: int | None = None) ->
             lambda: ExampleRenderer(renderer, config.thinking_history.value, config.max_context_length).examples,
             lambda message: run.say("preparing", message),
         )
+        run.read(data)
         samples = data.train
         order = Order(len(samples), config.batch_size_samples, config.epochs, config.seed)
 

@@ -27,6 +27,7 @@ from tunesmith.training.checkpoints import hash_base, load_weights, restore, wri
 from tunesmith.training.model import Policy, load_full, load_policy
 from tunesmith.training.output import is_written, write_output
 from tunesmith.training.packing import default_budget
+from tunesmith.training.prepare import Prepared
 from tunesmith.training.schedules import evaluation_steps, rate
 
 ADAM_BETAS = (0.9, 0.95)
@@ -116,6 +117,10 @@ class TuningRun:
             )
         torch.manual_seed(config.seed)
         return load_full(config.base_model)
+
+    def read(self, data: Prepared) -> None:
+        """Tell how many rows there are, and how many of them train nothing."""
+        self._status |= {"rows": data.rows, "rows_left_out": data.rows_left_out}
 
     def begin(self, policy: Policy, total_steps: int, epoch: Any) -> AdamW:
         """The optimizer, with policy and optimizer as the newest checkpoint left them; `step` says where that is.
