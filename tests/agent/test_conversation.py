@@ -68,6 +68,22 @@ def test_an_instruction_revises_the_plan_that_comes_with_it() -> None:
     assert (turn.document.plan.epochs, turn.document.plan.dataset) == (5, "support")
 
 
+def test_only_what_holds_still_is_restated() -> None:
+    document = begin(
+        "SFT on support with tiny-math-v1, 2 epochs, ranks 8 and 16, validation loss.", None, NAMES
+    ).document
+    for words in ("use 3 epochs", "rank 4", "full parameters instead", "Use evaluator strict."):
+        document = respond(document, State.RUNNING, words, NAMES).document
+    assert document.understood == [
+        "Method: supervised fine-tuning (SFT).",
+        "Dataset: support.",
+        f"Base model: {MODEL}.",
+        "Epochs of each candidate: 3.",
+        "All parameters are trained (no LoRA).",
+        "Candidates are compared by your evaluator, strict.",
+    ]
+
+
 def test_a_question_in_an_instruction_is_answered_at_once() -> None:
     turn = begin("Which base models do you support for SFT?", None, NAMES)
     answers = [said.text for said in turn.events if said.kind is EventKind.ANSWER]

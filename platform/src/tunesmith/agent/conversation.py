@@ -23,6 +23,7 @@ from pydantic import ValidationError
 from tunesmith.agent.document import FINAL, Document, EventKind, Gate, GateKind, Question, State
 from tunesmith.agent.plan import Plan
 from tunesmith.agent.reading import Intent, Names, Reading, read_instruction, read_message
+from tunesmith.agent.reading.restate import subject, subjects
 from tunesmith.agent.replies import reply
 from tunesmith.errors import FailedPrecondition, InvalidArgument
 
@@ -267,8 +268,10 @@ def _settle(document: Document, gate: Gate | None, reading: Reading) -> None:
 
 
 def _take(document: Document, reading: Reading) -> None:
-    document.plan = reading.apply(document.plan)
+    changed = subjects(document.plan, reading.changes)
+    document.understood = [line for line in document.understood if subject(line) not in changed]
     document.understood += reading.understood
+    document.plan = reading.apply(document.plan)
     document.unclear += [*reading.contradictions, *reading.unclear]
 
 

@@ -191,7 +191,7 @@ class Document(JobInput):
 
     plan: Plan = Plan()
     understood: list[str] = []
-    """What was read from the user's words, restated, in order."""
+    """What was read from the user's words and holds still, restated, in order."""
     unclear: list[Question] = []
     """What is asked because words were not understood, or contradict each other; answered ones are removed."""
     gate: Gate | None = None

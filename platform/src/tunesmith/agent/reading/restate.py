@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from tunesmith.agent.plan import SEED, Approvals, Candidate, Evaluation, EvaluationPath, Grid, Method, Plan
@@ -33,6 +34,18 @@ def restate(plan: Plan) -> list[str]:
         if getattr(plan, name) != getattr(default, name)
         for phrase in _phrases(name, getattr(plan, name))
     ]
+
+
+def subject(sentence: str) -> str:
+    """What a restating sentence is about, without the value."""
+    return re.split(r": | by ", sentence, maxsplit=1)[0].rstrip(".").lower()
+
+
+def subjects(plan: Plan, changes: dict[str, Any]) -> set[str]:
+    """What sentences about these fields of the plan are about, before and after a change."""
+    default = Plan()
+    before = {name: getattr(plan, name) for name in changes if getattr(plan, name) != getattr(default, name)}
+    return {subject(sentence) for sentence in (*restate_changes(before), *restate_changes(changes))}
 
 
 def setting_of(candidate: Candidate) -> str:
