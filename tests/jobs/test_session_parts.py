@@ -13,12 +13,15 @@ from tunesmith.agent.plan import EvaluationPath, Grid, GridPoint, Method, Plan
 from tunesmith.agent.statistics import compare_losses, loss_interval
 from tunesmith.db.sessions import is_child
 from tunesmith.errors import FailedPrecondition
+from tunesmith.jobs.session import evaluations, held_out, staging
 from tunesmith.jobs.session.api import Api
 from tunesmith.jobs.session.comparing import row_loss
 from tunesmith.jobs.session.decide import candidates, decide, default_epochs, points
 from tunesmith.jobs.session.deployment import snippet
-from tunesmith.jobs.session.evaluators import archive
+from tunesmith.jobs.session.evaluators import SHUFFLED, archive
 from tunesmith.jobs.session.losses import PairLogprobs, RowLoss, dpo, orpo
+from tunesmith.schemas.names import check_id, check_job_id
+from tunesmith.server.routes.sessions import LONGEST_ID
 from tunesmith.training import preferences
 
 
@@ -182,3 +185,15 @@ def test_a_session_knows_its_evaluations_from_those_of_a_longer_id(suffix: str) 
     assert is_child(job, "accounts/local/sessions/a-b")
     assert not is_child(job, "accounts/local/sessions/a")
     assert not is_child(job, "accounts/local/sessions/b")
+
+
+def test_every_id_that_is_derived_from_the_longest_session_id_is_valid() -> None:
+    identity = "x" * LONGEST_ID
+    scored = [*evaluations.base_runs(held_out.BASE, "", "", ""), *evaluations.base_runs("base99", "", "", "")]
+    for suffix in [held_out.FINAL, "c99", "gold", "shuffled", *(asked.suffix for asked in scored)]:
+        check_job_id(f"eval-{identity}-{suffix}", suffix)
+        check_id(f"ds-{identity}-scored-{suffix}", suffix)
+    for suffix in ("c99", "final"):
+        check_job_id(f"sft-{identity}-{suffix}", suffix)
+    for part in (staging.SELECT_PROMPTS, staging.REPORT_PROMPTS, SHUFFLED):
+        check_id(f"ds-{identity}-{part}", part)

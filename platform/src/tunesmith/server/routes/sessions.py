@@ -34,8 +34,8 @@ from tunesmith.server.session_names import names_in_reach
 NOUN = table.NOUN
 router = APIRouter(prefix="/v1/accounts/{account_id}", tags=[NOUN])
 
-LONGEST_ID = 40
-"""Characters: the longest id that is derived from it (`eval-{id}-report-base-t10`) must be a valid one."""
+LONGEST_ID = 35
+"""Characters: the longest id that is derived from it (`eval-{id}-report-base-t10`, a job's) must be a valid one."""
 POLL_SECONDS = 0.5
 HEARTBEAT_SECONDS = 15.0
 MOST_EVENTS = 1000
