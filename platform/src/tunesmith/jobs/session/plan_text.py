@@ -20,10 +20,11 @@ METHODS = {
     Method.ORPO: "preference training (ORPO)",
 }
 HOW_TO_ANSWER = "Reply `Approved, proceed.` to start, or say what to change. Nothing is trained before."
+GOES_ON = "The plan asks for no approval; starting."
 
 
 def plan_text(plan: Plan, *, document: Document, cut: Cut, estimate: Estimate, generated: Mapping[str, str]) -> str:
-    """The whole plan with its cost.
+    """The whole plan with its cost, behind the evaluator that it uses: what is decided on stands last.
 
     Args:
         plan: every field decided.
@@ -37,7 +38,10 @@ def plan_text(plan: Plan, *, document: Document, cut: Cut, estimate: Estimate, g
     assert plan.method is not None
     found = Inspection.model_validate(document.inspection[plan.dataset])
     runs = candidates(plan)
-    lines = ["The plan, for your approval.", "", "Plan"]
+    lines = ["The plan, for your approval." if plan.approvals.plan else "The plan."]
+    for name in (evaluator_source.SPEC, evaluator_source.FILE) if generated else ():
+        lines += ["", f"The evaluator that I wrote, {name}:", *(f"  {line}" for line in generated[name].splitlines())]
+    lines += ["", "Plan"]
     lines.append(f"  Method: {METHODS[plan.method]}{_default(wish.method is None)}")
     lines.append(f"  Dataset: {plan.dataset} ({found.usable_rows} usable rows of {found.rows})")
     if is_delta(plan):
@@ -68,15 +72,8 @@ def plan_text(plan: Plan, *, document: Document, cut: Cut, estimate: Estimate, g
         name for name, on in (("the plan", plan.approvals.plan), ("the promotion", plan.approvals.promotion)) if on
     ]
     lines.append(f"  Waits for your approval of: {' and '.join(gates) or 'nothing'}")
-    if generated:
-        for name in (evaluator_source.SPEC, evaluator_source.FILE):
-            lines += [
-                "",
-                f"The evaluator that I wrote, {name}:",
-                *(f"  {line}" for line in generated[name].splitlines()),
-            ]
     lines += ["", "Estimated cost", *(f"  {line}" for line in breakdown(estimate, spent_seconds=0.0).splitlines())]
-    return "\n".join([*lines, "", HOW_TO_ANSWER])
+    return "\n".join([*lines, "", HOW_TO_ANSWER if plan.approvals.plan else GOES_ON])
 
 
 def _default(is_default: bool, what: str = "") -> str:
@@ -87,7 +84,7 @@ def _evaluation(plan: Plan) -> str:
     if plan.evaluation.path is EvaluationPath.EVALUATOR:
         return f"the evaluator {plan.evaluation.evaluator} scores each candidate's answers; the base model's at its best temperature"
     if plan.evaluation.path is EvaluationPath.GENERATED:
-        return "an evaluator that I wrote (below) scores each candidate's answers; the base model's at its best temperature"
+        return "the evaluator that I wrote (above) scores each candidate's answers; the base model's at its best temperature"
     return "validation loss on held-out rows"
 
 

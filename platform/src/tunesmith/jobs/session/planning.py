@@ -77,7 +77,7 @@ async def plan(desk: Desk) -> Phase:
     await desk.change(lambda it: _keep(it, estimate, generated), on_plan=wish)
     if decided.approvals.plan:
         await ask(desk, GateKind.PLAN, text, on_plan=wish)
-    passed = Event("plan/passed", EventKind.STATUS_INFO, f"{text}\n\nThe plan asks for no approval; starting.")
+    passed = Event("plan/passed", EventKind.STATUS_INFO, text)
 
     def approve(it: Document) -> None:
         it.approved_plan = wish.model_copy(deep=True)
