@@ -9,8 +9,6 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-from pydantic import Field
-
 from tunesmith.agent.plan import Candidate, Plan
 from tunesmith.schemas.wire import JobInput
 
@@ -222,4 +220,3 @@ class Document(JobInput):
     """Seconds spent so far, by phase."""
     message: str = ""
     """One line: what it is doing, or how it ended."""
-    answered_questions: int = Field(default=0, ge=0)
