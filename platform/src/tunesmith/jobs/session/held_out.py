@@ -66,16 +66,23 @@ async def _by_score(desk: Desk, winner: Candidate, model: str) -> Comparison:
     details: dict[str, Any] = {"baseByTemperature": {f"{each.asked.temperature:g}": each.mean for each in usable}}
     if desk.plan.method is Method.CLASSIFICATION:
         details |= _classification(desk, base, tuned)
+    if len(base.scores) != len(tuned.scores):
+        raise FailedPrecondition(
+            f"The held-out evaluation cannot be compared: {evaluator} made {len(base.scores)} rows of the dataset for the base "
+            f"model and {len(tuned.scores)} for the final one. Its adapter must make the same rows each time."
+        )
     return compare_held_out(
         "score", base.scores, tuned.scores, base_temperature=base.asked.temperature, details=details
     )
 
 
 def _classification(desk: Desk, base: evaluations.Scored, tuned: evaluations.Scored) -> dict[str, Any]:
-    """Accuracy by label and confusion of both models."""
+    """Accuracy by label and confusion of both models; nothing where an evaluator's adapter made other rows than there were."""
     assert desk.plan.dataset is not None
     labels = Inspection.model_validate(desk.document.inspection[desk.plan.dataset]).answers.labels
     golds = [label_of(row) or "" for row in desk.rows(staging.REPORT)]
+    if not len(golds) == len(base.answers) == len(tuned.answers):
+        return {}
     return {
         name: classify(zip(golds, scored.answers, strict=True), labels).dump()
         for name, scored in (("base", base), ("tuned", tuned))
