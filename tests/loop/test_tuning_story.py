@@ -7,9 +7,9 @@ import urllib.error
 
 import pytest
 
-from tests.loop import tuning
+from tests.loop import projects, tuning
 from tests.loop.projects import BASE
-from tests.loop.tuning import FORM, create, get, metrics, run, says, upload
+from tests.loop.tuning import FORM, create, get, metrics, run, says, sha256, upload
 
 QUICK = ("--batch-size-samples", "4", "--learning-rate", "0.005")
 
@@ -94,6 +94,18 @@ def test_an_adapter_can_be_continued(platform, adapter):
     assert first["loss"] < metrics(platform, "sftj", adapter)[1]["loss"] / 2, "it begins where the other ended"
     assert get(platform, "sftj", "story-warm")["loraRank"] == 16
     assert FORM.fullmatch(says(platform, "accounts/local/models/story-warm"))
+
+
+def test_reinforcement_goes_on_from_it(platform, adapter, short_tmp):
+    project = projects.write(short_tmp / "rft", dataset=projects.rows(10))
+    flags = ("--max-output-tokens", "16", "--n", "4", "--chunk-size", "10", "--output-model", "story-rft")
+    start = ("ep", "create", "rft", "--yes", "--skip-validation", "--warm-start-from", adapter)
+    ended = platform.run(*start, *flags, "--wait", cwd=project)
+    assert ended.returncode == 0, ended.stdout
+    job = platform.get("/v1/accounts/local/models/story-rft")["fineTuningJob"]
+    first = platform.data_dir / "runs" / job.rsplit("/", 1)[-1] / "adapters" / "v000000" / "canary.json"
+    assert json.loads(first.read_text())["sha256"] == sha256(platform, adapter), "its version 0 is what SFT made"
+    assert sha256(platform, "story-rft") != sha256(platform, adapter)
 
 
 def test_all_parameters_make_a_model_that_is_a_base(platform, rows):
