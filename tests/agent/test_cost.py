@@ -7,7 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tunesmith.agent.cost import BaseFacts, PlanFacts, actual, breakdown, estimate, training_costs
+from tunesmith.agent.cost import (
+    Answered,
+    BaseFacts,
+    PlanFacts,
+    actual,
+    breakdown,
+    estimate,
+    estimate_delta,
+    training_costs,
+)
 from tunesmith.agent.document import CandidateResult, Document, Estimate, Range, Run
 from tunesmith.agent.durations import duration
 from tunesmith.agent.plan import Candidate, Evaluation, EvaluationPath, Grid, GridPoint, Method, Plan
@@ -163,3 +172,22 @@ def test_prices_come_from_a_file_of_the_data_folder(tmp_path: Path):
 )  # fmt: skip
 def test_durations_read_well(seconds: float, words: str):
     assert duration(seconds) == words
+
+
+def test_pairs_that_are_to_be_made_cost_both_models_answers_and_training_on_them():
+    plan = PLAN.model_copy(update={"method": Method.DPO, "final_run": False})
+    numbers = replace(NUMBERS, tune_rows=100, tune_read=2_000, report_tokens=500)
+    before = replace(facts(plan, select_rows=10, report_rows=20), bases={BASE: numbers})
+    answers = Range(low=4, high=40)
+    speeds = {**MEASURED, (BASE, "dpo"): [(1000.0, "measured")], (BASE, "generate"): [(100.0, "job")]}
+    made = [Answered(BASE, 130, 2_600, answers), Answered(BASE, 130, 2_600, answers)]
+    prices = Prices(currency="USD", default=Price(inference_per_million=1.0))
+    found = estimate_delta(before, made, speeds, prices)
+    assert found.training_tokens == 3 * 2 * 100 * (40 + 40)  # candidates, epochs, rows, both answers at their longest
+    assert found.inference_tokens == 2 * (2_600 + 130 * 40) + 4 * (500 + 20 * 40)
+    alone = estimate_delta(before, [], speeds, prices)
+    assert found.inference_seconds.high > alone.inference_seconds.high + 2 * 130 * 40 / 120
+    assert found.inference_cost is not None
+    assert found.inference_cost.high == pytest.approx(found.inference_tokens / 1e6)
+    assert found.total_seconds.low == pytest.approx(sum(phase.low for phase in found.by_phase.values()))
+    assert found.total_seconds.high == pytest.approx(sum(phase.high for phase in found.by_phase.values()))
