@@ -8,7 +8,6 @@ With a terminal, the platform keeps running until Ctrl-C.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import shutil
@@ -26,6 +25,8 @@ from scripts.story import BIN, DEMO, REPO, Story, console, say, step
 PROJECT = REPO / "examples" / "sft"
 FOLDER = DEMO / "agent"
 REPORT = REPO / "docs" / "agent-report"
+CLIENTS = REPO / ".venv-clients" / "bin" / "python"
+"""Environment of the published clients, where `make test-clients` made it."""
 DATASET, SESSION = "word-problems", "demo"
 INSTRUCTION = (
     f"Run SFT on accounts/local/datasets/{DATASET} across tiny-math-v1 with learning rates 2e-3 and 1e-3, "
@@ -106,10 +107,11 @@ def publish(story: Story, target: Path) -> None:
 def run_snippet(story: Story, session: dict[str, Any]) -> str:
     """Run the session's snippet as it is; without the `fireworks-ai` package, the same call by hand."""
     deployed = session["deployed"]
-    if importlib.util.find_spec("fireworks") is not None:
+    python = next((each for each in (CLIENTS, Path(sys.executable)) if has_client(each)), None)
+    if python is not None:
         say("the snippet, run as it is with the fireworks-ai package:")
         ended = subprocess.run(
-            [sys.executable, "-c", deployed["snippet"]], env=story.env, capture_output=True, text=True, timeout=120
+            [python, "-c", deployed["snippet"]], env=story.env, capture_output=True, text=True, timeout=120
         )
         if ended.returncode != 0:
             raise RuntimeError(f"the snippet failed: {ended.stderr[-1000:]}")
@@ -122,6 +124,12 @@ def run_snippet(story: Story, session: dict[str, Any]) -> str:
     request = urllib.request.Request(deployed["endpoint"], json.dumps(body).encode(), headers)
     with urllib.request.urlopen(request, timeout=120) as response:
         return json.loads(response.read())["choices"][0]["message"]["content"]
+
+
+def has_client(python: Path) -> bool:
+    """Whether this Python has the published `fireworks-ai`."""
+    find = "import sys, importlib.util; sys.exit(importlib.util.find_spec('fireworks') is None)"
+    return python.exists() and subprocess.run([python, "-c", find], cwd=DEMO).returncode == 0
 
 
 def is_better(session: dict[str, Any]) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 from scripts.make_gsm8k_example import draw, pretraining_questions, row
 from scripts.tiny_model.sums.problems import Part
 
-ROWS = 700
+ROWS = 500
 GSM8K = Path("examples/gsm8k")
 
 
