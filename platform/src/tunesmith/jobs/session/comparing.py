@@ -6,6 +6,7 @@ of four temperatures.
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 from tunesmith.agent import scoreboard
@@ -49,7 +50,8 @@ async def compare(desk: Desk) -> None:
         number = result.number
         failed = result.failed or failures.get(f"c{number}", "")
         measured.append(Measured(result.candidate, losses.get(number, ()), scores.get(number, ()), result.run, failed))
-    board = scoreboard.judge(bases, measured, metric)
+    # Minutes with very many rows: the worker's other jobs go on meanwhile, and keep their leases.
+    board = await asyncio.to_thread(scoreboard.judge, bases, measured, metric)
 
     def edit(document: Document) -> list[Event]:
         document.candidates, document.winner, document.reason = board.results, board.winner, board.reason

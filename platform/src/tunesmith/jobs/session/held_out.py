@@ -45,10 +45,11 @@ async def _by_loss(desk: Desk, winner: Candidate, model: str) -> Comparison:
     if training.is_preference(desk.plan):
         before, after = await losses.preference_losses(desk, model, base, rows, winner.beta)
         right = sum(1 for each in after if (each.margin or 0.0) > 0)
-        return compare_held_out("loss", before, after, details={"preferenceAccuracy": right / max(1, len(after))})
+        details = {"preferenceAccuracy": right / max(1, len(after))}
+        return await asyncio.to_thread(compare_held_out, "loss", before, after, details=details)
     before = await losses.losses(desk, base.name, base, rows)
     after = await losses.losses(desk, model, base, rows)
-    return compare_held_out("loss", before, after)
+    return await asyncio.to_thread(compare_held_out, "loss", before, after)
 
 
 async def _by_score(desk: Desk, winner: Candidate, model: str) -> Comparison:
@@ -71,8 +72,9 @@ async def _by_score(desk: Desk, winner: Candidate, model: str) -> Comparison:
             f"The held-out evaluation cannot be compared: {evaluator} made {len(base.scores)} rows of the dataset for the base "
             f"model and {len(tuned.scores)} for the final one. Its adapter must make the same rows each time."
         )
-    return compare_held_out(
-        "score", base.scores, tuned.scores, base_temperature=base.asked.temperature, details=details
+    at = base.asked.temperature
+    return await asyncio.to_thread(
+        compare_held_out, "score", base.scores, tuned.scores, base_temperature=at, details=details
     )
 
 
