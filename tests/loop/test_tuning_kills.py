@@ -95,5 +95,8 @@ def test_a_job_that_is_cancelled_ends_and_can_be_deleted(platform):
     assert "no model" in run(platform, "model", "get", "cancelled", status=1)
     assert metrics(platform, "sftj", "cancelled"), "what it did can still be read"
     assert "Deleted cancelled." in run(platform, "sftj", "delete", "cancelled")
+    deadline = time.monotonic() + 15
+    while run_dir.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
     assert not run_dir.exists()
     assert "no SFT job" in run(platform, "sftj", "get", "cancelled", status=1)
