@@ -204,6 +204,12 @@ def test_revisions(text: str, expected: dict[str, Any]) -> None:
     assert fields(reading) == expected
 
 
+def test_a_plain_word_is_a_dataset_where_the_account_has_it() -> None:
+    for text in ("train on the dataset support", "SFT with my data support", "use support instead"):
+        assert said(text)["dataset"] == "support"
+    assert read_instruction("train on the dataset faq", NAMES).asks
+
+
 @pytest.mark.parametrize("text", ["use -2 epochs", "epochs=-1", "rank -8", "lr -1e-4"])
 def test_a_number_below_zero_is_asked_about(text: str) -> None:
     reading = answer(text)

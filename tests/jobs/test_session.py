@@ -18,6 +18,7 @@ import httpx2
 import pytest
 import tunesmith.catalog
 import uvicorn
+from fastapi import FastAPI
 from tunesmith.db import throughputs
 from tunesmith.db.accounts import ensure_account
 from tunesmith.db.api_keys import new_key
@@ -70,8 +71,9 @@ class Learner(Handler):
 class World:
     """A control plane on a port of its own, its client, and workers."""
 
-    def __init__(self, settings: Settings, http: httpx2.Client, control: Any) -> None:
-        self.settings, self.http, self.control, self.learner = settings, http, control, Learner()
+    def __init__(self, settings: Settings, http: httpx2.Client, app: FastAPI) -> None:
+        self.settings, self.http, self.app, self.learner = settings, http, app, Learner()
+        self.control = app.state.control
 
     def call(self, method: str, path: str, **options: Any) -> Any:
         answer = self.http.request(method, ROOT + path, **options)
@@ -143,7 +145,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         for work in ("sft", "score", "generate"):
             throughputs.record(session, BASE, work, 5000.0, "accounts/local/supervisedFineTuningJobs/earlier")
     with httpx2.Client(base_url=settings.base_url, timeout=20, headers={"Authorization": f"Bearer {key}"}) as http:
-        made = World(settings, http, control)
+        made = World(settings, http, app)
         made.dataset("sums", rows())
         yield made
     server.should_exit = True
@@ -237,7 +239,8 @@ async def test_all_failed_candidates_fail_the_session_with_their_reasons(world: 
             {"evaluation": {"path": "evaluator", "evaluator": "none"}},
             "There is no evaluator accounts/local/evaluators/none.",
         ),
-        ({"dataset": None}, "Which dataset shall I train on?"),
+        ({"dataset": None}, "Your datasets: prompts, few, sums."),
+        ({"baseModels": []}, "On this machine: tiny-math-v1; "),
         ({"method": "dpo"}, "dpo needs preference pairs"),
         ({"dataset": "few"}, "too few to hold some out"),
         ({"dataset": "prompts"}, "prompts without answers"),

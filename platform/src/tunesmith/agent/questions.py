@@ -69,6 +69,8 @@ def _base_models(plan: Plan, names: Names | None) -> list[Question]:
         extra = "A classification needs its base models named. " if plan.method is Method.CLASSIFICATION else ""
         listed = "; ".join(describe(model) for model in offered)
         have = f" On this machine: {listed}." if listed else ""
+        if names and len(offered) < len(names.base_models):
+            have += " For all of them ask `Which base models do you support?`."
         text = f"{extra}Which base model or models shall I train?{have}"
         return [Question(field="base_models", text=text, choices=[model.id for model in offered])]
     questions = []

@@ -25,6 +25,9 @@ def _rule(pattern: str) -> re.Pattern[str]:
     return re.compile(rf"(?<!\S){pattern}(?!\S)")
 
 
+_PLAIN = r"(?P<n>(?!(?:data|data ?sets?|evaluators?|the|my|our|called|named)\b)[a-z]\w*)"
+
+
 def mark_account_names(sentence: Sentence, names: Names) -> None:
     """A plain word that is the id of a dataset or evaluator of the account is a name, next to a word that says so."""
     for noun, placeholder, known in (
@@ -33,12 +36,15 @@ def mark_account_names(sentence: Sentence, names: Names) -> None:
     ):
         ids = {name.rsplit("/", 1)[-1] for name in known}
         for pattern in (
-            _rule(rf"(?:{noun}|on|using)(?: (?:called|named|:|the|my|our))* (?P<n>[a-z]\w*)"),
-            _rule(rf"(?P<n>[a-z]\w*) {noun}"),
+            _rule(
+                rf"(?:{noun}|on|using|use|with|data|from|over|for|to)(?: (?:called|named|:|the|my|our|data))* {_PLAIN}"
+            ),
+            _rule(rf"{_PLAIN} {noun}"),
         ):
             for match in sentence.matches(pattern, fresh=False):
                 item = match.group("n")[0]
-                if item.kind == "word" and sentence.quote([item]) in ids:
+                says = re.search(rf"\b(?:{noun}|on|using)\b", match.found.group())
+                if item.kind == "word" and sentence.quote([item]) in ids and (says or item.text not in KNOWN_WORDS):
                     item.text, item.value, item.kind = placeholder, sentence.quote([item]), "name"
                     sentence.rebuild()
                     break

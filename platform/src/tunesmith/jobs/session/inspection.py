@@ -18,7 +18,7 @@ from tunesmith.catalog import BaseModelEntry
 from tunesmith.jobs.session import staging
 from tunesmith.jobs.session.desk import Desk, Event
 from tunesmith.jobs.session.gates import ask_all
-from tunesmith.jobs.session.names import resolve_names
+from tunesmith.jobs.session.names import names_in_reach, resolve_names
 from tunesmith.jobs.session.training import is_delta
 from tunesmith.rendering.renderer import Renderer
 from tunesmith.schemas.names import short_id
@@ -28,8 +28,8 @@ async def inspect(desk: Desk) -> Phase:
     """Look at everything that the plan names; questions where something is missing."""
     document = await desk.read()
     wish = document.plan
-    questions = open_questions(wish, document)
-    if questions:
+    if open_questions(wish, document):
+        questions = open_questions(wish, document, await names_in_reach(desk))
         await ask_all(desk, questions, on_plan=wish)
     await desk.say("Looking up what the plan names.")
     resolved = await resolve_names(desk, wish)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from tunesmith.agent.document import Question
 from tunesmith.agent.plan import Plan
+from tunesmith.agent.reading import BaseModelName, Names
 from tunesmith.catalog import BaseModelEntry, canonical_name, resolve
 from tunesmith.catalog.known import KNOWN
 from tunesmith.catalog.lookup import account_model
@@ -29,6 +30,35 @@ class Resolved:
     served: dict[str, BaseModelEntry] = field(default_factory=dict)
     """Base of the strong and of the weak model, by the model's name."""
     questions: list[Question] = field(default_factory=list)
+
+
+async def names_in_reach(desk: Desk) -> Names:
+    """What the account has and the catalogue offers, to be listed where something is missing or unknown."""
+    listed = {noun: await desk.api.list(noun) for noun in ("datasets", "evaluators", "models")}
+    return Names(
+        account=short_id(desk.job.account),
+        base_models=await asyncio.to_thread(_catalogue, desk),
+        datasets=sorted((each["name"] for each in listed["datasets"]), key=_is_of_a_session),
+        evaluators=[each["name"] for each in listed["evaluators"]],
+        models=[each["name"] for each in listed["models"]],
+    )
+
+
+def _is_of_a_session(dataset: str) -> bool:
+    """Whether a session made it: listed behind what people made."""
+    return short_id(dataset).startswith("ds-")
+
+
+def _catalogue(desk: Desk) -> list[BaseModelName]:
+    models = []
+    for name, known in KNOWN.items():
+        try:
+            resolve(name, models_dir=desk.settings.path("models"), download=False)
+        except NotFound:
+            models.append(BaseModelName(name, known.repo or "", known.display_name, here=False))
+        else:
+            models.append(BaseModelName(name, known.repo or "", known.display_name))
+    return models
 
 
 async def resolve_names(desk: Desk, plan: Plan) -> Resolved:
