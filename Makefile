@@ -3,7 +3,7 @@ PY := .venv/bin/python
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-agent check test test-loop test-clients bench bench-gateway bench-sft tiny-model learning-curves learning-check learning-curves-tools demo-svg learning-curves-svg learning-check-svg wheels clean
+.PHONY: help setup demo demo-agent check test test-loop verify-agent test-clients bench bench-gateway bench-sft tiny-model learning-curves learning-check learning-curves-tools demo-svg learning-curves-svg learning-check-svg wheels clean
 
 help: ## Print this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ test: check ## The gates, then the tests
 
 test-loop: setup ## Only the tests that run whole jobs through the public command line (minutes)
 	@$(PY) -m pytest tests/loop --durations=10
+
+verify-agent: setup ## Kill sessions of the Agent in every phase, once for each of SEEDS (three minutes each)
+	@TUNESMITH_KILL_SEEDS="$(or $(SEEDS),1 2 3 4 5)" $(PY) -m pytest tests/loop/test_session_kills.py -s
 
 test-clients: setup ## Published clients and foreign agents, unmodified, each in an environment of its own
 	@bash scripts/published_clients.sh

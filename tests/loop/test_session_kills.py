@@ -1,7 +1,8 @@
 """kill -9 in every phase of a session, of each process and of the whole machine: it ends as if nothing had happened.
 
 The session that is killed is held to one that is not, with the same plan: the same approved plan, winner and figures, the same
-weights, every job once, every line of the history once. Instants are random; the seed is printed (`TUNESMITH_KILL_SEED` sets it).
+weights, every job once, every line of the history once. Instants are random, from one seed that is printed; `TUNESMITH_KILL_SEEDS`
+(`make verify-agent`) names others, one run each.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ KILLS: dict[str, tuple[str, ...]] = {
 MUST = {"plan gate", "sweep", "promotion gate", "final_run", "evaluation"}
 """Phases that are too long to be missed; another one may be over before the blow falls."""
 ANSWERS = {"plan": "Approved, proceed.", "promotion": "Proceed with the winning config."}
+SEEDS = [int(seed) for seed in os.environ.get("TUNESMITH_KILL_SEEDS", "").split()] or [random.randrange(1, 10**6)]
 LOSSES = ("loss", "score", "bitsPerByte", "pValue", "better", "failed")
 
 
@@ -161,8 +163,8 @@ def results_of(platform: Platform, session: dict[str, Any], identity: str) -> di
     }
 
 
-def test_session_killed_in_every_phase_ends_as_if_nothing_had_happened(platform: Platform) -> None:
-    seed = int(os.environ.get("TUNESMITH_KILL_SEED", "0")) or random.randrange(1, 10**6)
+@pytest.mark.parametrize("seed", SEEDS, ids=str)
+def test_session_killed_in_every_phase_ends_as_if_nothing_had_happened(platform: Platform, seed: int) -> None:
     print(f"seed {seed}")
     killed, done = carry(platform, "killed", PLAN, KILLS, seed)
     print(done)
