@@ -198,3 +198,9 @@ def test_a_reports_pictures_lie_beside_it_only(monkeypatch: pytest.MonkeyPatch, 
     saved = save_report(Profile("", "", ""), "/s", tmp_path / "r.md")
     assert saved == [tmp_path / "r.md", tmp_path / "d.svg"]
     assert asked == ["/s/report", "/s/report/d.svg"]
+
+
+def test_control_characters_of_rows_do_not_reach_the_terminal() -> None:
+    event = {"time": "2026-11-22T10:00:00Z", "kind": "status_info", "text": "Labels: \x1b]0;evil\x07 é\nnext"}
+    line = session_events.line_of(event)
+    assert line.endswith("status_info: Labels: \\x1b]0;evil\\x07 é\nnext")

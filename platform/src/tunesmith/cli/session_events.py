@@ -6,6 +6,7 @@ A connection that breaks (the platform restarts) is opened again behind the last
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -21,6 +22,7 @@ SILENCE_SECONDS = 60.0
 """The platform says something every 15 seconds; a connection silent for this long is dead."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0
 _PAGE = 1000
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def past_events(profile: Profile, path: str, after: int = 0) -> Iterator[dict[str, Any]]:
@@ -61,9 +63,10 @@ def followed(profile: Profile, path: str, after: int = 0) -> Iterator[dict[str, 
 
 
 def line_of(event: dict[str, Any]) -> str:
-    """`[YYYY-MM-DD HH:MM:SS] kind: text`, in this machine's time zone."""
+    """`[YYYY-MM-DD HH:MM:SS] kind: text`, in this machine's time zone. Control characters, which rows may hold, are spelled out."""
     when = datetime.fromisoformat(event["time"]).astimezone()
-    return f"[{when:%Y-%m-%d %H:%M:%S}] {event['kind']}: {event['text']}"
+    text = _CONTROL.sub(lambda found: repr(found[0])[1:-1], event["text"])
+    return f"[{when:%Y-%m-%d %H:%M:%S}] {event['kind']}: {text}"
 
 
 def print_followed(profile: Profile, path: str, after: int, as_json: bool) -> dict[str, Any]:
