@@ -169,6 +169,22 @@ def test_candidates_that_fail_are_left_out_until_none_is_left(platform: Platform
     assert (session["state"], session["winner"]) == ("succeeded", 0)
 
 
+def test_six_candidates_that_learn_nothing_have_no_winner_and_one_may_be_taken_all_the_same(platform: Platform) -> None:
+    points = [{"loraRank": rank, "learningRate": 0} for rank in (1, 2, 4, 8, 16, 32)]
+    plan = {**PLAN, "grid": {"points": points}, "subsample": 10, "finalRun": False, "deploy": False}
+    start(platform, "nothing", plan)
+    session = say(platform, "nothing", "Approved, proceed.")
+    assert session["winner"] == 0
+    assert session["pendingGate"]["text"].startswith("I propose to stop")
+    assert [each["better"] for each in session["candidates"] if each["number"]] == [False] * 6
+    said = tunesmith(platform, "session", "send", "nothing", "Proceed with the winning config.", fails=True)
+    assert "There is no winner" in said
+    session = say(platform, "nothing", "use candidate 3")
+    assert (session["state"], session["winner"]) == ("succeeded", 3)
+    assert session["heldOut"]["difference"]["mean"] == 0
+    assert "A person chose candidate 3" in session["reason"]
+
+
 def test_pilot_key_ends_nothing(platform: Platform) -> None:
     start(platform, "piloted", PLAN)
     tunesmith(
