@@ -210,4 +210,4 @@ def _file(control: ControlPlane, job: Job, filename: str) -> Path | None:
 
 
 def _run_dir(control: ControlPlane, job: Job) -> Path:
-    return control.settings.path("runs", short_id(job.name), "x").parent
+    return control.settings.data_dir / "runs" / short_id(job.name)  # looked at, never made: the job may be on its way out
