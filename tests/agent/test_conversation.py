@@ -68,6 +68,10 @@ def test_an_instruction_revises_the_plan_that_comes_with_it() -> None:
     assert (turn.document.plan.epochs, turn.document.plan.dataset) == (5, "support")
 
 
+def test_a_document_of_an_earlier_version_is_read() -> None:
+    assert Document.model_validate({**at(GateKind.PLAN).dump(), "fieldThatIsGone": 0}) == at(GateKind.PLAN)
+
+
 def test_only_what_holds_still_is_restated() -> None:
     document = begin(
         "SFT on support with tiny-math-v1, 2 epochs, ranks 8 and 16, validation loss.", None, NAMES

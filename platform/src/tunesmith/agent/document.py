@@ -9,6 +9,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
+from pydantic import ConfigDict
+
 from tunesmith.agent.plan import Candidate, Plan
 from tunesmith.schemas.wire import JobInput
 
@@ -185,7 +187,9 @@ class Deployed(JobInput):
 
 
 class Document(JobInput):
-    """Everything."""
+    """Everything. One that an earlier version wrote may hold fields that are gone: a session waits longer than a version lives."""
+
+    model_config = ConfigDict(extra="ignore")
 
     plan: Plan = Plan()
     understood: list[str] = []
