@@ -50,14 +50,18 @@ def _listed(what: str, names: object) -> str:
     return f"{what}: {', '.join(ids)}." if ids else f"{what}: none yet."
 
 
+_ENDED = {"JOB_STATE_COMPLETED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED"}
+
+
 def _status(document: Document, state: State, phase: str) -> str:
     where = f", in phase {phase.replace('_', ' ')}" if phase else ""
     runs = [result for result in document.candidates if result.number]
-    done = sum(1 for result in runs if result.loss or result.score or result.failed)
+    done = sum(1 for result in runs if result.failed or (result.run and result.run.state in _ENDED))
     swept = f" {done} of {len(runs)} candidates have ended." if runs else ""
     gate = document.gate
     waits = f" It waits for you: {gate.text}" if state is State.WAITING and gate and not gate.answered else ""
-    return f"The session is {state}{where}. {document.message}{swept}{waits}".strip()
+    doing = f" {document.message.rstrip('.')}." if document.message and not waits else ""
+    return f"The session is {state}{where}.{doing}{swept}{waits}"
 
 
 def _cost(document: Document) -> str:
