@@ -97,6 +97,7 @@ def test_what_is_wrong_is_told_plainly(up: Up, tmp_path: Path) -> None:
     told = run(up, "dataset", "create", "fixed", broken, status=1)
     assert "Missing required field 'messages' on line 2" in told
     run(up, "dataset", "create", "fixed", write(tmp_path / "broken.jsonl", [chat(n) for n in range(3)]))
+    assert "empty.jsonl is empty." in run(up, "dataset", "create", "e", write(tmp_path / "empty.jsonl", []), status=1)
     base = ("sftj", "create", "--base-model", BASE)
     assert "Give --dataset" in run(up, *base, status=2)
     assert "Learning rate 1 outside valid range [0, 0.01]" in run(

@@ -39,6 +39,8 @@ def create_dataset(dataset: str, file: Path, display_name: str | None, as_json: 
     """Upload FILE as DATASET. Every row is checked; the first wrong line is named, and the same command can be repeated."""
     described = {"userUploaded": {}, **({"displayName": display_name} if display_name else {})}
     with told_plainly():
+        if not file.stat().st_size:
+            raise click.ClickException(f"{file} is empty. A dataset has one row a line, as JSON.")
         profile = read_profile()
         call(profile, "POST", _path(profile), {"datasetId": short(dataset), "dataset": described})
         sizes = {"filenameToSize": {file.name: str(file.stat().st_size)}}

@@ -114,6 +114,7 @@ Tunesmith is up at {url}
 Next, in another terminal:
   python evaluation.py          run an eval against the served model
   ep create rft                 train against it
+  tunesmith session create      have the Agent fine-tune on a dataset
   eval "$(tunesmith env)"       point the published clients here
   tunesmith status              what runs
 
