@@ -143,3 +143,15 @@ def test_the_table_names_no_call_twice_but_pages_and_reports() -> None:
 
 def test_a_session_gives_nobody_who_may_start_one_more_than_they_have() -> None:
     assert [role for role, may in ROLES.items() if "CreateSession" in may and not may >= PILOT] == []
+
+
+def test_a_pilot_may_talk_to_a_session_and_not_end_it(platform: Platform) -> None:
+    created = platform.ok("POST", "/sessions?sessionId=talk", json={"instruction": "Run SFT on the dataset chats."})
+    key = _user_key(platform, "agent", serviceAccount=True, permissionPreset="pilot")
+    headers = {"Authorization": f"Bearer {key}"}
+    platform.ok("POST", "/sessions/talk:send", json={"message": "Use 2 epochs."}, headers=headers)
+    assert "CancelSession" in platform.fails(
+        403, "POST", "/sessions/talk:send", json={"message": "stop here"}, headers=headers
+    )
+    assert platform.ok("GET", "/sessions/talk")["state"] == created["state"] == "running"
+    assert platform.ok("POST", "/sessions/talk:send", json={"message": "stop here"})["state"] == "cancelled"

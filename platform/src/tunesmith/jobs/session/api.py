@@ -1,7 +1,7 @@
 """How a session asks for what it wants done: this platform's own REST API, with the session's key.
 
 The web process may be away (a restart, an update): a call is repeated, with growing pauses, until it answers, and the session says
-that it waits. What the API refuses is raised as the error that it named, word for word.
+that it waits. One that keeps answering that it failed is believed in the end. What the API refuses is raised as the error that it named, word for word.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import aiohttp
 from tunesmith.errors import (
     AlreadyExists,
     FailedPrecondition,
+    Internal,
     InvalidArgument,
     NotFound,
     PermissionDenied,
@@ -25,6 +26,8 @@ from tunesmith.errors import (
 
 TIMEOUT_SECONDS = 120.0
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 15.0
+MOST_FAILURES = 20
+"""Answers of 5xx to one call, some four minutes of them, after which the session's job fails and is tried again later."""
 _ERRORS: dict[int, type[TunesmithError]] = {
     3: InvalidArgument,
     5: NotFound,
@@ -117,7 +120,7 @@ class Api:
             url = path
         else:
             url = self._base_url + (path if path.startswith("/") else self._root + path)
-        pause, told = FIRST_PAUSE_SECONDS, False
+        pause, told, failures = FIRST_PAUSE_SECONDS, False, 0
         while True:
             if form is not None:
                 options["data"] = form()  # a form can be sent once
@@ -131,6 +134,9 @@ class Api:
                     if answer.status < 500:
                         raise _refusal(answer.status, content, f"{method} {url.partition('?')[0]}")
                     reason = f"it answered {answer.status}: {_message(content)}"
+                    failures += 1
+                    if failures == MOST_FAILURES:
+                        raise Internal(f"{method} {url.partition('?')[0]} failed {failures} times; {reason}")
             except (TimeoutError, aiohttp.ClientError, OSError) as error:
                 reason = f"{type(error).__name__}: {error}".rstrip(": ")
             if not told and pause > 1:  # a blip of less than a second or so is not worth a word

@@ -23,9 +23,11 @@ from tunesmith.db.jobs import request_cancel, wake
 from tunesmith.db.session import reading
 from tunesmith.db.tables import AgentSession as SessionRow
 from tunesmith.db.tables import SessionEvent as EventRow
+from tunesmith.db.users import rights_of
 from tunesmith.errors import InvalidArgument, NotFound
 from tunesmith.schemas.names import account_name, check_job_id, resource_name, short_id
 from tunesmith.schemas.sessions import AgentSession, SessionCreate, SessionEvent, SessionMessage, SessionUpdate
+from tunesmith.server import permissions
 from tunesmith.server.agent_model import read_by_model
 from tunesmith.server.auth import AccountId, account_key
 from tunesmith.server.control import Control, ControlPlane, Listing, Reader, Writer
@@ -34,6 +36,7 @@ from tunesmith.server.session_names import names_in_reach
 NOUN = table.NOUN
 router = APIRouter(prefix="/v1/accounts/{account_id}", tags=[NOUN])
 
+CANCEL_ROUTE = f"/v1/accounts/{{account_id}}/{NOUN}/{{session_id}}:cancel"
 LONGEST_ID = 35
 """Characters: the longest id that is derived from it (`eval-{id}-report-base-t10`, a job's) must be a valid one."""
 POLL_SECONDS = 0.5
@@ -96,7 +99,11 @@ def plan_schema(account: AccountId) -> dict[str, Any]:
 def send(
     account: AccountId, session_id: str, body: SessionMessage, request: Request, control: Control
 ) -> dict[str, Any]:
-    """Take a message, or a plan in the place of the one that is not approved yet; decided in one transaction with the gate."""
+    """Take a message, or a plan in the place of the one that is not approved yet; decided in one transaction with the gate.
+
+    A message that would end the session is a cancel, which a key of preset `pilot` may not do.
+    """
+    key = account_key(request, control)
     if (body.message is None) == (body.plan is None):
         raise InvalidArgument("Send either a message or a plan.")
     name = _name(account, session_id)
@@ -115,6 +122,10 @@ def send(
         row = table.get_session(session, name)
         document, revision = table.read(session, name)
         turn = respond(document, State(row.state), said, names, hints, row.phase)
+        if turn.end:
+            rights = rights_of(session, key)
+            assert rights is not None, "the key was checked with the path's account"
+            permissions.check(rights, "POST", CANCEL_ROUTE)
         state = State.CANCELLED if turn.end else State.RUNNING if turn.wake else None
         table.write(session, name, turn.document, revision, state=state)
         _append(session, name, f"message-{revision + 1}", turn)
