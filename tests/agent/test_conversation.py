@@ -72,6 +72,16 @@ def test_a_document_of_an_earlier_version_is_read() -> None:
     assert Document.model_validate({**at(GateKind.PLAN).dump(), "fieldThatIsGone": 0}) == at(GateKind.PLAN)
 
 
+def test_words_said_again_and_understood_are_asked_about_no_more() -> None:
+    text = "I did not understand 'support'. Say it in other words, or `ignore that`."
+    open_now = [Question(field="dataset", text="Which dataset?"), Question(field="unclear", text=text)]
+    document = at(GateKind.QUESTION, *open_now, unclear=[open_now[1].model_dump()], plan={})
+    assert respond(document, State.WAITING, "use the dataset support", NAMES).document.unclear == []
+    assert respond(document, State.WAITING, "use the dataset faq-2", NAMES).document.unclear == [open_now[1]]
+    again = respond(document, State.WAITING, "dataset faq-2, support!", NAMES).document.unclear
+    assert len(again) == 1
+
+
 def test_only_what_holds_still_is_restated() -> None:
     document = begin(
         "SFT on support with tiny-math-v1, 2 epochs, ranks 8 and 16, validation loss.", None, NAMES

@@ -14,6 +14,7 @@ Questions are answered at once, and change nothing. Only an approval approves: n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -243,7 +244,7 @@ def _revise(
         return Turn(document, (*heard, *answers, *_not_understood(reading, gate, document)), wake=False)
     if not reading.changes and not reading.dismissed and gate is not None:
         return Turn(document, (*heard, *answers, *_not_understood(reading, gate, document)), wake=False)
-    _settle(document, gate, reading)
+    _settle(document, gate, reading, words)
     _take(document, reading)
     if gate is not None and gate.kind is GateKind.QUESTION:
         _answer_gate(document, words)
@@ -251,11 +252,12 @@ def _revise(
     return Turn(document, (*heard, *_tell(reading), *answers), wake=True)
 
 
-def _settle(document: Document, gate: Gate | None, reading: Reading) -> None:
+def _settle(document: Document, gate: Gate | None, reading: Reading, words: str) -> None:
     """Take away the questions that this message answers.
 
     A question about a field is answered by that field. One about words that were not understood is answered by saying to forget
-    them, or by saying something that no other question asked for: the same wish in other words.
+    them, by saying something that no other question asked for (the same wish in other words), or by saying them again so that they
+    are understood (`labels`: `use the dataset labels`).
     """
     asked = {question.field.split(".")[0] for question in gate.questions} if gate else set()
     asked |= {question.field.split(".")[0] for question in document.unclear}
@@ -263,8 +265,17 @@ def _settle(document: Document, gate: Gate | None, reading: Reading) -> None:
     document.unclear = [
         question
         for question in document.unclear
-        if (not reworded if question.field == "unclear" else question.field.split(".")[0] not in reading.changes)
+        if (
+            not (reworded or _says_again(words, question))
+            if question.field == "unclear"
+            else question.field.split(".")[0] not in reading.changes
+        )
     ]
+
+
+def _says_again(words: str, question: Question) -> bool:
+    quoted = re.match(r"I did not understand (['\"])(.+)\1\.", question.text)
+    return quoted is not None and quoted.group(2).lower() in words.lower()
 
 
 def _take(document: Document, reading: Reading) -> None:
