@@ -9,7 +9,7 @@ import socket
 import pytest
 import torch
 from aiohttp import web
-from tunesmith.agent.plan import EvaluationPath, Grid, GridPoint, Method, Plan
+from tunesmith.agent.plan import Evaluation, EvaluationPath, Grid, GridPoint, Method, Plan
 from tunesmith.agent.statistics import compare_losses, loss_interval
 from tunesmith.db.sessions import is_child
 from tunesmith.errors import FailedPrecondition
@@ -197,3 +197,12 @@ def test_every_id_that_is_derived_from_the_longest_session_id_is_valid() -> None
         check_job_id(f"sft-{identity}-{suffix}", suffix)
     for part in (staging.SELECT_PROMPTS, staging.REPORT_PROMPTS, SHUFFLED):
         check_id(f"ds-{identity}-{part}", part)
+
+
+@pytest.mark.parametrize("path", [EvaluationPath.EVALUATOR, EvaluationPath.GENERATED])
+def test_evaluators_find_the_answer_of_a_row_that_loses_it(path: EvaluationPath) -> None:
+    row = {"messages": [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}]}
+    plan = Plan(evaluation=Evaluation(path=path))
+    assert staging.shaped(row, plan) == {**row, "ground_truth": "4"}
+    assert staging.shaped({**row, "ground_truth": "four"}, plan)["ground_truth"] == "four"
+    assert staging.shaped(row, Plan()) == row

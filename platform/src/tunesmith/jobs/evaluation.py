@@ -191,7 +191,7 @@ class _Claim:
         await self.report(final=True)
         metrics, reasons = record.metrics(), record.reasons()
         if metrics["score"] is None:
-            message = f"None of the {metrics['rows']} rows could be scored: {reasons}."
+            message = f"None of the {metrics['rows']} rows could be scored: {reasons.rstrip('.')}."
             return Outcome(jobs.FAILED, message, "FAILED_PRECONDITION")
         await self.write_results()
         data: dict[str, Any] = {}

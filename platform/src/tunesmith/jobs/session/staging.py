@@ -111,7 +111,7 @@ def _cut(desk: Desk, plan: Plan) -> Cut:
         FULL: [rows[i] for i in found.full],
     }
     for part, chosen in parts.items():
-        desk.write_rows(part, [_shaped(row, plan) for row in chosen])
+        desk.write_rows(part, [shaped(row, plan) for row in chosen])
     if training.is_preference(plan):
         asked = _asked_for(desk, plan) if wanted["pairs"] else lambda pair: pair
         for part, prompts in ((SELECT, SELECT_PROMPTS), (REPORT, REPORT_PROMPTS)):
@@ -169,9 +169,10 @@ def _is_adapted(desk: Desk) -> bool:
     return plan.evaluation.path is EvaluationPath.GENERATED
 
 
-def _shaped(row: Row, plan: Plan) -> Row:
-    """A row as the session's datasets hold it: a generated evaluator finds the gold answer in `ground_truth`."""
-    if plan.evaluation.path is EvaluationPath.GENERATED and "messages" in row:
+def shaped(row: Row, plan: Plan) -> Row:
+    """A row as the session's datasets hold it: evaluators find the gold answer in `ground_truth`, since a model's takes its place."""
+    scored = plan.evaluation.path in (EvaluationPath.GENERATED, EvaluationPath.EVALUATOR)
+    if scored and "messages" in row and gold_of(row) is not None:
         return with_gold(row)
     return row
 
