@@ -210,4 +210,5 @@ def _file(control: ControlPlane, job: Job, filename: str) -> Path | None:
 
 
 def _run_dir(control: ControlPlane, job: Job) -> Path:
-    return control.settings.data_dir / "runs" / short_id(job.name)  # looked at, never made: the job may be on its way out
+    # Looked at, never made: the job may be on its way out.
+    return control.settings.data_dir / "runs" / short_id(job.name)
