@@ -206,3 +206,9 @@ def test_nothing_but_the_catalogue_knows_the_bundled_model() -> None:
     )
     elsewhere = [line for line in done.stdout.split() if not line.startswith("platform/src/tunesmith/catalog/")]
     assert elsewhere == []
+
+
+@pytest.mark.parametrize("name", ["tiny-math-v1", "accounts/local/models/tiny-math-v2"])
+def test_a_name_that_is_nearly_right_is_answered_with_the_right_one(name: str, tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="Did you mean accounts/tunesmith/models/tiny-math-v1"):
+        resolve(name, models_dir=tmp_path)

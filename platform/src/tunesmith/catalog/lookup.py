@@ -6,6 +6,7 @@ weights as safetensors, configuration and tokenizer, never code.
 
 from __future__ import annotations
 
+import difflib
 import fcntl
 import json
 import re
@@ -185,7 +186,10 @@ def _entry(name: str, path: Path, source: str, known: KnownModel | None) -> Base
 
 
 def _unknown(name: str) -> str:
+    ids = {known.rsplit("/", 1)[-1]: known for known in KNOWN}
+    near = [ids[found] for found in difflib.get_close_matches(name.rsplit("/", 1)[-1].lower(), ids, n=2, cutoff=0.7)]
+    meant = f" Did you mean {' or '.join(near)}?" if near else ""
     return (
-        f"Base model {name!r} is not known here. Looked in: the catalogue ({', '.join(KNOWN)}). "
+        f"Base model {name!r} is not known here.{meant} Looked in: the catalogue ({', '.join(KNOWN)}). "
         "Name one of these, a Hugging Face id (org/name), or a local folder (absolute path)."
     )
