@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
@@ -201,3 +202,11 @@ def test_a_curve_of_one_value_or_none_is_still_a_picture():
     for lines in ([], [Curve("a < b & c", [(1.0, 5.0)])], [Curve("flat", [(0.0, 0.0), (9.0, 0.0)])]):
         root = ElementTree.fromstring(curves("T", "x", "y", lines))
         assert root.get("viewBox") == "0 0 720 380"
+
+
+def test_the_held_out_comparison_comes_with_its_command(document: Document):
+    scored = ["ds-s1-scored-report-base-t3", "ds-s1-scored-report-base-t7", "ds-s1-scored-report-final"]
+    text = report(document, replace(FACTS, scored=scored))
+    assert "tunesmith dataset download ds-s1-scored-report-base-t3\n" in text
+    assert "session compare ds-s1-scored-report-base-t7.jsonl ds-s1-scored-report-final.jsonl" in text
+    assert "session compare" not in report(document, FACTS)

@@ -204,3 +204,26 @@ def test_control_characters_of_rows_do_not_reach_the_terminal() -> None:
     event = {"time": "2026-11-22T10:00:00Z", "kind": "status_info", "text": "Labels: \x1b]0;evil\x07 é\nnext"}
     line = session_events.line_of(event)
     assert line.endswith("status_info: Labels: \\x1b]0;evil\\x07 é\nnext")
+
+
+def scored(file: Path, scores: list[float | None]) -> str:
+    lines = [{"evaluation_result": {"score": one or 0.0, "is_score_valid": one is not None}} for one in scores]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return str(file)
+
+
+def test_scored_rows_are_compared_as_the_report_compares_them(tmp_path: Path) -> None:
+    base = scored(tmp_path / "base.jsonl", [0.0, 1.0, 0.0, 0.0, None])
+    tuned = scored(tmp_path / "tuned.jsonl", [1.0, 1.0, 1.0, 1.0, 1.0])
+    found = json.loads(ok("compare", base, tuned, "--json"))
+    assert (found["base"]["mean"], found["base"]["invalid"]) == (0.25, 1)
+    assert found["difference"]["mean"] == 0.75
+    assert found["pValue"] == pytest.approx(2 / 2**3)  # three rows differ, all one way
+    assert "p-value, two-sided: 0.25" in ok("compare", base, tuned)
+
+
+def test_files_that_are_not_scored_rows_are_named(tmp_path: Path) -> None:
+    one = scored(tmp_path / "one.jsonl", [1.0])
+    (tmp_path / "rows.jsonl").write_text('{"messages": []}\n')
+    assert "rows.jsonl, line 1" in run("compare", one, str(tmp_path / "rows.jsonl")).output
+    assert "not scored on the same rows" in run("compare", one, scored(tmp_path / "two.jsonl", [1.0, 0.0])).output

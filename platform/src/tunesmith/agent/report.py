@@ -178,6 +178,10 @@ def _again(document: Document, facts: ReportFacts) -> str:
     if facts.datasets:
         lines.append("# the rows: of the sweep, those that chose, those that reported")
         lines += [f"tunesmith dataset download {short_id(each.name)}" for each in facts.datasets]
+    if facts.scored:
+        lines.append("# every answer with its score, from which the means, intervals and p-values follow")
+        lines += [f"tunesmith dataset download {name}" for name in facts.scored]
+    lines += _compared(document, facts)
     if plan is not None:
         lines += ["# all of it again, from the plan (save it first)", "tunesmith session create --plan plan.json"]
     parts = ["## How to get each number again", block("bash", "\n".join(lines))]
@@ -185,6 +189,22 @@ def _again(document: Document, facts: ReportFacts) -> str:
         text = plan.model_dump_json(by_alias=True, exclude_none=True, indent=1)
         parts.append(f"`plan.json`, every field decided:\n\n{block('json', text)}")
     return "\n\n".join(parts)
+
+
+def _compared(document: Document, facts: ReportFacts) -> list[str]:
+    """The command that makes the held-out comparison anew from the scored rows."""
+    held_out = document.held_out
+    if held_out is None or held_out.base_temperature is None:
+        return []
+    end = f"-report-base-t{round(10 * held_out.base_temperature)}"
+    base = next((name for name in facts.scored if name.endswith(end)), None)
+    tuned = next((name for name in facts.scored if name.endswith("-report-final")), None)
+    if base is None or tuned is None:
+        return []
+    return [
+        "# the held-out difference, its interval and its p-value, from these rows",
+        f"tunesmith session compare {base}.jsonl {tuned}.jsonl",
+    ]
 
 
 def _metric(document: Document) -> str:

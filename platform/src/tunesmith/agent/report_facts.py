@@ -43,6 +43,8 @@ class ReportFacts:
     """Of training, by number of the candidate; empty where no price is set."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Package or program -> version."""
+    scored: Sequence[str] = ()
+    """Ids of the datasets that its evaluations wrote: every answer with its score."""
     notes: Sequence[str] = ()
     """Of how the rows were split, and what else should be said."""
 

@@ -156,6 +156,7 @@ def cost(document: Document, facts: ReportFacts) -> str:
             shown = _delta(before, after.high, lambda value: cost_range(Range(low=value, high=value), actual.currency))
             rows.append((name, cost_range(before, estimated.currency), cost_range(after, actual.currency), shown))
     parts.append(table(("", "estimated", "actual", "delta"), rows))
+    parts.append("Training time is the sum over its jobs, of which several may run at once; the total is wall time.")
     phases = [*estimated.by_phase, *(phase for phase in actual.by_phase if phase not in estimated.by_phase)]
     none = Range(low=0.0, high=0.0)
     by_phase = [

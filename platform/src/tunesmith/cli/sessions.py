@@ -204,6 +204,55 @@ def delete_session(session: str, yes: bool) -> None:
     click.echo(f"Deleted {short(session)}.")
 
 
+@command.command("compare")
+@click.argument("base", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("tuned", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def compare_scored(base: Path, tuned: Path, as_json: bool) -> None:
+    """Compare two models on the same scored rows, as a session's report does. Needs no platform.
+
+    The files are downloads of the datasets that evaluations wrote; the report names them.
+
+    \b
+    Example:
+      tunesmith dataset download ds-ID-scored-report-base-t7
+      tunesmith dataset download ds-ID-scored-report-final
+      tunesmith session compare ds-ID-scored-report-base-t7.jsonl ds-ID-scored-report-final.jsonl
+    """
+    from tunesmith.agent.statistics import compare_scores, score_interval
+
+    with told_plainly():
+        scores = [read_scores(file) for file in (base, tuned)]
+        if len(scores[0]) != len(scores[1]):
+            raise InvalidArgument(
+                f"{base} has {len(scores[0])} rows and {tuned} has {len(scores[1])}: they were not scored on the same rows."
+            )
+        found = compare_scores(*scores)
+    intervals = [*map(score_interval, scores), found.difference]
+    if as_json:
+        names = ("base", "tuned", "difference")
+        parts = {name: one.dump() for name, one in zip(names, intervals, strict=True)}
+        click.echo(json.dumps({**parts, "pValue": found.p_value}, indent=2))
+        return
+    for name, one in zip((str(base), str(tuned), "difference, paired"), intervals, strict=True):
+        click.echo(f"{name}: {one.mean:.4f} [{one.low:.4f}, {one.high:.4f}], {one.rows} rows, {one.invalid} invalid")
+    click.echo(f"p-value, two-sided: {found.p_value:.4g}")
+
+
+def read_scores(file: Path) -> list[float | None]:
+    """The score of each row of a scored dataset; None where it is not valid. Raises InvalidArgument naming the line."""
+    scores: list[float | None] = []
+    for number, line in enumerate(file.read_text().splitlines(), start=1):
+        try:
+            result = json.loads(line)["evaluation_result"]
+            scores.append(float(result["score"]) if result["is_score_valid"] else None)
+        except (ValueError, KeyError, TypeError) as error:
+            raise InvalidArgument(
+                f"{file}, line {number}: no scored row. Give datasets that an evaluation job wrote (`ds-...-scored-...`)."
+            ) from error
+    return scores
+
+
 def read_plan(file: Path) -> dict[str, Any]:
     """A plan from a YAML or JSON file. Raises InvalidArgument saying where it is wrong."""
     try:

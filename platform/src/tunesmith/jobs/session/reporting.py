@@ -74,17 +74,19 @@ def _final_message(desk: Desk, document: Document) -> str:
 async def _facts(desk: Desk, document: Document, metrics: dict[str, list[dict[str, Any]]]) -> ReportFacts:
     prices = load_prices(desk.settings.data_dir)
     row = await desk.context.query(lambda session: get_session(session, desk.job.name))
+    scorings = [job for job in await desk.api.list(evaluations.NOUN) if is_child(job["name"], desk.job.name)]
     document.spent[desk.phase] = document.spent.get(desk.phase, 0.0) + time.monotonic() - desk.clock
     return ReportFacts(
         session=desk.job.name,
         instruction=row.instruction,
         started=_time(row.created),
         ended=_time(time.time()),
-        actual=cost.actual(document, prices, inference_tokens=await _inference_tokens(desk)),
+        actual=cost.actual(document, prices, inference_tokens=_inference_tokens(desk, scorings)),
         datasets=await asyncio.to_thread(_datasets, desk, document),
         metrics=metrics,
         costs=cost.training_costs(document, prices),
         versions=_versions(),
+        scored=sorted(short_id(job["outputDataset"]) for job in scorings),
         notes=(await staging.cut(desk, desk.plan)).notes,
     )
 
@@ -106,10 +108,9 @@ async def _metrics(desk: Desk) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-async def _inference_tokens(desk: Desk) -> int:
+def _inference_tokens(desk: Desk, scorings: list[dict[str, Any]]) -> int:
     """Tokens that this session's evaluations, and the models that made its pairs, read and sampled."""
-    mine = [job for job in await desk.api.list(evaluations.NOUN) if is_child(job["name"], desk.job.name)]
-    counted = [job.get("metrics") or {} for job in mine]
+    counted = [job.get("metrics") or {} for job in scorings]
     return delta.spent_tokens(desk) + sum(
         int(one.get(name) or 0) for one in counted for name in ("input_tokens", "output_tokens")
     )
