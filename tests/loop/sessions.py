@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import time
 import urllib.error
@@ -96,3 +98,9 @@ def events(platform: Platform, identity: str) -> list[dict[str, Any]]:
 def texts(platform: Platform, identity: str, kind: str) -> list[str]:
     """The lines of one kind."""
     return [event["text"] for event in events(platform, identity) if event["kind"] == kind]
+
+
+def kill_worker(platform: Platform) -> None:
+    """kill -9; the supervisor starts another one."""
+    running = json.loads((platform.data_dir / "supervisor.json").read_text())["processes"]
+    os.kill(next(each["pid"] for each in running if each["name"] == "worker"), signal.SIGKILL)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
 import time
 from pathlib import Path
 from typing import Any
 
 from tests.loop.platform import BIN, REPO, Platform
+from tests.loop.sessions import kill_worker
 
 INSTRUCTION = (
     "Run SFT on accounts/local/datasets/story-problems across tiny-math-v1 with learning rates 0 and 2e-3, LoRA rank 8, and 1 epoch. "
@@ -25,16 +23,6 @@ def tunesmith(platform: Platform, *words: object, cwd: Path) -> str:
 
 def session(platform: Platform) -> dict[str, Any]:
     return platform.get("/v1/accounts/local/sessions/story")
-
-
-def kill_worker(platform: Platform) -> None:
-    """kill -9; the supervisor starts another one."""
-    pid = next(each["pid"] for each in processes(platform) if each["name"] == "worker")
-    os.kill(pid, signal.SIGKILL)
-
-
-def processes(platform: Platform) -> list[dict[str, Any]]:
-    return json.loads((platform.data_dir / "supervisor.json").read_text())["processes"]
 
 
 def wait_for(platform: Platform, phase: str, state: str = "running") -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,20 @@ def start(platform: Platform, identity: str) -> None:
     tunesmith(platform, "session", "create", "--session-id", identity, "--plan", plan)
 
 
+def answered(platform: Platform, role: str) -> list[int]:
+    """Lines of the dataset whose prompts a model has answered so far."""
+    file = platform.data_dir / "sessions" / "delta" / "data" / f"answers-{role}.jsonl"
+    whole = [line for line in (file.read_bytes() if file.exists() else b"").splitlines(True) if line.endswith(b"\n")]
+    return [json.loads(line)["line"] for line in whole]
+
+
+def wait_for_answers(platform: Platform, role: str) -> None:
+    deadline = time.monotonic() + 120
+    while not answered(platform, role):
+        assert time.monotonic() < deadline, sessions.events(platform, "delta")[-3:]
+        time.sleep(0.01)
+
+
 def ended(platform: Platform, identity: str) -> tuple[dict[str, Any], str]:
     """(the session, which must have succeeded, its report)."""
     session = sessions.rests(platform, identity)
@@ -153,7 +168,12 @@ def test_preference_pairs_are_trained_on_and_compared_as_they_are(platform: Plat
 def test_delta_learning_makes_its_pairs_from_answers_of_both_models(platform: Platform) -> None:
     ended(platform, "form")
     start(platform, "delta")
+    for role in ("strong", "weak"):
+        wait_for_answers(platform, role)
+        sessions.kill_worker(platform)
     session, report = ended(platform, "delta")
+    for role in ("strong", "weak"):
+        assert sorted(answered(platform, role)) == list(range(1, 81))  # each prompt once, whoever died meanwhile
     made = rows_of(platform, "ds-delta-pairs")
     assert 40 <= len(made) <= 80
     strong = [row["preferred_output"][0]["content"] for row in made]
