@@ -356,3 +356,10 @@ def test_a_negation_never_approves(words: list[str]) -> None:
 def test_numbers_are_what_they_say(value: float) -> None:
     for text in (repr(value), f"{value:.17e}", f"{value:.17e}".replace("-", "\u2212")):
         assert [token.value for token in tokens(text)] == [value]
+
+
+@pytest.mark.parametrize("text", ["2", "2.", "candidate 2"])
+def test_a_number_alone_chooses_where_candidates_are_shown_and_nowhere_else(text: str) -> None:
+    chosen = answer(text, GateKind.PROMOTION)
+    assert (chosen.intent, chosen.candidate) == (Intent.CHOOSE, 2)
+    assert answer("2", GateKind.PLAN).intent is Intent.UNCLEAR

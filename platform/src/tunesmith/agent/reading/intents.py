@@ -36,6 +36,7 @@ _CHOOSE = (
     _rule(
         r"(?:use|take|pick|choose|promote|go with|proceed with|select|with)(?: (?:the|number|no|nr))* (?P<n>#)(?= ,| please| instead|$)"
     ),
+    _rule(r"^(?P<n>#)$"),
 )
 _CHOOSE_WORDS = _rule(
     r"(?:use|take|pick|choose|promote|proceed|go|continue|select|prefer|ahead|with|please|would|like|rather|i|let us|instead|deploy|train|move forward|yes|ok|for|the final run|final run|as winner|as the winner)"
