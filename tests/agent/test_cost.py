@@ -69,6 +69,12 @@ def test_tokens_are_those_of_candidates_epochs_and_rows():
     assert scored.inference_tokens == 7 * (3_000 + 100 * 50) + 5 * (4_000 + 120 * 50)
 
 
+def test_pairs_are_scored_once_by_each_model():
+    pairs = PLAN.model_copy(update={"method": Method.DPO, "final_run": False})
+    found = estimate(facts(pairs), {(BASE, "dpo"): [(1000.0, "measured")], **MEASURED}, Prices())
+    assert found.inference_tokens == 2 * 4_000  # a pair's tokens are those of both its sequences
+
+
 def test_what_jobs_were_seen_to_do_narrows_the_range():
     seen = {key: [(rate * factor, f"job-{factor}") for factor in (1.0, 1.05)] for key, [(rate, _)] in MEASURED.items()}
     wide, narrow = estimate(facts(), MEASURED, Prices()), estimate(facts(), seen, Prices())

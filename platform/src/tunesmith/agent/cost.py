@@ -50,7 +50,7 @@ class BaseFacts:
     select_tokens: int
     """All tokens (prompt and answer) of the rows that choose."""
     report_tokens: int
-    """All tokens of the rows of the report."""
+    """All tokens of the rows of the report; of a pair, both sequences."""
     answer_tokens: Range
     """Of one sampled answer: the data's mean, to what a base model may ramble."""
     tune_rows: int = 0
@@ -193,7 +193,7 @@ def _with_answers(facts: PlanFacts, lengths: Sequence[float]) -> PlanFacts:
             full_tokens=round(both * rows["full"]),
             tune_read=round(2 * numbers.tune_read + both * rows["tune"]),
             full_read=round(2 * numbers.full_read + both * rows["full"]),
-            report_tokens=round(numbers.report_tokens + both / 2 * rows["report"]),
+            report_tokens=round(2 * numbers.report_tokens + both * rows["report"]),
         )
     return replace(facts, bases=bases)
 
@@ -340,7 +340,7 @@ def _works(facts: PlanFacts) -> list[_Work]:
         runs = 1 + BASE_TEMPERATURES
         works.append(_generation(base, "evaluation", facts, numbers, runs, facts.report_rows, numbers.report_tokens))
     else:
-        read = _exactly(2.0 * numbers.report_tokens * (2 if preference else 1))
+        read = _exactly(2.0 * numbers.report_tokens)  # by both models
         works.append(_Work(base, "score", "evaluation", read, read, 0, 1))
     return works
 
