@@ -71,7 +71,6 @@ GET    A/evaluators/{}:getSourceCodeSignedUrl                  GetEvaluatorSourc
 POST   A/evaluationJobs                                        CreateEvaluationJob
 GET    A/evaluationJobs                                        ListEvaluationJobs
 GET    A/evaluationJobs/{}                                     GetEvaluationJob
-GET    A/evaluationJobs/{}:getExecutionLogEndpoint             GetEvaluationJobLogEndpoint
 POST   A/evaluationJobs/{}:cancel                              CancelEvaluationJob
 DELETE A/evaluationJobs/{}                                     DeleteEvaluationJob
 
@@ -176,7 +175,7 @@ PRESETS: dict[str, set[str]] = {
         *("UploadDataset", "GetDatasetUploadEndpoint", "ValidateDatasetUpload", "GetDatasetDownloadEndpoint"),
         *("CreateEvaluator", "ListEvaluators", "GetEvaluator"),
         *("GetEvaluatorUploadEndpoint", "ValidateEvaluatorUpload", "GetEvaluatorBuildLogEndpoint"),
-        *("CreateEvaluationJob", "ListEvaluationJobs", "GetEvaluationJob", "GetEvaluationJobLogEndpoint"),
+        *("CreateEvaluationJob", "ListEvaluationJobs", "GetEvaluationJob"),
         *("CreateSupervisedFineTuningJob", "ValidateSupervisedFineTuningJob", "GetSupervisedFineTuningJobMetrics"),
         *("ListSupervisedFineTuningJobs", "GetSupervisedFineTuningJob"),
         *("CreateDpoJob", "ValidateDpoJob", "ListDpoJobs", "GetDpoJob", "GetDpoJobMetrics"),
