@@ -132,6 +132,33 @@ class Evaluator(Base):
     updated: Mapped[float] = mapped_column(Float, default=time.time)
 
 
+class EvaluatorVersion(Base):
+    """One source of an evaluator: every upload and every edit is one, kept until the evaluator is deleted."""
+
+    __tablename__ = "evaluator_versions"
+
+    name: Mapped[str] = mapped_column(String, primary_key=True)
+    """`{evaluator}/versions/{version}`."""
+    evaluator: Mapped[str] = mapped_column(String, index=True)
+    version: Mapped[int] = mapped_column(Integer)
+    archive_key: Mapped[str] = mapped_column(String)
+    """Object key of its .tar.gz."""
+    entry_point: Mapped[str] = mapped_column(String, default="")
+    origin: Mapped[str] = mapped_column(String, default="upload")
+    """`upload` or `edit`."""
+    message: Mapped[str] = mapped_column(Text, default="")
+    """What its author said about the change."""
+    state: Mapped[str] = mapped_column(String, default="BUILDING")
+    status: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    build_dir: Mapped[str | None] = mapped_column(String)
+    """Folder with src/ and venv/ once it is built."""
+    build_log: Mapped[str] = mapped_column(Text, default="")
+    described: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    """What its host said of it when it was built: `{"name", "mode", "file", "line", "timeout"}`."""
+    created: Mapped[float] = mapped_column(Float, default=time.time)
+    updated: Mapped[float] = mapped_column(Float, default=time.time)
+
+
 class Model(Base):
     """A model that the gateway serves by name: an adapter, or a full model, that a job made. Base models live in the catalogue."""
 
@@ -263,7 +290,11 @@ class Job(Base):
     attempts: Mapped[int] = mapped_column(Integer, default=0)
     cancel_requested: Mapped[bool] = mapped_column(default=False)
     delete_requested: Mapped[bool] = mapped_column(default=False)
+    control: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    """What a person asks of a running RFT job (`runs/control.py`), `revision` included; empty: nothing."""
     created: Mapped[float] = mapped_column(Float, default=time.time)
+    updated: Mapped[float] = mapped_column(Float, default=time.time, onupdate=time.time, index=True)
+    """Of anything in the row, leases excepted: what is shown of the job may differ from then on."""
     started: Mapped[float | None] = mapped_column(Float)
     completed: Mapped[float | None] = mapped_column(Float)
 
@@ -287,6 +318,22 @@ class Rollout(Base):
     score: Mapped[float | None] = mapped_column(Float)
     is_score_valid: Mapped[bool]
     reason: Mapped[str] = mapped_column(Text, default="")
+    time: Mapped[float | None] = mapped_column(Float)
+    """When it was recorded. This and what follows is None in rows of older versions."""
+    prompt: Mapped[str | None] = mapped_column(Text)
+    """The beginning of the last message that it answers, for tables."""
+    answer: Mapped[str | None] = mapped_column(Text)
+    """The beginning of its last assistant message."""
+    metrics: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    """Score by name of the evaluator's metric."""
+    turns: Mapped[int | None] = mapped_column(Integer)
+    """Model calls."""
+    completion_tokens: Mapped[int | None] = mapped_column(Integer)
+    """Sampled tokens, all turns."""
+    truncated: Mapped[bool | None]
+    """Whether a turn ended at its token limit."""
+    advantage: Mapped[float | None] = mapped_column(Float)
+    """What its tokens were weighted with; None where it was not trained."""
     row: Mapped[dict[str, Any]]
 
 
