@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from tunesmith.training.advantages import batch_advantages
+from tunesmith.runs.advantages import batch_advantages
 
 
 def test_scores_are_centred_in_their_group_and_scaled_over_the_batch():

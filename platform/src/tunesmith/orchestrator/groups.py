@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tunesmith.orchestrator.samples import TokenSequence
+from tunesmith.orchestrator.samples import Calls, TokenSequence
 from tunesmith.runs.batch import Batch, BatchHeader, BatchRollout, Sample
 
 
@@ -25,6 +25,10 @@ class ScoredRollout:
     platform_failure: bool = False
     """The platform, not the agent or the evaluator, made it fail: it is rolled again and not counted."""
     sequences: list[TokenSequence] = field(default_factory=list)
+    calls: Calls | None = None
+    """What its recorded model calls come to; None where they were not asked for."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Score of each of the evaluator's metrics."""
 
 
 @dataclass(frozen=True)

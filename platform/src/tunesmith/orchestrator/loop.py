@@ -14,6 +14,7 @@ from typing import Any
 
 from tunesmith.errors import FailedPrecondition, InvalidArgument
 from tunesmith.evaluators.client import HostClient
+from tunesmith.orchestrator.curated import Stopwatch, curated
 from tunesmith.orchestrator.evaluation import best_version, interval
 from tunesmith.orchestrator.gateway import Gateway
 from tunesmith.orchestrator.groups import ScoredRollout, commonest_reasons, group, seal
@@ -50,6 +51,8 @@ class Run:
         """Versions that an earlier process of this run may have left live."""
         self.live: list[int] = []
         """Versions that the gateway serves, oldest first."""
+        self.spent = Stopwatch()
+        """Where the time of the chunk in progress goes."""
 
     async def train(self) -> RunState:
         """Run to the end. Raises TunesmithError with the cause of a failure; the caller writes it to status.json."""
@@ -93,7 +96,8 @@ class Run:
             completion_params=self.completion_params(),
             labels={"chunk": chunk.index, "step": step, "epoch": chunk.epoch},
         )
-        rollouts = await self.roller.roll(plan)
+        with self.spent.timing("rollout"):
+            rollouts = await self.roller.roll(plan)
         invalid = [rollout for rollout in rollouts if not rollout.is_score_valid]
         if len(invalid) * 2 > len(rollouts):
             raise FailedPrecondition(
@@ -129,6 +133,8 @@ class Run:
             dropped_groups=grouped.dropped,
             completion_tokens=_completion_tokens(rollouts),
             seconds=round(time.monotonic() - started, 3),
+            **curated(rollouts),
+            **self.spent.read(),
         )
         self.record.update(
             epoch=chunk.epoch,
@@ -141,10 +147,12 @@ class Run:
     async def reach(self, version: int) -> int:
         """Wait for policy version `version` or newer, publish all that is there, evaluate on the way; returns the newest."""
         started = time.time()
-        while not adapter_path(self.run_dir, version).exists():
-            if time.time() - started > 10 and not self.record.status.message:
-                self.record.update(message=f"waiting for policy version {version} from the learner since {started:.0f}")
-            await asyncio.sleep(POLL_SECONDS)
+        with self.spent.timing("wait"):
+            while not adapter_path(self.run_dir, version).exists():
+                if time.time() - started > 10 and not self.record.status.message:
+                    message = f"waiting for policy version {version} from the learner since {started:.0f}"
+                    self.record.update(message=message)
+                await asyncio.sleep(POLL_SECONDS)
         if self.record.status.message:
             self.record.update(message="")
         while adapter_path(self.run_dir, version + 1).exists():
@@ -159,7 +167,8 @@ class Run:
         if version in self.live:
             return
         baseline = self.record.published.get(0, {}).get("canary", 0.0)
-        difference = await publish(self.config, self.run_dir, version, self.gateway, baseline)
+        with self.spent.timing("publish"):
+            difference = await publish(self.config, self.run_dir, version, self.gateway, baseline)
         if version not in self.record.published:
             self.record.event("version", version=version, canary=difference)
         self.live = sorted([*self.live, version])
@@ -188,7 +197,8 @@ class Run:
             completion_params=self.completion_params(),
             labels={"chunk": None, "step": version, "epoch": self.record.status.epoch},
         )
-        rollouts = await self.roller.roll(plan)
+        with self.spent.timing("evaluation"):
+            rollouts = await self.roller.roll(plan)
         scores = [rollout.score for rollout in rollouts if rollout.is_score_valid and rollout.score is not None]
         if not scores:
             raise FailedPrecondition(

@@ -49,7 +49,11 @@ async def publish(config: RunConfig, run_dir: Path, version: int, gateway: Gatew
             "seed": config.seed,
             "job": config.job,
             "version": version,
-            "sampling": {**config.sampling.model_dump(), "max_context_length": config.max_context_length},
+            "sampling": {
+                **config.sampling.model_dump(),
+                "max_context_length": config.max_context_length,
+                "noise_job": config.noise_job,
+            },
         }
     )
     if read != canary.sha256:

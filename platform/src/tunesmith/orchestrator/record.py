@@ -49,6 +49,8 @@ class RunStatus(BaseModel):
     version: int = 0
     best_version: int | None = None
     best_score: float | None = None
+    control: dict[str, Any] | None = None
+    """What is in force (`runs.control.InForce`, as its event shows it); None until something was asked for."""
     updated: float = 0.0
 
 
@@ -100,8 +102,9 @@ class Record:
         event = {"kind": kind, **fields, "time": round(time.time(), 3)}
         self._events.append(event)
         self.events.append(event)
-        index = {"chunk": self.finished_chunks, "evaluation": self.evaluations, "version": self.published}[kind]
-        index[fields["chunk"] if kind == "chunk" else fields["version"]] = event
+        indexes = {"chunk": self.finished_chunks, "evaluation": self.evaluations, "version": self.published}
+        if kind in indexes:
+            indexes[kind][fields["chunk"] if kind == "chunk" else fields["version"]] = event
         return event
 
     def update(self, **fields: Any) -> None:

@@ -21,7 +21,8 @@ from tunesmith.evaluators.client import HostClient
 from tunesmith.orchestrator.gateway import Gateway
 from tunesmith.orchestrator.groups import ScoredRollout
 from tunesmith.orchestrator.record import Record
-from tunesmith.orchestrator.samples import merge
+from tunesmith.orchestrator.samples import Calls, Completion, merge
+from tunesmith.runs.rollout_rows import metrics_of
 
 UNAVAILABLE = 14
 """Status code of a rollout whose model endpoint could not be reached (google.rpc.Code)."""
@@ -67,6 +68,10 @@ class Roller:
         self._record = record
         self._max_concurrent = max_concurrent
 
+    def use(self, host: HostClient) -> None:
+        """Ask another evaluator host from the next plan on."""
+        self._host = host
+
     async def roll(self, plan: RolloutPlan) -> list[ScoredRollout]:
         """Roll out a plan to its end and return one scored rollout per (row, k), with token sequences for training plans."""
         done: dict[tuple[int, int], ScoredRollout] = {}
@@ -76,7 +81,7 @@ class Roller:
         for record in self._record.recorded(plan.invocation_id):
             key = (record["row_index"], record["k"])
             if record["version"] == plan.version and not record["platform_failure"]:
-                done[key] = await self._with_sequences(plan, record)
+                done[key] = _scored(plan, record, await self._completions(plan, record))
         waiting_since: float | None = None
         loop = asyncio.get_running_loop()
         while missing := [key for key in wanted if key not in done]:
@@ -117,8 +122,9 @@ class Roller:
             record = _record_of(plan, event)
             if not record["is_score_valid"] and not record["platform_failure"]:
                 record["platform_failure"] = await self._cut_by_restart(event["row"], time.monotonic() - asked)
-            self._record.rollout(record)
-            yield await self._with_sequences(plan, record)
+            completions = [] if record["platform_failure"] else await self._completions(plan, record)
+            self._record.rollout({**record, **(vars(Calls.of(completions)) if completions is not None else {})})
+            yield _scored(plan, record, completions)
 
     async def _cut_by_restart(self, row: dict[str, Any], longest: float) -> bool:
         """Whether a rollout that ended just now failed, and the gateway started while it ran. It ran for `longest` seconds at most."""
@@ -128,21 +134,29 @@ class Roller:
         ran = min(longest, seconds if isinstance(seconds, int | float) else longest)
         return await self._gateway.uptime() < ran + RESTART_MARGIN_SECONDS
 
-    async def _with_sequences(self, plan: RolloutPlan, record: dict[str, Any]) -> ScoredRollout:
-        trainable = plan.kind == "train" and record["is_score_valid"]
-        completions = await self._gateway.completions(record["rollout_id"]) if trainable else []
-        return ScoredRollout(
-            row_index=record["row_index"],
-            k=record["k"],
-            attempt=record["attempt"],
-            rollout_id=record["rollout_id"],
-            version=record["version"],
-            score=record["score"],
-            is_score_valid=record["is_score_valid"],
-            reason=record["reason"],
-            platform_failure=record["platform_failure"],
-            sequences=merge(completions, plan.model),
-        )
+    async def _completions(self, plan: RolloutPlan, record: dict[str, Any]) -> list[Completion] | None:
+        """What was recorded under a rollout, which takes no more calls from now on; None for an id that was never asked for."""
+        rollout_id = record["rollout_id"]
+        asked = plan.rollout_id(record["row_index"], record["k"], record["attempt"])
+        return await self._gateway.completions(rollout_id) if _TRY.sub("", rollout_id) == asked else None
+
+
+def _scored(plan: RolloutPlan, record: dict[str, Any], completions: list[Completion] | None) -> ScoredRollout:
+    trainable = plan.kind == "train" and record["is_score_valid"]
+    return ScoredRollout(
+        row_index=record["row_index"],
+        k=record["k"],
+        attempt=record["attempt"],
+        rollout_id=record["rollout_id"],
+        version=record["version"],
+        score=record["score"],
+        is_score_valid=record["is_score_valid"],
+        reason=record["reason"],
+        platform_failure=record["platform_failure"],
+        sequences=merge(completions or [], plan.model) if trainable else [],
+        calls=Calls.of(completions) if completions is not None else None,
+        metrics=metrics_of(record["row"]),
+    )
 
 
 def _record_of(plan: RolloutPlan, event: dict[str, Any]) -> dict[str, Any]:
@@ -166,6 +180,7 @@ def _record_of(plan: RolloutPlan, event: dict[str, Any]) -> dict[str, Any]:
         "is_score_valid": valid,
         "reason": reason or "",
         "platform_failure": not valid and _status_code(event["row"]) == UNAVAILABLE,
+        "time": round(time.time(), 3),
         "row": event["row"],
     }
 

@@ -47,6 +47,28 @@ class TokenSequence:
         self.logprobs += [0.0] * len(given) + list(logprobs)
 
 
+@dataclass(frozen=True)
+class Calls:
+    """What a rollout's recorded model calls come to. Calls that were cut do not count."""
+
+    turns: int
+    """Complete model calls."""
+    completion_tokens: int
+    """Sampled tokens of all of them."""
+    truncated: bool
+    """Whether one ended at its token limit."""
+
+    @classmethod
+    def of(cls, completions: Sequence[Completion]) -> Calls:
+        """Count the complete ones."""
+        whole = [completion for completion in completions if completion.status == "complete"]
+        return cls(
+            turns=len(whole),
+            completion_tokens=sum(len(completion.sampled_ids) for completion in whole),
+            truncated=any(completion.finish_reason == "length" for completion in whole),
+        )
+
+
 def merge(completions: Sequence[Completion], policy: str) -> list[TokenSequence]:
     """Token sequences to train on: the complete calls of `policy`, in turn order, merged on exact prefixes.
 

@@ -97,6 +97,10 @@ class RunConfig(Strict):
     max_staleness: int = 0
     shuffle: bool = True
     """Draw the rows of each epoch in a new order, from the seed."""
+    keep_all_checkpoints: bool = False
+    """Keep every checkpoint, so that the run can be rewound to any version; else the last two and the best."""
+    noise_job: str | None = None
+    """The job whose sampling noise is drawn: of a rewound run the one that it came from, so that it repeats what that one did."""
     sampling: SamplingConfig = SamplingConfig()
     learner: LearnerConfig = LearnerConfig()
     evaluation: EvaluationConfig = EvaluationConfig()

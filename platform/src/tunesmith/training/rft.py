@@ -19,10 +19,10 @@ from torch import Tensor
 from torch.optim import AdamW
 
 from tunesmith.errors import FailedPrecondition
+from tunesmith.runs.advantages import batch_advantages
 from tunesmith.runs.batch import Batch
 from tunesmith.runs.config import RunConfig
 from tunesmith.runs.files import JsonLines, batch_path, lock, read_json_lines
-from tunesmith.training.advantages import batch_advantages
 from tunesmith.training.checkpoints import hash_base, restore, write_checkpoint
 from tunesmith.training.losses import LossInput, loss_for
 from tunesmith.training.model import load_policy
@@ -31,6 +31,10 @@ from tunesmith.training.publish import canary, publish, remove_torn_folders
 
 ADAM_BETAS = (0.9, 0.95)
 POLL_SECONDS = 0.01
+LONGEST_POLL_SECONDS = 0.25
+POLL_SHARE = 0.02
+"""A batch is looked for the less often the longer it has been waited for: a paused run costs next to nothing, and a step that
+was long in coming starts at most this share of its time late."""
 FINAL_STATES = {"COMPLETED", "FAILED", "CANCELLED", "EARLY_STOPPED"}
 
 
@@ -127,7 +131,9 @@ def _train(run_dir: Path, config: RunConfig, metrics: JsonLines, until_step: int
             "seconds": round(time.perf_counter() - started, 4),
         }
         step += 1
-        write_checkpoint(run_dir, step, policy, optimizer, base_sha256, record)
+        write_checkpoint(
+            run_dir, step, policy, optimizer, base_sha256, record, keep_all=config.keep_all_checkpoints
+        )
         if record["step"] > recorded:  # else a lost checkpoint made us take the step again
             metrics.append(record)
         publish(run_dir, step, policy, canary_logprobs)
@@ -167,6 +173,7 @@ class _Seen:
 def _next_batch(run_dir: Path, step: int) -> Batch | None:
     """Wait for sealed batch `step`; None when the run is over (seams: a final status, or END and every batch trained)."""
     path = batch_path(run_dir, step)
+    began = time.monotonic()
     while True:
         if _is_final(run_dir):
             return None
@@ -179,7 +186,7 @@ def _next_batch(run_dir: Path, step: int) -> Batch | None:
             return batch
         if ended:
             return None
-        time.sleep(POLL_SECONDS)
+        time.sleep(min(LONGEST_POLL_SECONDS, max(POLL_SECONDS, POLL_SHARE * (time.monotonic() - began))))
 
 
 def _is_final(run_dir: Path) -> bool:
