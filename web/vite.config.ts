@@ -1,0 +1,28 @@
+// The two pages that a server serves: `local.html` (ep logs) and `dashboard.html` (the platform). No script stands in the HTML:
+// the Content-Security-Policy allows files of our own origin only.
+import tailwindcss from "@tailwindcss/vite";
+import react from "@vitejs/plugin-react";
+import { defineConfig } from "vitest/config";
+
+export default defineConfig({
+  plugins: [react(), tailwindcss()],
+  resolve: { alias: { "~": new URL("./src", import.meta.url).pathname } },
+  build: {
+    outDir: "dist",
+    emptyOutDir: true,
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+    chunkSizeWarningLimit: 600,
+    rollupOptions: { input: { local: "local.html", dashboard: "dashboard.html" } },
+  },
+  server: {
+    // `npm run dev` beside a running platform or `ep logs`: TUNESMITH_DEV_TARGET says where it listens.
+    proxy: Object.fromEntries(
+      ["/v1", "/api", "/inference", "/dashboard/session", "/health"].map((path) => [
+        path,
+        process.env.TUNESMITH_DEV_TARGET ?? "http://127.0.0.1:7777",
+      ]),
+    ),
+  },
+  test: { environment: "jsdom", include: ["src/**/*.test.{ts,tsx}"] },
+});
