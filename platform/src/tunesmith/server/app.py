@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from tunesmith import __version__
 from tunesmith.gateway import GatewayFirst, GatewayState, gateway_routes
+from tunesmith.server.answers import describe
 from tunesmith.server.control import ControlPlane
 from tunesmith.server.dashboard import pages
 from tunesmith.server.errors import add_error_handlers
@@ -67,6 +69,12 @@ class WebApp(FastAPI):
 
     front: ASGIApp | None = None
 
+    def openapi(self) -> dict[str, Any]:
+        """The description of the REST routes, with what they answer."""
+        if self.openapi_schema is None:
+            self.openapi_schema = describe(self)
+        return self.openapi_schema
+
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI: the control plane's way, through all of its middleware."""
         await super().__call__(scope, receive, send)
@@ -74,6 +82,16 @@ class WebApp(FastAPI):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         await (self.front or self.serve)(scope, receive, send)
+
+
+def declare(lifespan: Lifespan[Any] | None = None) -> WebApp:
+    """The app with the control plane's routes, which answer nothing yet: `create_app` gives them a data folder."""
+    # The interactive pages are off: they would load scripts from other hosts.
+    app = WebApp(title="Tunesmith", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    add_error_handlers(app)
+    for router in _ROUTERS:
+        app.include_router(router)
+    return app
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -86,12 +104,8 @@ def create_app(settings: Settings) -> FastAPI:
         async with gateway.lifespan(app):
             yield
 
-    # The interactive pages are off: they would load scripts from other hosts.
-    app = WebApp(title="Tunesmith", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = declare(lifespan)
     app.state.control = control
-    add_error_handlers(app)
-    for router in _ROUTERS:
-        app.include_router(router)
     routes = gateway_routes(gateway)
     app.router.routes.extend(routes)
     # /health is the control plane's, which asks the database, too.
