@@ -3,12 +3,12 @@ PY := .venv/bin/python
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-agent check test test-loop verify-agent test-clients bench bench-gateway bench-sft tiny-model learning-curves learning-check learning-curves-tools demo-svg learning-curves-svg learning-check-svg wheels clean
+.PHONY: help setup web test-browser bench-ui demo demo-agent check test test-loop verify-agent test-clients bench bench-gateway bench-sft tiny-model learning-curves learning-check learning-curves-tools demo-svg learning-curves-svg learning-check-svg wheels clean
 
 help: ## Print this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: .venv/.ready .venv/.wheels ## Virtual environment, packages, and what the system lacks
+setup: .venv/.ready .venv/.web .venv/.wheels ## Virtual environment, packages, pages, and what the system lacks
 
 .venv/.ready: constraints.txt requirements-dev.txt sdk/pyproject.toml platform/pyproject.toml scripts/setup.sh
 	@bash scripts/setup.sh
@@ -18,6 +18,13 @@ setup: .venv/.ready .venv/.wheels ## Virtual environment, packages, and what the
 .venv/.wheels: .venv/.ready $(shell find sdk/src -name '*.py') sdk/pyproject.toml scripts/build_sdk_wheels.py
 	@$(PY) scripts/build_sdk_wheels.py
 	@touch $@
+
+# The pages of `ep logs` and of the dashboard, built into the two packages.
+.venv/.web: .venv/.ready $(shell find web -path web/node_modules -prune -o -path web/dist -prune -o -type f -print) scripts/build_web.sh
+	@bash scripts/build_web.sh
+	@touch $@
+
+web: .venv/.web ## Build the pages of `ep logs` and of the dashboard
 
 demo: setup ## The whole story in about four minutes: eval, RFT, before and after
 	@$(PY) scripts/demo.py
@@ -33,9 +40,10 @@ check: setup ## The gates, in seconds: lint, format, types, import contracts
 	@.venv/bin/ruff format --check .
 	@.venv/bin/lint-imports
 	@.venv/bin/pyright
+	@bash scripts/check_web.sh
 
 test: check ## The gates, then the tests
-	@$(PY) -m pytest -m "not clients" --durations=10
+	@$(PY) -m pytest -m "not clients and not browser" --durations=10
 
 test-loop: setup ## Only the tests that run whole jobs through the public command line (minutes)
 	@$(PY) -m pytest tests/loop --durations=10
@@ -46,6 +54,15 @@ verify-agent: setup ## Kill sessions of the Agent in every phase, once for each 
 test-clients: setup ## Published clients and foreign agents, unmodified, each in an environment of its own
 	@bash scripts/published_clients.sh
 	@$(PY) -m pytest -m clients tests/clients tests/gateway/test_published_client.py --durations=10
+
+test-browser: setup ## The pages in Chromium: every one at two widths in both themes, and the main stories with a live job
+	@bash scripts/browser.sh
+	@$(PY) -m pytest -m browser tests/browser --durations=10
+
+bench-ui: setup ## `ep logs` beside the published one at 5,000 rows, alone at 100,000: paint, filter, idle CPU, memory
+	@bash scripts/browser.sh
+	@bash scripts/published_clients.sh
+	@$(PY) -m benchmarks.bench_ui $(BENCH)
 
 learning-curves: setup ## RFT on the example for three seeds, with controls; prints the table and writes benchmarks/results/
 	@$(PY) benchmarks/learning_curves.py
