@@ -15,7 +15,7 @@ from tunesmith.gateway.auth import Key
 from tunesmith.gateway.errors import BadRequest
 from tunesmith.gateway.models import LivePolicy, Models, Target
 from tunesmith.gateway.requests import ChatRequest, ParsedChat, template_variables
-from tunesmith.gateway.rollouts import Conversation, Rollouts, Turn, noise_seed
+from tunesmith.gateway.rollouts import Conversation, Rollouts, Turn, noise_name, noise_seed
 from tunesmith.rendering.messages import normalize_messages
 
 log = logging.getLogger(__name__)
@@ -117,8 +117,9 @@ class Calls:
         }
         policy, context = target.policy, target.context_length
         if policy is not None:
-            seed = noise_seed(policy.seed, ids.rollout_id or "", turn)
-            job_values = {"top_p": 1.0, "top_k": 0, **policy.sampling, "seed": seed}
+            job_values = {"top_p": 1.0, "top_k": 0, **policy.sampling}
+            rollout = noise_name(ids.rollout_id or "", policy.job, job_values.pop("noise_job", None))
+            job_values["seed"] = noise_seed(policy.seed, rollout, turn)
             context = min(context, job_values.pop("max_context_length", context))
             self._note_overrides(policy, chat, job_values)
             values.update(job_values)

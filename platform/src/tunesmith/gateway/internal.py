@@ -38,6 +38,8 @@ class SamplingOverrides(BaseModel):
     stop: list[str] | None = None
     max_context_length: int | None = Field(default=None, ge=2)
     """Longest sequence, prompt and completion together, in tokens."""
+    noise_job: str | None = Field(default=None, min_length=1)
+    """Noise is drawn as for rollouts of this job: of a rewound job, the one that it came from."""
 
 
 class PolicyBody(BaseModel):

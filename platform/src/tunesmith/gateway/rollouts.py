@@ -186,6 +186,12 @@ def noise_seed(policy_seed: int, rollout_id: str, turn: int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
 
 
+def noise_name(rollout_id: str, job: str, noise_job: str | None) -> str:
+    """The rollout id that noise is drawn from: with `noise_job`, that of the same rollout in the job that this one came from."""
+    own = f"{job}-"
+    return f"{noise_job}-{rollout_id.removeprefix(own)}" if noise_job and rollout_id.startswith(own) else rollout_id
+
+
 def _recall(completion: Completion) -> RecordedTurn:
     """A recorded turn from its row."""
     chat = parse_chat(completion.request).chat

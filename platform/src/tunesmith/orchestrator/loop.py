@@ -1,7 +1,8 @@
 """One RFT run, top to bottom: publish, evaluate, roll out, group, seal, and wait for the next policy version.
 
 Staleness: batch k is sampled from version k - max_staleness or newer. At 0 the loop waits for version k before chunk k; above 0
-rollouts overlap with training, with no other change.
+rollouts overlap with training, with no other change. Before each chunk, and while paused, it looks at what a person asks of the run
+(`runs/control.py`).
 """
 
 from __future__ import annotations
@@ -23,10 +24,13 @@ from tunesmith.orchestrator.record import Record, RunState
 from tunesmith.orchestrator.rolling import Roller, RolloutPlan, mean_score
 from tunesmith.orchestrator.schedule import Chunk, chunks
 from tunesmith.runs.config import RunConfig
+from tunesmith.runs.control import Control, InForce, version_number
 from tunesmith.runs.files import adapter_path, batch_path, write_atomic
 
 POLL_SECONDS = 0.02
 """How often the run directory is looked at while waiting for an adapter."""
+PAUSED_POLL_SECONDS = 0.2
+"""How often a paused run looks whether it may go on."""
 
 
 class Run:
@@ -49,6 +53,9 @@ class Run:
         )
         self.left_over = sorted(record.published)[-(config.max_staleness + 2) :]
         """Versions that an earlier process of this run may have left live."""
+        self.control = InForce.of(config, record.events)
+        """What chunks are rolled out and scored with. The rollouts of a chunk that was begun belong to it: it ends as it began."""
+        self.roller.use(self.host(self.control.evaluator_version, Control.read(run_dir)))
         self.live: list[int] = []
         """Versions that the gateway serves, oldest first."""
         self.spent = Stopwatch()
@@ -56,13 +63,18 @@ class Run:
 
     async def train(self) -> RunState:
         """Run to the end. Raises TunesmithError with the cause of a failure; the caller writes it to status.json."""
-        self.record.update(total_steps=len(self.chunks), message="")
+        self.record.update(total_steps=len(self.chunks), message="", control=self.shown_control())
         await self.reach(0)
         step, informative = 0, False
         for chunk in self.chunks:
             event = self.record.finished_chunks.get(chunk.index)
             if event is None:
+                begun = bool(self.record.recorded(self.invocation(chunk)))
+                if not begun:
+                    self.take_control(chunk, step)
                 newest = await self.reach(max(0, step - self.config.max_staleness))
+                if not begun:
+                    await self.while_paused(chunk, step)
                 event = await self.roll_out(chunk, step, newest)
             step += event["sealed"]
             informative = informative or bool(event["sealed"])
@@ -72,13 +84,53 @@ class Run:
                 informative = False
         return await self.finish(step, RunState.COMPLETED)
 
+    def take_control(self, chunk: Chunk, step: int) -> None:
+        """Put in force what was asked for since the last look, and record it before anything is done with it."""
+        control = Control.read(self.run_dir)
+        new = self.control.take(control, self.config, chunk=chunk.index, step=step)
+        if new is self.control:
+            return
+        if new.evaluator_version != self.control.evaluator_version:
+            self.roller.use(self.host(new.evaluator_version, control))
+        self.control = new
+        self.record.event("control", **new.event())
+        self.record.update(control=self.shown_control())
+
+    async def while_paused(self, chunk: Chunk, step: int) -> None:
+        """Wait until the run may go on. What is asked for meanwhile counts at once: the chunk has not begun."""
+        self.take_control(chunk, step)
+        if not self.control.paused:
+            return
+        self.record.update(message=f"paused before step {step}")
+        while self.control.paused:
+            await asyncio.sleep(PAUSED_POLL_SECONDS)
+            self.take_control(chunk, step)
+        self.record.update(message="")
+
+    def host(self, version: str, control: Control) -> HostClient:
+        """The evaluator host of a version. Raises FailedPrecondition when nobody says where it listens."""
+        socket = control.hosts.get(version)
+        if socket is None and version not in ("", self.config.evaluator_version):
+            raise FailedPrecondition(
+                f"control.json names no evaluator host of version {version}. Start one, and write its socket under `hosts`."
+            )
+        return HostClient(socket or self.config.host_socket)
+
+    def shown_control(self) -> dict[str, Any]:
+        """What is in force, for status.json."""
+        return self.control.event()
+
+    def invocation(self, chunk: Chunk) -> str:
+        """Invocation id of a chunk's rollouts."""
+        return f"{self.config.job}-epoch-{chunk.epoch}-chunk-{chunk.index}"
+
     async def roll_out(self, chunk: Chunk, step: int, newest: int) -> dict[str, Any]:
         """One chunk: rollouts, scores, groups, and a sealed batch if anything can be learned from it.
 
         A chunk that an earlier process began goes on with the version it began with, so that its rollouts are reused.
         """
         config, started = self.config, time.monotonic()
-        invocation = f"{config.job}-epoch-{chunk.epoch}-chunk-{chunk.index}"
+        invocation = self.invocation(chunk)
         begun = self.record.recorded(invocation)
         version = begun[-1]["version"] if begun else newest
         if not batch_path(
@@ -111,8 +163,8 @@ class Run:
                 step=step,
                 epoch=chunk.epoch,
                 temperature=config.sampling.temperature,
-                learning_rate=config.learner.learning_rate,
-                evaluator=config.evaluator_version,
+                learning_rate=self.control.learning_rate,
+                evaluator=self.control.evaluator_version,
             ).write(batch_path(self.run_dir, step))
             sealed = 1
         else:
@@ -125,6 +177,8 @@ class Run:
             epoch=chunk.epoch,
             version=version,
             sealed=sealed,
+            learning_rate=self.control.learning_rate,
+            evaluator_version=version_number(self.control.evaluator_version),
             mean_score=mean,
             rollouts=len(rollouts),
             invalid=len(invalid),
@@ -214,10 +268,18 @@ class Run:
             high=high,
             n=len(scores),
             invalid=len(rollouts) - len(scores),
+            evaluator_version=version_number(self.control.evaluator_version),
         )
-        best = best_version({v: event["score"] for v, event in self.record.evaluations.items()})
+        best = best_version(self.comparable_scores())
         if best is not None:
             self.record.update(best_version=best, best_score=self.record.evaluations[best]["score"])
+
+    def comparable_scores(self) -> dict[int, float]:
+        """Held-out score by version, as far as the evaluator version of the newest evaluation gave it: others mean something else."""
+        newest = max(self.record.evaluations.values(), key=lambda event: event["version"], default={})
+        by = newest.get("evaluator_version")
+        found = self.record.evaluations.items()
+        return {version: event["score"] for version, event in found if event.get("evaluator_version", by) == by}
 
     async def finish(self, step: int, state: RunState) -> RunState:
         """Tell the learner that no batch follows, wait for the last version, evaluate it, and choose what is promoted."""

@@ -55,8 +55,9 @@ def write_checkpoint(
     base_sha256: str,
     metrics: dict[str, Any],
     best: int | None = None,
+    keep_all: bool = False,
 ) -> None:
-    """Write the checkpoint after `step` optimizer steps, then drop old ones: the last two and the best stay.
+    """Write the checkpoint after `step` optimizer steps, then drop old ones unless `keep_all`: the last two and the best stay.
 
     `best` is the best step so far; None = the version that `status.json` calls best.
     """
@@ -76,7 +77,8 @@ def write_checkpoint(
     if target.exists():  # not whole, or `restore` would have begun behind it
         shutil.rmtree(target)
     temporary.rename(target)
-    _prune(run_dir, _best_version(run_dir) if best is None else best)
+    if not keep_all:
+        _prune(run_dir, _best_version(run_dir) if best is None else best)
 
 
 def restore(run_dir: Path, policy: Policy, optimizer: AdamW, base_sha256: str) -> CheckpointHeader | None:

@@ -131,9 +131,7 @@ def _train(run_dir: Path, config: RunConfig, metrics: JsonLines, until_step: int
             "seconds": round(time.perf_counter() - started, 4),
         }
         step += 1
-        write_checkpoint(
-            run_dir, step, policy, optimizer, base_sha256, record, keep_all=config.keep_all_checkpoints
-        )
+        write_checkpoint(run_dir, step, policy, optimizer, base_sha256, record, keep_all=config.keep_all_checkpoints)
         if record["step"] > recorded:  # else a lost checkpoint made us take the step again
             metrics.append(record)
         publish(run_dir, step, policy, canary_logprobs)
