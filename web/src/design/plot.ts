@@ -1,0 +1,211 @@
+// How `Chart` asks uPlot to draw: its lines, bands, axes and colours.
+import type uPlot from "uplot";
+import type { ChartProps } from "./Chart";
+import { figure } from "./figures";
+import { ema, type Series, stack, type Values } from "./series";
+
+/** One line of the plot; several belong to one series: measured values, their average, both ends of an interval. */
+export interface Line {
+  of: string;
+  colour: number;
+  role: "line" | "raw" | "low" | "high";
+  points: boolean;
+  dashed: boolean;
+  values: Values;
+}
+
+/** The lines of a chart and the columns that uPlot takes, x first. */
+export function plotRows(
+  x: readonly number[],
+  series: readonly Series[],
+  smoothing: number,
+  stacked: boolean,
+  log: boolean,
+): { lines: Line[]; data: (readonly number[] | Values)[] } {
+  const lines: Line[] = [];
+  const stacks = stacked ? stack(series.map((one) => ema(one.values, smoothing))) : null;
+  series.forEach((one, index) => {
+    const colour = one.colour ?? (index % 8) + 1;
+    const add = (role: Line["role"], values: Values) =>
+      lines.push({
+        of: one.label,
+        colour,
+        role,
+        points: !!one.points && role === "line",
+        dashed: !!one.dashed,
+        // A logarithm has no place for zero and below.
+        values: log ? values.map((value) => (value !== null && value > 0 ? value : null)) : values,
+      });
+    if (one.band) {
+      add("low", one.band.low);
+      add("high", one.band.high);
+    }
+    const smooth = smoothing > 1 && !one.exact && !stacks;
+    if (smooth) add("raw", one.values);
+    add("line", stacks?.[index] ?? (smooth ? ema(one.values, smoothing) : one.values));
+  });
+  return { lines, data: [x, ...lines.map((line) => line.values)] };
+}
+
+export function plotOptions(
+  box: HTMLElement,
+  heard: { current: ChartProps & { onCursor: (index: number | null) => void } },
+  lines: readonly Line[],
+  hidden: ReadonlySet<string>,
+): uPlot.Options {
+  const props = heard.current;
+  const style = getComputedStyle(box);
+  const role = (name: string) => style.getPropertyValue(name).trim();
+  const tint = (colour: number, share: number) => translucent(role(`--series-${colour}`), share);
+  const format = props.format ?? figure;
+  const font = `11px ${style.fontFamily}`;
+  const axis = {
+    stroke: role("--ink-faint"),
+    font,
+    ticks: { show: false },
+    grid: { stroke: role("--line"), width: 1 },
+  };
+  const bands: uPlot.Band[] = [];
+  lines.forEach((line, index) => {
+    if (line.role === "high") bands.push({ series: [index + 1, index], fill: tint(line.colour, 0.14) });
+    if (props.stacked && index > 0) bands.push({ series: [index + 1, index], fill: tint(line.colour, 0.45) });
+  });
+  return {
+    width: Math.max(box.clientWidth, 120),
+    height: props.height ?? 220,
+    padding: [8, 10, 0, 0],
+    legend: { show: false },
+    cursor: { y: false, points: { size: 6 }, drag: { x: true, y: false, dist: 4 } },
+    scales: {
+      x: { time: false, range: (_, min, max) => (min === max ? [min - 1, max + 1] : [min, max]) },
+      y: {
+        distr: props.log ? 3 : 1,
+        range: props.log ? undefined : (_, min, max) => bounds(min, max, props),
+      },
+    },
+    axes: [
+      {
+        ...axis,
+        grid: { show: false },
+        size: 26,
+        space: 60,
+        incrs: WHOLE_STEPS,
+        values: (_, marks) => marks.map(figure),
+      },
+      {
+        ...axis,
+        size: 52,
+        space: 34,
+        values: (_, marks) => marks.map((mark) => (mark === null ? "" : format(mark))),
+      },
+    ],
+    series: [
+      {},
+      ...lines.map((line, index): uPlot.Series => {
+        const colour = role(`--series-${line.colour}`);
+        const edge = line.role === "low" || line.role === "high";
+        return {
+          label: line.of,
+          show: !hidden.has(line.of),
+          stroke: edge ? "transparent" : line.role === "raw" ? tint(line.colour, 0.32) : colour,
+          width: edge ? 0 : line.role === "raw" ? 1 : 1.75,
+          dash: line.dashed ? [5, 4] : undefined,
+          spanGaps: true,
+          fill: props.stacked && index === 0 ? tint(line.colour, 0.45) : undefined,
+          points:
+            edge || line.role === "raw"
+              ? { show: false }
+              : {
+                  show: (plot, at) => line.points || isAlone(plot.data[at] as Values),
+                  size: 6,
+                  fill: colour,
+                  width: 0,
+                },
+        };
+      }),
+    ],
+    bands,
+    hooks: {
+      setCursor: [
+        (plot) =>
+          heard.current.onCursor(
+            plot.cursor.left === undefined || plot.cursor.left < 0 ? null : (plot.cursor.idx ?? null),
+          ),
+      ],
+      draw: [(plot) => whiskers(plot, lines, hidden, tint)],
+      ready: [
+        (plot) => {
+          let from = -1;
+          plot.over.addEventListener("mousedown", (event) => {
+            from = event.clientX;
+          });
+          plot.over.addEventListener("click", (event) => {
+            const index = plot.cursor.idx;
+            if (Math.abs(event.clientX - from) > 3 || index === null || index === undefined) return;
+            heard.current.onPick?.(plot.data[0][index] as number);
+          });
+          if (props.onPick) plot.over.style.cursor = "pointer";
+        },
+      ],
+    },
+  };
+}
+
+/** Steps between marks of x: steps of a job are whole. */
+const WHOLE_STEPS = [
+  1, 2, 5, 10, 20, 25, 50, 100, 200, 250, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000,
+];
+
+/** The y axis: the values with some air, but never beyond the bounds that the chart keeps. */
+function bounds(low: number, high: number, props: ChartProps): [number, number] {
+  const { min, max } = props.range ?? {};
+  const known = Number.isFinite(low) && Number.isFinite(high);
+  const air = known ? Math.max((high - low) * 0.08, Math.abs(high) * 0.01, 1e-9) : 0.5;
+  return [min ?? (known ? low - air : 0), max ?? (known ? high + air : 1)];
+}
+
+function isAlone(values: Values): boolean {
+  return values.filter((value) => value !== null).length === 1;
+}
+
+/** An interval at each of few points: a line up and down with small ends. */
+function whiskers(
+  plot: uPlot,
+  lines: readonly Line[],
+  hidden: ReadonlySet<string>,
+  tint: (colour: number, share: number) => string,
+): void {
+  lines.forEach((line, index) => {
+    if (line.role !== "low" || hidden.has(line.of)) return;
+    const high = lines[index + 1];
+    const few = line.values.filter((value) => value !== null).length <= 40;
+    if (!few || !high) return;
+    const { ctx } = plot;
+    const end = 3 * devicePixelRatio;
+    ctx.save();
+    ctx.strokeStyle = tint(line.colour, 0.8);
+    ctx.lineWidth = devicePixelRatio;
+    ctx.beginPath();
+    line.values.forEach((low, at) => {
+      const top = high.values[at];
+      if (low === null || top === null || top === undefined) return;
+      const x = plot.valToPos(plot.data[0][at] as number, "x", true);
+      if (x < plot.bbox.left || x > plot.bbox.left + plot.bbox.width) return;
+      for (const y of [plot.valToPos(low, "y", true), plot.valToPos(top, "y", true)]) {
+        ctx.moveTo(x - end, y);
+        ctx.lineTo(x + end, y);
+      }
+      ctx.moveTo(x, plot.valToPos(low, "y", true));
+      ctx.lineTo(x, plot.valToPos(top, "y", true));
+    });
+    ctx.stroke();
+    ctx.restore();
+  });
+}
+
+/** A theme's colour, #rrggbb, with an opacity. */
+function translucent(colour: string, share: number): string {
+  return `${colour}${Math.round(share * 255)
+    .toString(16)
+    .padStart(2, "0")}`;
+}
