@@ -27,6 +27,7 @@ from tunesmith.evaluators.hosts import EvaluatorHost, environment, start_host
 from tunesmith.jobs import promotion, rft_inputs
 from tunesmith.jobs.handler import ClaimedJob, Handler, JobContext, Outcome
 from tunesmith.jobs.ingest import Ingest
+from tunesmith.jobs.rft_control import Steering
 from tunesmith.jobs.rft_processes import FINAL, RunProcesses
 from tunesmith.rendering.renderer import Renderer
 from tunesmith.runs.config import RunConfig
@@ -54,6 +55,7 @@ class RftHandler(Handler):
             await claim.retire_policies()
             raise
         finally:
+            await claim.steering.stop()
             await claim.processes.down()
             await asyncio.to_thread(claim.ingest.catch_up)
 
@@ -73,7 +75,8 @@ class RftHandler(Handler):
 
         await context.transaction(forget)
         await asyncio.to_thread(shutil.rmtree, run_dir, ignore_errors=True)
-        await asyncio.to_thread(shutil.rmtree, context.settings.path("hosts", job.id), ignore_errors=True)
+        for folder in [context.settings.path("hosts", job.id), *context.settings.path("hosts").glob(f"{job.id}.v*")]:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         for process in ("evaluator-host", "learner", "orchestrator"):
             context.log(process).unlink(missing_ok=True)
 
@@ -93,10 +96,10 @@ class _Claim:
         self.settings = context.settings
         self.spec = RftSpec.model_validate(job.spec)
         self.run_dir = self.settings.path("runs", job.id, "x").parent
-        self.socket = self.settings.path("hosts", job.id, "host.sock")
         self.ingest = Ingest(context.sessions, job.name, self.run_dir)
         self.keys = load_keys(self.settings)
-        self.processes = RunProcesses(self.run_dir, self.start_host, context.start)
+        self.processes = RunProcesses(self.run_dir, self.spec.evaluator_version, self.start_host, context.start)
+        self.steering = Steering(job, context, self.spec, self.run_dir, self.processes)
         self.reported: tuple[dict[str, Any], str | None] | None = None
 
     async def validate(self) -> None:
@@ -106,8 +109,11 @@ class _Claim:
         await self.report("JOB_STATE_VALIDATING")
         base = await asyncio.to_thread(self._base_model)
         sources = [await self.source_rows(name) for name in (self.spec.dataset, self.spec.evaluation_dataset) if name]
-        self.processes.host = await self.start_host()
-        train, *others = [await rft_inputs.adapt(source, HostClient(self.socket)) for source in sources]
+        self.processes.hosts[self.spec.evaluator_version] = await self.start_host(self.spec.evaluator_version)
+        train, *others = [
+            await rft_inputs.adapt(source, HostClient(self.steering.socket_of(self.spec.evaluator_version)))
+            for source in sources
+        ]
         held_out = others[0] if others else []
         if self.spec.eval_auto_carveout and not held_out:
             train, held_out = rft_inputs.carve_out(train, self.spec.seed)
@@ -125,7 +131,7 @@ class _Claim:
             train=train,
             held_out=held_out,
             gateway_url=self.settings.base_url,
-            host_socket=self.socket,
+            host_socket=self.steering.socket_of(self.spec.evaluator_version),
             threads=self.settings.torch_threads,
         )
 
@@ -133,6 +139,7 @@ class _Claim:
         """Keep the processes up until the run is final or cancelled."""
         await self.key("run")
         while not self.context.cancelled.is_set() and self.processes.status().get("state") not in FINAL:
+            await self.steering.steer()
             await self.processes.up()
             await self.report("JOB_STATE_RUNNING")
             await asyncio.sleep(WATCH_SECONDS)
@@ -181,14 +188,14 @@ class _Claim:
             await self.context.progress(progress, state=state)
             self.reported = (progress, state)
 
-    async def start_host(self) -> EvaluatorHost:
-        """Start the evaluator host of the version that the job was created with."""
+    async def start_host(self, version: int) -> EvaluatorHost:
+        """Start the host of a version of the job's evaluator. Raises FailedPrecondition when that version is not built."""
         secrets = await self.context.query(lambda session: secret_values(session, self.job.account, self.keys.master))
-        build_dir = Path(self.spec.evaluator_dir)
+        build_dir, entry_point = await self.steering.build_of(version)
         host = await start_host(
             build_dir=build_dir,
-            entry_point=self.spec.entry_point,
-            socket=self.socket,
+            entry_point=entry_point,
+            socket=self.steering.socket_of(version),
             env=environment(
                 build_dir,
                 platform_url=self.settings.base_url,

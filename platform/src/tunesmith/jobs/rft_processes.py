@@ -1,4 +1,6 @@
-"""The three processes of a running RFT job: evaluator host, learner, orchestrator. They are kept up until the run has ended.
+"""The processes of a running RFT job: evaluator host, learner, orchestrator. They are kept up until the run has ended.
+
+There is one host, that of the evaluator version in force; while another version takes over there are two.
 
 A process that a signal ended (out of memory, kill -9) is started again and goes on from the run directory; one that ended with
 an error of its own ends the job with the cause.
@@ -9,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,10 +31,14 @@ class RunProcesses:
     """Starts, watches, restarts and stops them. Use in the main thread (children die with the thread that starts them)."""
 
     run_dir: Path
-    start_host: Callable[[], Awaitable[EvaluatorHost]]
+    version: int
+    """The evaluator version that the job was created with."""
+    start_host: Callable[[int], Coroutine[Any, Any, EvaluatorHost]]
+    """Starts the host of an evaluator version."""
     start: Callable[..., Process]
     """`JobContext.start`: argv and name."""
-    host: EvaluatorHost | None = None
+    hosts: dict[int, EvaluatorHost] = field(default_factory=dict)
+    """By evaluator version."""
     learner: Process | None = None
     orchestrator: Process | None = None
     _restarts: dict[str, int] = field(default_factory=dict)
@@ -40,10 +46,12 @@ class RunProcesses:
 
     async def up(self) -> None:
         """Bring up whatever is not running. Raises the cause when one of them cannot go on."""
-        if self.host is None or not self.host.process.running:
-            if self.host is not None:
-                self._died("evaluator host", self.host.process, restart_on_error=True)
-            self.host = await self.start_host()
+        for version in {self.version_in_force(), *self.hosts}:
+            host = self.hosts.get(version)
+            if host is None or not host.process.running:
+                if host is not None:
+                    self._died("evaluator host", host.process, restart_on_error=True)
+                self.hosts[version] = await self.start_host(version)
         if self.learner is None or (not self.learner.running and self.learner.returncode != 0):
             self._died("learner", self.learner)
             self.learner = self._start("learner", "tunesmith.training")
@@ -54,7 +62,7 @@ class RunProcesses:
     async def down(self) -> None:
         """Stop them all: the orchestrator first, so that nothing new is asked for."""
         self.report()
-        running = [self.orchestrator, self.learner, self.host.process if self.host else None]
+        running = [self.orchestrator, self.learner, *(host.process for host in self.hosts.values())]
         await asyncio.gather(*(p.stop(STOP_GRACE_SECONDS) for p in running if p is not None and p.running))
 
     def status(self) -> dict[str, Any]:
@@ -62,13 +70,24 @@ class RunProcesses:
         path = self.run_dir / "status.json"
         return json.loads(path.read_text()) if path.exists() else {}
 
+    def version_in_force(self) -> int:
+        """The evaluator version that chunks are scored by, as the orchestrator says."""
+        version = (self.status().get("control") or {}).get("evaluator_version")
+        return version if isinstance(version, int) else self.version
+
+    async def stop_hosts_but(self, versions: set[int]) -> None:
+        """Stop the hosts that nothing uses any more."""
+        for version in set(self.hosts) - versions:
+            await self.hosts.pop(version).stop()
+
     def report(self) -> list[dict[str, Any]]:
         """Name, pid and peak resident memory (MiB) of each process."""
-        processes = {
-            "evaluator host": self.host.process if self.host else None,
-            "learner": self.learner,
-            "orchestrator": self.orchestrator,
+        in_force = self.version_in_force()
+        processes: dict[str, Process | None] = {
+            "evaluator host" if version == in_force else f"evaluator host of version {version}": host.process
+            for version, host in sorted(self.hosts.items(), key=lambda item: item[0] != in_force)
         }
+        processes |= {"learner": self.learner, "orchestrator": self.orchestrator}
         rows = []
         for name, process in processes.items():
             if process is not None:
