@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import httpx2
+from tunesmith.catalog import resolve
 from tunesmith.db.tables import Model
 
 from tests.server.conftest import BASE_MODEL, Platform
@@ -71,3 +72,15 @@ def test_base_models_are_listed(platform: Platform):
     assert shown["contextLength"] > 0
     platform.fails(404, "GET", "/v1/accounts/tunesmith/models/none")
     platform.fails(403, "GET", "/v1/accounts/other/models")
+
+
+def test_a_base_model_says_what_its_training_options_may_be(platform: Platform):
+    models = platform.ok("GET", "/v1/accounts/tunesmith/models")["models"]
+    options = next(model for model in models if model["name"] == BASE_MODEL)["trainingOptions"]
+    assert set(options) == {"rft", "sft", "dpo"}
+    training = resolve(BASE_MODEL, models_dir=platform.control.settings.path("models")).training
+    rate = options["rft"]["learningRate"]
+    assert rate["default"] == training.learning_rate
+    assert (rate["low"], rate["high"]) == (training.learning_rate_bounds.low, training.learning_rate_bounds.high)
+    assert tuple(options["sft"]["loraRank"]["choices"]) == training.tuning.lora_rank_bounds.choices
+    assert "high" not in options["sft"]["optimizerWeightDecay"]

@@ -21,6 +21,25 @@ class BaseModelDetails(Wire):
     checkpoint_format: str = "HUGGINGFACE"
 
 
+class OptionRange(Wire):
+    """What one training option may be for a base model, and what it is when a job names nothing."""
+
+    default: float
+    low: float | None = None
+    high: float | None = None
+    """Both included; None: no bound."""
+    choices: list[int] | None = None
+    """Instead of bounds: the only values."""
+
+
+class TrainingOptions(Wire):
+    """Options of jobs on a base model, by their names in a create."""
+
+    rft: dict[str, OptionRange]
+    sft: dict[str, OptionRange]
+    dpo: dict[str, OptionRange]
+
+
 class Model(Wire):
     """A model as the API shows it."""
 
@@ -37,5 +56,7 @@ class Model(Wire):
     context_length: int | None = None
     tunable: bool | None = None
     rl_tunable: bool | None = None
+    training_options: TrainingOptions | None = None
+    """Of a base model of the catalogue."""
     sha256: str | None = None
     create_time: Time | None = None

@@ -20,6 +20,7 @@ from tunesmith.server.auth import AccountId, Caller
 from tunesmith.server.base_models import base_model_details, context_length
 from tunesmith.server.control import Control, ControlPlane, Listing, Reader
 from tunesmith.server.rft_plan import adapter_config
+from tunesmith.server.training_options import training_options
 
 router = APIRouter(prefix="/v1/accounts/{account_id}/models", tags=["models"])
 CATALOGUE_ACCOUNTS = ("tunesmith", "fireworks")
@@ -122,6 +123,7 @@ def _base_models(control: ControlPlane, account: str) -> list[dict[str, Any]]:
             base_model_details=base_model_details(entry.path),
             tunable=True,
             rl_tunable=True,
+            training_options=training_options(entry.training),
         ).dump()
         for entry in entries
         if entry.name.startswith(f"accounts/{account}/")
