@@ -19,6 +19,7 @@ from tunesmith.db.api_keys import new_key
 from tunesmith.db.tables import Evaluator
 from tunesmith.server import create_app
 from tunesmith.server.control import ControlPlane
+from tunesmith.server.dashboard import pages
 from tunesmith.settings import Settings
 
 ACCOUNT = "/v1/accounts/local"
@@ -110,7 +111,19 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def platform(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Platform]:
+def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The dashboard's files as the web build leaves them, so that no test waits for that build."""
+    folder = tmp_path / "bundle"
+    (folder / "assets").mkdir(parents=True)
+    page = '<!doctype html><meta name="csp-nonce" content="" /><div id="root"></div>'
+    (folder / "dashboard.html").write_text(page)
+    (folder / "assets" / "app-1.js").write_text("console.log('app')")
+    monkeypatch.setattr(pages, "BUNDLE", folder)
+    return folder
+
+
+@pytest.fixture
+def platform(settings: Settings, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Platform]:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # no test asks the network
     app = create_app(settings)
     for url in serve(app):

@@ -122,4 +122,5 @@ def test_openapi_describes_the_routes(platform: Platform, settings: Settings):
     paths = httpx2.get(f"{platform.url}/openapi.json").json()["paths"]
     for path in ("/verifyApiKey", "/health", "/v1/accounts/{account_id}/datasets/{dataset_id}:upload"):
         assert path in paths
-    assert not any(path.startswith(("/dashboard", "/objects")) for path in paths)
+    assert "/dashboard/session" in paths
+    assert not any(path.startswith(("/dashboard/{", "/assets", "/objects")) for path in paths)

@@ -35,7 +35,7 @@ def command() -> None:
 @click.argument("user")
 @click.option(
     "--role",
-    type=click.Choice([role.value for role in Role]),
+    type=click.Choice([role.value for role in Role if role is not Role.VIEWER]),
     default=Role.USER.value,
     show_default=True,
     help="What its keys may do.",

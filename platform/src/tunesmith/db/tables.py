@@ -43,7 +43,8 @@ class ApiKey(Base):
     """Resource name of the user that the key belongs to; None: the account's own key, or a job's."""
     scope: Mapped[dict[str, Any]]
     """{"kind": "account"} | {"kind": "run" | "rollout", "job": resource name, "budget": tokens (rollout keys)}.
-    An account key may carry {"preset": "pilot"} and {"session": resource name}: the key of a session of the Agent."""
+    An account key may carry {"preset": "pilot"} and {"session": resource name}: the key of a session of the Agent;
+    {"role": "viewer"}: that of whoever looks at the dashboard without one."""
     created: Mapped[float] = mapped_column(Float, default=time.time)
     expires: Mapped[float | None] = mapped_column(Float)
 

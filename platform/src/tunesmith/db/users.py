@@ -99,12 +99,12 @@ def list_users(session: Session, account: str, query: ListQuery) -> tuple[list[U
 
 
 def rights_of(session: Session, key: ApiKey) -> Rights | None:
-    """Role and preset of an account key: an admin's where it belongs to no user. None when its user is gone.
+    """Role and preset of an account key: an admin's where it belongs to no user and its scope names no role. None when its user is gone.
 
     A preset in the key's own scope (a session's key) and one of its user bound it alike; the key's own is named first.
     """
     preset = key.scope.get("preset")
     if key.user is None:
-        return Rights(Role.ADMIN, preset)
+        return Rights(Role(key.scope.get("role", Role.ADMIN)), preset)
     user = session.get(User, key.user)
     return None if user is None else Rights(Role(user.role), preset or user.permission_preset)

@@ -63,6 +63,13 @@ class Key:
         """Whether model calls are all that the key is for: of what is served here, no other file or download, no records."""
         return self.rights.role is Role.INFERENCE_USER
 
+    def require_changing(self) -> None:
+        """Raise PermissionDenied when the key is for looking only."""
+        if self.rights.role is Role.VIEWER:
+            raise PermissionDenied(
+                "Model calls need an API key: without one you can only look. Sign in with a key, or with a link from `tunesmith dashboard`."
+            )
+
     def require_reading(self) -> None:
         """Raise PermissionDenied unless the key may read logs, statuses and traces."""
         if self.only_inference:
@@ -116,6 +123,12 @@ class Authenticator:
             )
         if hmac.compare_digest(token, self._keys.internal.encode()):
             return Key(account_name(DEFAULT_ACCOUNT), KeyKind.INTERNAL)
+        key = await self._known(token)
+        if request.method not in ("GET", "HEAD"):
+            key.require_changing()
+        return key
+
+    async def _known(self, token: bytes) -> Key:
         digest = hashlib.sha256(token).digest()
         cached = self._cache.get(digest)
         if cached is not None and cached[1] > time.monotonic():

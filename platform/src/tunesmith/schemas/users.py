@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from tunesmith.schemas.wire import Status, Time, Wire
 
@@ -21,6 +21,8 @@ class Role(StrEnum):
     """Reads everything, makes datasets, evaluators, jobs, deployments and sessions; deletes nothing, changes no deployment, sets no secrets."""
     INFERENCE_USER = "inference-user"
     """Model calls only."""
+    VIEWER = "viewer"
+    """Looks and changes nothing. Of whoever opens the dashboard on the platform's machine without a key; no user can have it."""
 
 
 class PermissionPreset(StrEnum):
@@ -34,10 +36,20 @@ DisplayName = Annotated[str, StringConstraints(max_length=63)]
 Email = Annotated[str, StringConstraints(max_length=254, pattern=r"^[^@\s]+@[^@\s]+$")]
 
 
+def _not_viewer(role: Role) -> Role:
+    if role is Role.VIEWER:
+        raise ValueError("the role viewer is the platform's own; choose admin, user, contributor or inference-user")
+    return role
+
+
+GivenRole = Annotated[Role, AfterValidator(_not_viewer)]
+"""A role that a user can have."""
+
+
 class UserCreate(Wire):
     """Body of a create."""
 
-    role: Role = Role.USER
+    role: GivenRole = Role.USER
     display_name: DisplayName = ""
     email: Email | None = None
     service_account: bool = False
@@ -47,7 +59,7 @@ class UserCreate(Wire):
 class UserUpdate(Wire):
     """Body of an update; what is absent stays. Whether somebody is a service account never changes."""
 
-    role: Role | None = None
+    role: GivenRole | None = None
     display_name: DisplayName | None = None
     email: Email | None = None
     service_account: bool | None = None

@@ -27,6 +27,7 @@ from tunesmith.schemas.providers import Provider
 from tunesmith.schemas.reinforcement_fine_tuning_jobs import RftJob
 from tunesmith.schemas.secrets import Secret
 from tunesmith.schemas.sessions import AgentSession
+from tunesmith.schemas.sign_in import BrowserSession, SignInLink
 from tunesmith.schemas.supervised_fine_tuning_jobs import SftJob
 from tunesmith.schemas.users import User
 from tunesmith.schemas.wire import SignedUrls
@@ -69,6 +70,9 @@ ANSWERS: dict[str, Answer] = {
     **_noun("Deployment", "Deployments", "deployments", Deployment),
     **_noun("Session", "Sessions", "sessions", AgentSession),
     "SendSessionMessage": AgentSession,
+    "SignIn": BrowserSession,
+    "GetSignIn": BrowserSession,
+    "CreateSignInLink": SignInLink,
     "UploadDataset": UploadedFile,
     "GetDatasetUploadEndpoint": SignedUrls,
     "GetDatasetDownloadEndpoint": SignedUrls,

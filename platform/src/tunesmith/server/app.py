@@ -15,6 +15,7 @@ from tunesmith import __version__
 from tunesmith.gateway import GatewayFirst, GatewayState, gateway_routes
 from tunesmith.server.answers import describe
 from tunesmith.server.control import ControlPlane
+from tunesmith.server.cookies import CookieFirst
 from tunesmith.server.dashboard import pages
 from tunesmith.server.errors import add_error_handlers
 from tunesmith.server.limits import BodyLimit
@@ -33,11 +34,14 @@ from tunesmith.server.routes import (
     providers,
     reinforcement_fine_tuning_jobs,
     rft_monitoring,
+    rft_rollouts,
     secrets,
     sessions,
+    sign_in,
     supervised_fine_tuning_jobs,
     users,
 )
+from tunesmith.server.signing import Links
 from tunesmith.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -55,11 +59,13 @@ _ROUTERS = (
     evaluation_jobs.router,
     reinforcement_fine_tuning_jobs.router,
     rft_monitoring.router,
+    rft_rollouts.router,
     supervised_fine_tuning_jobs.router,
     dpo_jobs.router,
     models.router,
     deployments.router,
     objects.router,
+    sign_in.router,
     pages.router,
 )
 
@@ -105,12 +111,13 @@ def create_app(settings: Settings) -> FastAPI:
             yield
 
     app = declare(lifespan)
-    app.state.control = control
+    app.state.control, app.state.links = control, Links()
     routes = gateway_routes(gateway)
     app.router.routes.extend(routes)
     # /health is the control plane's, which asks the database, too.
     fast = [route for route in routes if not (isinstance(route, Route) and route.path.endswith("/health"))]
-    app.front = BodyLimit(GatewayFirst(app.serve, fast), settings.max_upload_bytes)
+    gated = BodyLimit(GatewayFirst(app.serve, fast), settings.max_upload_bytes)
+    app.front = CookieFirst(gated, control.keys.master, settings.public_url)
     app.add_middleware(ResourceNames)
     app.add_middleware(BodyLimit, max_upload_bytes=settings.max_upload_bytes)
     return app

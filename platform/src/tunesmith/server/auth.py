@@ -12,7 +12,7 @@ from fastapi import Depends, Request
 from tunesmith.db.api_keys import find_key
 from tunesmith.db.session import reading
 from tunesmith.db.tables import ApiKey
-from tunesmith.db.users import rights_of
+from tunesmith.db.users import Rights, rights_of
 from tunesmith.errors import PermissionDenied, Unauthenticated
 from tunesmith.server import permissions
 from tunesmith.server.control import Control, ControlPlane
@@ -33,7 +33,14 @@ def account_key(request: Request, control: ControlPlane) -> ApiKey:
 
     Raises Unauthenticated when it is unknown, PermissionDenied when it is bound to one job, or its role or preset excludes the call.
     """
-    token = bearer(request)
+    return known_key(control, bearer(request), request.method, request.scope["route"].path)[0]
+
+
+def known_key(control: ControlPlane, token: str, method: str, path: str) -> tuple[ApiKey, Rights]:
+    """The key of that plaintext and what it may do, allowed to call the route `method` `path` (as the app declares it).
+
+    Raises as `account_key`.
+    """
     with reading(control.sessions) as session:
         key = find_key(session, token, control.keys.pepper)
         rights = rights_of(session, key) if key is not None else None
@@ -45,8 +52,8 @@ def account_key(request: Request, control: ControlPlane) -> ApiKey:
         raise PermissionDenied(
             f"This key serves the model calls of {key.scope.get('job')} only. Use a key of the account."
         )
-    permissions.check(rights, request.method, request.scope["route"].path)
-    return key
+    permissions.check(rights, method, path)
+    return key, rights
 
 
 def _caller(request: Request, control: Control) -> str:

@@ -15,7 +15,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tunesmith.errors import TunesmithError
-from tunesmith.server.dashboard.render import render
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +43,8 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_middleware(UnexpectedErrors)
 
 
-def _answer(status: int, code: int, message: str, details: Sequence[Any] = ()) -> JSONResponse:
+def answer(status: int, code: int, message: str, details: Sequence[Any] = ()) -> JSONResponse:
+    """An error as every route answers it; `code` is the gRPC number."""
     # Clients repeat a 409 by themselves, which cannot help here: the header tells them.
     headers = {"x-should-retry": "false"} if status == 409 else None
     return JSONResponse({"code": code, "message": message, "details": list(details)}, status, headers)
@@ -54,9 +54,7 @@ async def _tunesmith_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, TunesmithError)
     if error.status >= 500:
         log.error("%s %s failed: %s", request.method, request.url.path, error.message, exc_info=error)
-    if request.url.path.startswith("/dashboard"):
-        return render("error.html", status=error.status, title="This page cannot be shown", message=error.message)
-    return _answer(error.status, _GRPC[error.code], error.message)
+    return answer(error.status, _GRPC[error.code], error.message)
 
 
 async def _validation_error(_request: Request, error: Exception) -> Response:
@@ -64,7 +62,7 @@ async def _validation_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     violations = [{"field": _field(item["loc"]), "description": _description(item)} for item in error.errors()]
     message = "; ".join(f"{item['field']}: {item['description']}" for item in violations[:5])
-    return _answer(400, 3, f"The request is not valid: {message}.", [{"fieldViolations": violations}])
+    return answer(400, 3, f"The request is not valid: {message}.", [{"fieldViolations": violations}])
 
 
 def _field(location: Sequence[str | int]) -> str:
@@ -86,7 +84,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
         404: f"There is nothing at {request.url.path}.",
         405: f"{request.method} is not possible on {request.url.path}.",
     }.get(error.status_code, str(error.detail))
-    response = _answer(error.status_code, _HTTP.get(error.status_code, 2), message)
+    response = answer(error.status_code, _HTTP.get(error.status_code, 2), message)
     response.headers.update(error.headers or {})
     return response
 
@@ -120,4 +118,4 @@ class UnexpectedErrors:
             log.error("Unexpected error %s in %s %s", number, scope.get("method"), scope.get("path"), exc_info=error)
             if started or scope["type"] != "http":
                 raise
-            await _answer(500, 13, _UNEXPECTED.format(number))(scope, receive, send)
+            await answer(500, 13, _UNEXPECTED.format(number))(scope, receive, send)

@@ -8,6 +8,7 @@ A key may do what its role allows and, where it has a preset, what the preset li
 | user | everything but managing users and keys |
 | contributor | read everything; make datasets, evaluators, jobs, deployments and sessions, and cancel jobs; no delete, no change of deployments, no secrets or providers |
 | inference-user | model calls (the gateway's rule, `gateway/auth.py`) and asking whose key it is |
+| viewer | whoever looks at the dashboard from this machine without a key: GET only; no secrets, users or keys |
 
 Whoever may start a session of the Agent may do all that its key may (preset `pilot`): a session gives nobody more than they have.
 """
@@ -98,6 +99,7 @@ GET    A/reinforcementFineTuningJobs                           ListReinforcement
 GET    A/reinforcementFineTuningJobs/{}                        GetReinforcementFineTuningJob
 GET    A/reinforcementFineTuningJobs/{}/metrics                ListReinforcementFineTuningJobMetrics
 GET    A/reinforcementFineTuningJobs/{}/rollouts               ListReinforcementFineTuningJobRollouts
+GET    A/reinforcementFineTuningJobs/{}/rollouts/{}            GetReinforcementFineTuningJobRollout
 GET    A/reinforcementFineTuningJobs/{}/events                 ListReinforcementFineTuningJobEvents
 POST   A/reinforcementFineTuningJobs/{}:cancel                 CancelReinforcementFineTuningJob
 DELETE A/reinforcementFineTuningJobs/{}                        DeleteReinforcementFineTuningJob
@@ -128,10 +130,12 @@ GET    A/sessionPlanSchema                                     GetSessionPlanSch
 
 GET    /                                                       ViewDashboard
 GET    /dashboard                                              ViewDashboard
-GET    /dashboard/evaluators/{}                                ViewDashboard
-GET    /dashboard/datasets/{}                                  ViewDashboard
-GET    /dashboard/fine-tuning/reinforcement/{}                 ViewDashboard
-GET    /dashboard/models/{}                                    ViewDashboard
+GET    /dashboard/{}                                           ViewDashboard
+GET    /assets/{}                                              ViewDashboard
+POST   /dashboard/session                                      SignIn
+GET    /dashboard/session                                      GetSignIn
+DELETE /dashboard/session                                      SignOut
+POST   /dashboard/links                                        CreateSignInLink
 """
 
 RPCS: dict[tuple[str, str], str] = {
@@ -143,6 +147,12 @@ RPCS: dict[tuple[str, str], str] = {
 PUBLIC = {
     ("GET", "/health"),
     ("GET", "/openapi.json"),
+    ("GET", "/"),
+    ("GET", "/dashboard"),
+    ("GET", "/dashboard/{}"),
+    ("GET", "/assets/{}"),
+    ("POST", "/dashboard/session"),
+    ("DELETE", "/dashboard/session"),
     ("PUT", "/objects/{}"),
     ("GET", "/objects/{}"),
     ("GET", f"{_ACCOUNT}/evaluators/{{}}/buildLog"),
@@ -150,7 +160,7 @@ PUBLIC = {
     ("GET", f"{_ACCOUNT}/supervisedFineTuningJobs/{{}}/files/{{}}"),
     ("GET", f"{_ACCOUNT}/dpoJobs/{{}}/files/{{}}"),
 }
-"""Routes that ask for no key: health, the description of the API, and what a signed URL opens."""
+"""Routes that ask for no key: health, the description of the API, the app's files, signing in and out, and what a signed URL opens."""
 
 _WHOSE_KEY = {"VerifyApiKey", "ListAccounts", "GetAccount"}
 _ADMINS_ONLY = {"CreateUser", "UpdateUser", "DeleteUser", "CreateApiKey", "ListApiKeys", "DeleteApiKey"}
@@ -159,12 +169,14 @@ _NOT_CONTRIBUTORS = {
     *("CreateSecret", "UpdateSecret", "CreateProvider"),
     *("UpdateDeployment", "ScaleDeployment"),
 }
+_NOT_VIEWERS = {"ListSecrets", "GetSecret", "ListUsers", "GetUser", "ListApiKeys"}
 _USERS = set(RPCS.values()) - _ADMINS_ONLY
 
 ROLES: dict[Role, set[str]] = {
     Role.USER: _USERS,
     Role.CONTRIBUTOR: _USERS - _NOT_CONTRIBUTORS,
     Role.INFERENCE_USER: _WHOSE_KEY,
+    Role.VIEWER: {rpc for (method, _), rpc in RPCS.items() if method == "GET"} - _NOT_VIEWERS,
 }
 """What each role may call; an admin may call everything."""
 
@@ -205,6 +217,11 @@ def check(rights: Rights, method: str, path: str) -> None:
         raise PermissionDenied(
             f"{rpc or f'{method} {path}'} is not in the permission preset {rights.preset} of this key. "
             "Use a key that is not bound to a preset, or ask an admin of the account."
+        )
+    if rights.role is Role.VIEWER and rpc not in ROLES[rights.role]:
+        raise PermissionDenied(
+            f"{rpc or f'{method} {path}'} needs an API key: without one you can only look. "
+            "Sign in with a key, or with a link from `tunesmith dashboard`."
         )
     if rights.role is not Role.ADMIN and rpc not in ROLES[rights.role]:
         raise PermissionDenied(

@@ -1,1 +1,1 @@
-"""Plain read-only pages that answer the links which clients print: no script, no key on this machine, nothing to click but links."""
+"""The pages: one web app, built from `web/` into `bundle/`, and who may look without a key."""
