@@ -48,6 +48,13 @@ def find_repeated(session: Session, name: str, request: dict[str, Any]) -> Job |
     return job
 
 
+def check_free(session: Session, name: str) -> None:
+    """Raise AlreadyExists when a job has, or had, that name, or models are called as its policy versions would be."""
+    if session.get(Job, name) is not None:
+        raise AlreadyExists(f"The job {name} exists already. Choose another id, or leave the id out.")
+    _check_unused(session, name)
+
+
 def policy_job(model: str) -> str | None:
     """Id of the job whose policy version a model of that name would be; None when it is no such name."""
     match = _POLICY.fullmatch(model)

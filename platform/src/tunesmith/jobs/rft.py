@@ -20,7 +20,7 @@ from tunesmith.catalog import BaseModelEntry, resolve
 from tunesmith.db import jobs, policies, rollouts
 from tunesmith.db.api_keys import delete_keys_of_job, new_key
 from tunesmith.db.secrets import secret_values
-from tunesmith.db.tables import Dataset, Model
+from tunesmith.db.tables import Dataset, Job, Model
 from tunesmith.errors import FailedPrecondition, NotFound, TunesmithError
 from tunesmith.evaluators.client import HostClient
 from tunesmith.evaluators.hosts import EvaluatorHost, environment, start_host
@@ -32,6 +32,7 @@ from tunesmith.jobs.rft_processes import FINAL, RunProcesses
 from tunesmith.rendering.renderer import Renderer
 from tunesmith.runs.config import RunConfig
 from tunesmith.runs.files import adapter_path
+from tunesmith.runs.fork import fork_run, rewindable_versions
 from tunesmith.schemas.rft_spec import RftSpec
 from tunesmith.storage.keys import load_keys
 from tunesmith.storage.objects import ObjectStore
@@ -107,6 +108,9 @@ class _Claim:
         if (self.run_dir / "run.json").exists():
             return
         await self.report("JOB_STATE_VALIDATING")
+        if self.spec.rewound_from is not None:
+            await self.fork(self.spec.rewound_from, self.spec.rewound_to or 0)
+            return
         base = await asyncio.to_thread(self._base_model)
         sources = [await self.source_rows(name) for name in (self.spec.dataset, self.spec.evaluation_dataset) if name]
         self.processes.hosts[self.spec.evaluator_version] = await self.start_host(self.spec.evaluator_version)
@@ -133,6 +137,26 @@ class _Claim:
             gateway_url=self.settings.base_url,
             host_socket=self.steering.socket_of(self.spec.evaluator_version),
             threads=self.settings.torch_threads,
+        )
+
+    async def fork(self, source: str, version: int) -> None:
+        """Begin as another job was at a policy version, once that one has ended."""
+        while not self.context.cancelled.is_set():
+            state = await self.context.query(lambda session: job.state if (job := session.get(Job, source)) else None)
+            if state is None or state in jobs.FINAL_STATES:
+                break
+            await asyncio.sleep(WATCH_SECONDS)
+        else:
+            return  # without a run.json nothing is started
+        await asyncio.to_thread(
+            fork_run,
+            self.settings.path("runs", source.rsplit("/", 1)[-1], "x").parent,
+            self.run_dir,
+            version,
+            job=self.job.id,
+            evaluator_version=str(self.spec.evaluator_version),
+            host_socket=self.steering.socket_of(self.spec.evaluator_version),
+            gateway_url=self.settings.base_url,
         )
 
     async def train(self) -> Outcome:
@@ -184,6 +208,8 @@ class _Claim:
         before = {"percent": 0, "epoch": 0, "run": {}, **self.job.progress}  # what an earlier claim reported
         run = {"percent": status.get("percent", 0), "epoch": status.get("epoch", 0), "run": status} if status else {}
         progress = {**before, **run, "processes": self.processes.report()}
+        if versions := rewindable_versions(self.run_dir):
+            progress["checkpoints"] = versions
         if (progress, state) != self.reported:
             await self.context.progress(progress, state=state)
             self.reported = (progress, state)

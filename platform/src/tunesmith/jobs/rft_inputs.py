@@ -78,7 +78,9 @@ def check_prompts(rows: list[dict[str, Any]], renderer: Renderer, limit: int, wh
 
 def token_budget(spec: RftSpec, context: int) -> int:
     """Tokens that the agents of a job may spend with its rollout key, for a context of so many tokens."""
-    evaluated = (EVALUATIONS_PER_RUN + 2) * CARVE_OUT_MOST
+    steps = spec.epochs * -(-spec.example_count // (spec.chunk_size or spec.example_count))
+    evaluations = steps // spec.evaluation_every_steps if spec.evaluation_every_steps else EVALUATIONS_PER_RUN
+    evaluated = (evaluations + 2) * CARVE_OUT_MOST
     return CALLS_PER_ROLLOUT * context * (spec.example_count * spec.epochs * spec.n + evaluated)
 
 
@@ -114,6 +116,7 @@ def write_run(
         epochs=spec.epochs,
         chunk_size=spec.chunk_size,
         n=spec.n,
+        keep_all_checkpoints=spec.keep_all_checkpoints,
         max_context_length=spec.max_context_length,
         max_concurrent_rollouts=spec.max_concurrent_rollouts,
         sampling=SamplingConfig(temperature=spec.temperature, max_tokens=spec.max_tokens, stop=spec.stop),
@@ -129,7 +132,8 @@ def write_run(
             threads=threads,
         ),
         evaluation=EvaluationConfig(
-            dataset=held_out_path if held_out else None, every_steps=max(5, -(-steps // EVALUATIONS_PER_RUN))
+            dataset=held_out_path if held_out else None,
+            every_steps=spec.evaluation_every_steps or max(5, -(-steps // EVALUATIONS_PER_RUN)),
         ),
     )
     write_atomic(run_dir / "run.json", config.model_dump_json(indent=1))

@@ -69,6 +69,10 @@ class RftJobInput(JobInput):
     display_name: str | None = Field(default=None, max_length=128)
     evaluation_dataset: str | None = None
     eval_auto_carveout: bool | None = None
+    evaluation_every_steps: int | None = None
+    """Versions between two held-out evaluations."""
+    keep_all_checkpoints: bool | None = None
+    """Every version can be rewound to; else those whose checkpoint is kept: the last two and the best."""
     chunk_size: int | None = None
     max_concurrent_rollouts: int | None = None
     max_concurrent_evaluations: int | None = None
@@ -115,6 +119,16 @@ class RftJob(Wire):
     """The evaluator's version that the job was created with, and runs."""
     evaluation_dataset: str | None = None
     eval_auto_carveout: bool = False
+    evaluation_every_steps: int | None = None
+    """As asked for; none: spread over the run."""
+    keep_all_checkpoints: bool = False
+    rewound_from: str | None = None
+    """The job that this one began as, at policy version `rewoundTo`."""
+    rewound_to: int | None = None
+    checkpoints: list[int] = []
+    """Policy versions that the job can be rewound to."""
+    control: dict[str, Any]
+    """`requested`: what was asked of the running job; `inForce`: what its steps are taken with, null before the first."""
     chunk_size: int | None = None
     max_concurrent_rollouts: int
     training_config: dict[str, Any]
@@ -132,19 +146,49 @@ class RftJob(Wire):
     """Options that were accepted without effect, each with its reason."""
 
 
-class RolloutRecord(Wire):
-    """One scored or failed rollout of a job."""
+class RolloutStatus(Wire):
+    """How a rollout went (not its score): `100` finished, `101` running, and google.rpc's codes."""
+
+    code: int
+    message: str = ""
+
+
+class RolloutSummary(Wire):
+    """One scored or failed rollout of a job, for tables. What is not known of it is null; rows of older versions know less."""
 
     id: str
+    rollout_id: str
     kind: str
+    """`train` or `evaluation`."""
     step: int
     epoch: int
     row_index: int
     k: int
     attempt: int
-    rollout_id: str
     version: int
+    """Policy version that sampled it."""
     score: float | None = None
     is_score_valid: bool
     reason: str
+    prompt: str | None = None
+    """The beginning of what it answers."""
+    answer: str | None = None
+    """The beginning of its last assistant message."""
+    metrics: dict[str, float] | None = None
+    """Score by name of the evaluator's metric."""
+    status: RolloutStatus | None = None
+    turns: int | None = None
+    """Model calls."""
+    completion_tokens: int | None = None
+    """Sampled tokens, all turns."""
+    truncated: bool | None = None
+    """Whether a turn ended at its token limit."""
+    advantage: float | None = None
+    """What its tokens were weighted with; null where it was not trained."""
+    time: Time | None = None
+
+
+class RolloutRecord(RolloutSummary):
+    """A rollout with its row: messages, score, metadata."""
+
     row: dict[str, Any]

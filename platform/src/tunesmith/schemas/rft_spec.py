@@ -51,5 +51,11 @@ class RftSpec(BaseModel):
     max_context_length: int | None = None
     max_concurrent_rollouts: int = 96
     seed: int = 0
+    keep_all_checkpoints: bool = False
+    evaluation_every_steps: int | None = None
+    """Versions between two held-out evaluations; None: spread over the run."""
+    rewound_from: str | None = None
+    """The job that this one was rewound from, at policy version `rewound_to`."""
+    rewound_to: int | None = None
     request: dict[str, Any]
     """The body as the client sent it (camelCase): what the API echoes, and what makes a repeated create idempotent."""

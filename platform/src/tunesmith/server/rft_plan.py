@@ -94,6 +94,8 @@ def check_values(session: Session, account: str, job_id: str, body: RftJobInput,
         "kl_beta": kl_beta,
         "stop": stop,
         "seed": seed,
+        "keep_all_checkpoints": bool(body.keep_all_checkpoints),
+        "evaluation_every_steps": _every_steps(body),
     }
 
 
@@ -156,6 +158,19 @@ def _check_split(body: RftJobInput, dataset: Dataset, held_out: Dataset | None) 
         )
     if body.eval_auto_carveout and dataset.example_count < 2:
         raise InvalidArgument("evalAutoCarveout needs at least 2 rows in the dataset.")
+
+
+def _every_steps(body: RftJobInput) -> int | None:
+    every = body.evaluation_every_steps
+    if every is None:
+        return None
+    if every < 1:
+        raise InvalidArgument(f"evaluationEverySteps {every} outside valid range: it must be at least 1.")
+    if not body.evaluation_dataset and not body.eval_auto_carveout:
+        raise InvalidArgument(
+            "evaluationEverySteps has no effect without held-out rows: give an evaluationDataset, or set evalAutoCarveout."
+        )
+    return every
 
 
 def _check_ranges(values: dict[str, Any], base: BaseModel) -> None:

@@ -14,6 +14,7 @@ from tunesmith.db.session import reading
 from tunesmith.db.tables import Job
 from tunesmith.schemas.names import account_name, check_job_id, resource_name, short_id
 from tunesmith.schemas.reinforcement_fine_tuning_jobs import RftJob, RftJobInput
+from tunesmith.schemas.rft_control import control_wire
 from tunesmith.schemas.rft_spec import RftSpec
 from tunesmith.server.auth import AccountId
 from tunesmith.server.base_models import BaseModel, find_base_model
@@ -121,6 +122,12 @@ def rft_job_wire(job: Job) -> dict[str, Any]:
             "evaluatorVersion": spec.evaluator_version,
             "evaluationDataset": spec.evaluation_dataset,
             "evalAutoCarveout": spec.eval_auto_carveout,
+            "evaluationEverySteps": spec.evaluation_every_steps,
+            "keepAllCheckpoints": spec.keep_all_checkpoints,
+            "rewoundFrom": spec.rewound_from,
+            "rewoundTo": spec.rewound_to,
+            "checkpoints": job.progress.get("checkpoints", []),
+            "control": control_wire(job.control, run),
             "chunkSize": spec.chunk_size,
             "maxConcurrentRollouts": spec.max_concurrent_rollouts,
             "trainingConfig": _training_config(spec),
