@@ -102,6 +102,9 @@ GET    A/reinforcementFineTuningJobs/{}/rollouts               ListReinforcement
 GET    A/reinforcementFineTuningJobs/{}/rollouts/{}            GetReinforcementFineTuningJobRollout
 GET    A/reinforcementFineTuningJobs/{}/events                 ListReinforcementFineTuningJobEvents
 POST   A/reinforcementFineTuningJobs/{}:cancel                 CancelReinforcementFineTuningJob
+POST   A/reinforcementFineTuningJobs/{}:control                ControlReinforcementFineTuningJob
+POST   A/reinforcementFineTuningJobs/{}:rewind                 RewindReinforcementFineTuningJob
+GET    A/reinforcementFineTuningJobs/{}/report                 GetReinforcementFineTuningJobReport
 DELETE A/reinforcementFineTuningJobs/{}                        DeleteReinforcementFineTuningJob
 
 GET    A/models                                                ListModels
