@@ -66,6 +66,8 @@ ANSWERS: dict[str, Answer] = {
     **_noun("SupervisedFineTuningJob", "SupervisedFineTuningJobs", "supervisedFineTuningJobs", SftJob),
     **_noun("DpoJob", "DpoJobs", "dpoJobs", DpoJob),
     **_noun("ReinforcementFineTuningJob", "ReinforcementFineTuningJobs", "reinforcementFineTuningJobs", RftJob),
+    "ControlReinforcementFineTuningJob": RftJob,
+    "RewindReinforcementFineTuningJob": RftJob,
     **_noun("Model", "Models", "models", Model),
     **_noun("Deployment", "Deployments", "deployments", Deployment),
     **_noun("Session", "Sessions", "sessions", AgentSession),
