@@ -15,6 +15,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, or_, select
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.base import ExecutableOption
 
 from tunesmith.errors import InvalidArgument
 
@@ -43,11 +44,25 @@ class Fields:
     filters: Mapping[str, Any] = field(default_factory=dict)
     default_order: str = "create_time desc"
 
+    def conditions(self, text: str) -> list[ColumnElement[bool]]:
+        """What a `filter` says. Raises InvalidArgument where it is not understood."""
+        return _conditions(text, self)
+
 
 def page(
-    session: Session, entity: type, conditions: Sequence[ColumnElement[bool]], fields: Fields, query: ListQuery
+    session: Session,
+    entity: type,
+    conditions: Sequence[ColumnElement[bool]],
+    fields: Fields,
+    query: ListQuery,
+    *,
+    offset: int = 0,
+    options: Sequence[ExecutableOption] = (),
 ) -> tuple[list[Any], str]:
-    """The rows of one page and the token of the next ("" at the end). Raises InvalidArgument naming the wrong parameter."""
+    """The rows of one page and the token of the next ("" at the end). Raises InvalidArgument naming the wrong parameter.
+
+    `offset` leaves out so many rows (of those behind the token); `options` say how the entity is loaded.
+    """
     if query.page_size < 0:
         raise InvalidArgument("pageSize must not be negative.")
     size = min(query.page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
@@ -57,7 +72,8 @@ def page(
     if query.page_token:
         where.append(_after(column, fields.key, descending, _position(query.page_token, order)))
     arrange = [item.desc() if descending else item.asc() for item in (column, fields.key)]
-    rows = session.execute(select(entity, column, fields.key).where(*where).order_by(*arrange).limit(size + 1)).all()
+    wanted = select(entity, column, fields.key).where(*where).order_by(*arrange).options(*options)
+    rows = session.execute(wanted.offset(offset).limit(size + 1)).all()
     token = _token(order, rows[size - 1][1], rows[size - 1][2]) if len(rows) > size else ""
     return [row[0] for row in rows[:size]], token
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
 
 from tunesmith.db.tables import Ingest, JobEvent, Rollout
+from tunesmith.runs.rollout_rows import answer_of, metrics_of, prompt_of, snippet
 
+METRICS_FILE = "metrics.jsonl"
 Line = tuple[int, dict[str, Any]]
 """Byte offset after the line, and its record."""
 
@@ -33,10 +35,28 @@ def add_rollouts(session: Session, job: str, file: str, lines: Sequence[Line]) -
             "key": f"{job}/{record['rollout_id']}",
             "job": job,
             **{name: record[name] for name in _ROLLOUT_FIELDS},
+            **{name: record.get(name) for name in _LATER_FIELDS},
+            **_shown(record["row"]),
         }
         for _, record in lines
     ]
     session.execute(insert(Rollout).on_conflict_do_nothing(index_elements=["key"]), rows)
+
+
+def set_advantages(session: Session, job: str, advantages: Mapping[str, float]) -> None:
+    """Note what the tokens of each rollout (by its id) of a sealed batch were weighted with."""
+    if advantages:
+        statement = update(Rollout).where(Rollout.key == bindparam("rollout_key")).values(advantage=bindparam("weight"))
+        rows = [{"rollout_key": f"{job}/{rollout}", "weight": weight} for rollout, weight in advantages.items()]
+        session.connection().execute(statement, rows)
+
+
+def token_totals(session: Session, job: str) -> tuple[int, int]:
+    """(sampled, trained) tokens of a job so far: of every recorded rollout, and of every optimizer step."""
+    sampled = select(func.coalesce(func.sum(Rollout.completion_tokens), 0)).where(Rollout.job == job)
+    trained = select(func.coalesce(func.sum(JobEvent.record["trained_tokens"].as_integer()), 0))
+    trained = trained.where(JobEvent.job == job, JobEvent.file == METRICS_FILE)
+    return int(session.execute(sampled).scalar_one() or 0), int(session.execute(trained).scalar_one() or 0)
 
 
 def add_events(session: Session, job: str, file: str, lines: Sequence[Line]) -> None:
@@ -75,3 +95,10 @@ _ROLLOUT_FIELDS = (
     "reason",
     "row",
 )
+
+_LATER_FIELDS = ("time", "turns", "completion_tokens", "truncated")
+"""Lines of older versions have none of them."""
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    return {"prompt": snippet(prompt_of(row)), "answer": snippet(answer_of(row)), "metrics": metrics_of(row)}

@@ -56,6 +56,12 @@ class BatchHeader(BaseModel):
     dropped_groups: int = 0
     """Groups left out because their scores did not vary, or fewer than two were valid."""
 
+    @classmethod
+    def read(cls, path: Path) -> BatchHeader:
+        """The header of a sealed batch, without its tensors. Raises OSError or safetensors' error when it is not there or not whole."""
+        with safe_open(path, "numpy") as file:
+            return cls.model_validate(json.loads(file.metadata()["batch"]))
+
 
 @dataclass(frozen=True)
 class Sample:

@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from tunesmith.db.accounts import ensure_account
 from tunesmith.db.listing import ListQuery
-from tunesmith.db.session import open_database, reading
+from tunesmith.db.session import make_engine, open_database, reading
 from tunesmith.schemas.names import account_name
 from tunesmith.settings import DEFAULT_ACCOUNT, Settings
 from tunesmith.storage.keys import Keys, load_keys
@@ -37,6 +38,11 @@ class ControlPlane:
     keys: Keys
     objects: ObjectStore
     signer: UrlSigner
+
+    @cached_property
+    def captured(self) -> sessionmaker[Session]:
+        """Sessions to read what the gateway captured (`db.captured`); the gateway alone writes it. To be used with `reading`."""
+        return sessionmaker(make_engine(self.settings.path("completions.db")))
 
     @classmethod
     def open(cls, settings: Settings) -> ControlPlane:

@@ -35,7 +35,7 @@ def preview(control: ControlPlane, account: str, dataset: Dataset, body: RenderP
     """One page of rendered rows. Raises InvalidArgument, FailedPrecondition, NotFound."""
     if dataset.object_key is None:
         raise FailedPrecondition(f"The dataset {dataset.name} has no rows yet. Upload them first.")
-    renderer = _renderer(find_entry(control, account, body.base_model))
+    renderer = loaded_renderer(find_entry(control, account, body.base_model))
     modes = history_modes(renderer)
     kind = ExampleRenderer if row_facts(dataset)[0] == RowKind.MESSAGES else PairRenderer
     names: list[History] = [mode.mode for mode in modes] or ["default"]
@@ -76,7 +76,7 @@ def check_history(control: ControlPlane, account: str, base_model: str, history:
         entry = find_entry(control, account, base_model)
     except NotFound:
         return  # the job fetches it, and tells
-    modes = {mode.mode: mode for mode in history_modes(_renderer(entry))}
+    modes = {mode.mode: mode for mode in history_modes(loaded_renderer(entry))}
     if history not in modes:
         can = " or ".join(history_wire(mode) for mode in modes) or "none: it shows no thinking traces"
         raise InvalidArgument(
@@ -126,7 +126,8 @@ def _option(mode: HistoryMode) -> dict[str, Any]:
     return {"mode": history_wire(mode.mode), "default": mode.default, "unrollsMultiTurn": mode.unrolls}
 
 
-def _renderer(entry: BaseModelEntry) -> Renderer:
+def loaded_renderer(entry: BaseModelEntry) -> Renderer:
+    """The renderer of a base model on this machine; the last few are kept. Raises InvalidArgument when its files cannot be read."""
     return _loaded(entry.path, entry.name, entry.family, (entry.path / "config.json").stat().st_mtime_ns)
 
 

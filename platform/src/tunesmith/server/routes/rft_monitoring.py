@@ -1,4 +1,4 @@
-"""What an RFT job has done so far: metrics, rollouts, and a live stream of both that can be resumed."""
+"""What an RFT job has done so far: its metrics, and a live stream of them that can be resumed."""
 
 from __future__ import annotations
 
@@ -9,22 +9,20 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Header, Request
 from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
 from tunesmith.db.jobs import FINAL_STATES
 from tunesmith.db.reinforcement_fine_tuning_jobs import get_rft_job
-from tunesmith.db.rollout_pages import page_of_rollouts
 from tunesmith.db.rollouts import list_events
 from tunesmith.db.session import reading
-from tunesmith.db.tables import Job, JobEvent, Rollout
+from tunesmith.db.tables import Job, JobEvent
 from tunesmith.errors import InvalidArgument, NotFound
 from tunesmith.schemas.names import resource_name
-from tunesmith.schemas.reinforcement_fine_tuning_jobs import RolloutRecord
 from tunesmith.server.auth import AccountId
-from tunesmith.server.control import Control, ControlPlane, Listing, Reader
+from tunesmith.server.control import Control, ControlPlane, Reader
 from tunesmith.server.routes.reinforcement_fine_tuning_jobs import NOUN, rft_job_wire
 
 router = APIRouter(prefix=f"/v1/accounts/{{account_id}}/{NOUN}/{{job_id}}", tags=[NOUN])
@@ -42,16 +40,6 @@ def metrics(account: AccountId, job_id: str, session: Reader) -> dict[str, Any]:
     job = get_rft_job(session, resource_name(account, NOUN, job_id))
     lines = {name: [_record(event) for event in list_events(session, job.name, file)] for name, file in FILES.items()}
     return {"name": job.name, "state": job.state, "run": job.progress.get("run"), **lines}
-
-
-@router.get("/rollouts")
-def rollouts(
-    account: AccountId, job_id: str, session: Reader, listing: Listing, step: Annotated[int | None, Query(ge=0)] = None
-) -> dict[str, Any]:
-    """One page of rollouts, in the order of their arrival; `step`, `filter=kind = "train"` and `orderBy=score desc` narrow it."""
-    job = get_rft_job(session, resource_name(account, NOUN, job_id))
-    rows, token = page_of_rollouts(session, job.name, listing, step=step)
-    return {"rollouts": [rollout_wire(row) for row in rows], "nextPageToken": token}
 
 
 @router.get("/events")
@@ -122,15 +110,6 @@ async def _stream(tail: Tail, first: tuple[str, bool], request: Request) -> Asyn
         except NotFound:
             break  # the job was deleted meanwhile
     yield "event: end\ndata: {}\n\n"
-
-
-def rollout_wire(row: Rollout) -> dict[str, Any]:
-    """A rollout as the API shows it."""
-    record = RolloutRecord.model_validate({**{name: getattr(row, name) for name in _ROLLOUT}, "id": str(row.id)})
-    return {"score": None, **record.dump()}
-
-
-_ROLLOUT = [name for name in RolloutRecord.model_fields if name != "id"]
 
 
 def _record(event: JobEvent) -> dict[str, Any]:
