@@ -110,7 +110,7 @@ def renew(session: Session, name: str, owner: str, lease_seconds: float) -> Job 
     statement = (
         update(Job)
         .where(Job.name == name, Job.lease_owner == owner)
-        .values(lease_expires=time.time() + lease_seconds)
+        .values(lease_expires=time.time() + lease_seconds, updated=Job.updated)
         .returning(Job)
         .execution_options(synchronize_session=False, populate_existing=True)
     )
@@ -142,7 +142,8 @@ def lease_owners(session: Session) -> list[str]:
 
 def expire_leases(session: Session, owner: str) -> list[str]:
     """Let all leases of a worker that is known to be dead run out now. Names of its jobs."""
-    statement = update(Job).where(Job.lease_owner == owner).values(lease_owner=None, lease_expires=time.time())
+    values = {"lease_owner": None, "lease_expires": time.time(), "updated": Job.updated}
+    statement = update(Job).where(Job.lease_owner == owner).values(**values)
     return list(session.scalars(statement.returning(Job.name).execution_options(synchronize_session=False)))
 
 

@@ -33,7 +33,7 @@ def create(
 ) -> dict[str, Any]:
     """Check everything, fill in the defaults, queue the job. The same create under the same id is answered with that job."""
     identity = tuning_jobs.both_ids(job_id, body.job_id, "dpoJobId")
-    return _wire(control, request, tuning_jobs.create(control, KIND, account, identity, read_dpo(body)))
+    return dpo_job_wire(control, request, tuning_jobs.create(control, KIND, account, identity, read_dpo(body)))
 
 
 @router.post(":validate")
@@ -47,7 +47,7 @@ def validate(account: AccountId, body: DpoJobInput, control: Control) -> dict[st
 def list_(account: AccountId, session: Reader, listing: Listing, request: Request, control: Control) -> dict[str, Any]:
     """One page of jobs, newest first."""
     rows, token = table.list_tuning_jobs(session, KIND, account_name(account), listing)
-    return {NOUN: [_wire(control, request, row) for row in rows], "nextPageToken": token}
+    return {NOUN: [dpo_job_wire(control, request, row) for row in rows], "nextPageToken": token}
 
 
 @router.post("/{job_id}:cancel")
@@ -60,7 +60,7 @@ def cancel(account: AccountId, job_id: str, session: Writer) -> dict[str, Any]:
 @router.post("/{job_id}:resume")
 def resume(account: AccountId, job_id: str, request: Request, session: Writer, control: Control) -> dict[str, Any]:
     """Queue a failed job again; it goes on from its last checkpoint."""
-    return _wire(control, request, table.resume_tuning_job(session, KIND, _name(account, job_id)))
+    return dpo_job_wire(control, request, table.resume_tuning_job(session, KIND, _name(account, job_id)))
 
 
 @router.get("/{job_id}:getMetricsFileEndpoint")
@@ -81,7 +81,7 @@ def file(account_id: str, job_id: str, filename: str, request: Request, control:
 @router.get("/{job_id}")
 def get(account: AccountId, job_id: str, request: Request, session: Reader, control: Control) -> dict[str, Any]:
     """One job: state, progress, the values in force, and signed URLs of what it wrote."""
-    return _wire(control, request, table.get_tuning_job(session, KIND, _name(account, job_id)))
+    return dpo_job_wire(control, request, table.get_tuning_job(session, KIND, _name(account, job_id)))
 
 
 @router.delete("/{job_id}")
@@ -95,7 +95,8 @@ def _name(account: str, job: str) -> str:
     return resource_name(account, NOUN, job)
 
 
-def _wire(control: ControlPlane, request: Request, job: Job) -> dict[str, Any]:
+def dpo_job_wire(control: ControlPlane, request: Request, job: Job) -> dict[str, Any]:
+    """A DPO job as the API shows it."""
     spec = TuningSpec.model_validate(job.spec)
     shown = {
         **tuning_jobs.common_wire(control, job, spec),

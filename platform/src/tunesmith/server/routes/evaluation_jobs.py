@@ -31,14 +31,14 @@ def create(account: AccountId, body: EvaluationJobCreate, control: Control) -> d
         return _queue(control, account, name, wanted, wanted.scoring)
     check_id(short_id(name), "evaluationJobId")
     with control.sessions.begin() as session:
-        return _wire(table.create_evaluation_job(session, account_name(account), name, wanted.given()))
+        return evaluation_job_wire(table.create_evaluation_job(session, account_name(account), name, wanted.given()))
 
 
 @router.get("")
 def list_(account: AccountId, session: Reader, listing: Listing) -> dict[str, Any]:
     """One page of evaluation jobs, newest first."""
     rows, token = table.list_evaluation_jobs(session, account_name(account), listing)
-    return {"evaluationJobs": [_wire(row) for row in rows], "nextPageToken": token}
+    return {"evaluationJobs": [evaluation_job_wire(row) for row in rows], "nextPageToken": token}
 
 
 @router.post("/{job_id}:cancel")
@@ -51,7 +51,7 @@ def cancel(account: AccountId, job_id: str, session: Writer) -> dict[str, Any]:
 @router.get("/{job_id}")
 def get(account: AccountId, job_id: str, session: Reader) -> dict[str, Any]:
     """One evaluation job."""
-    return _wire(table.get_evaluation_job(session, _name(account, job_id)))
+    return evaluation_job_wire(table.get_evaluation_job(session, _name(account, job_id)))
 
 
 @router.delete("/{job_id}")
@@ -69,25 +69,26 @@ def _queue(
     with reading(control.sessions) as session:
         repeated = table.find_repeated(session, name, request)
         if repeated is not None:
-            return _wire(repeated)
+            return evaluation_job_wire(repeated)
         who = answering(session, account, scoring)
     models, own = control.settings.path("models"), control.settings.path("objects", "models", account)
     base = find_base_model(who.base, models, own) if who.base else None  # may ask the hub
     with control.sessions.begin() as session:
         repeated = table.find_repeated(session, name, request)
         if repeated is not None:
-            return _wire(repeated)
+            return evaluation_job_wire(repeated)
         spec = plan_evaluation(session, account, wanted, scoring, who, base)
         job = table.queue_evaluation_job(session, account_name(account), name, spec.model_dump(mode="json"))
         session.flush()
-        return _wire(job)
+        return evaluation_job_wire(job)
 
 
 def _name(account: str, job: str) -> str:
     return resource_name(account, "evaluationJobs", job)
 
 
-def _wire(job: Job) -> dict[str, Any]:
+def evaluation_job_wire(job: Job) -> dict[str, Any]:
+    """An evaluation job as the API shows it."""
     run_here = table.is_run_here(job)
     shown: dict[str, Any] = dict(job.spec["request"] if run_here else job.spec)
     if run_here:
