@@ -1,0 +1,165 @@
+// RFT jobs: types and queries. Keys begin with the noun, so that what changed on the platform is read again.
+import { keepPreviousData, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useAccountPath } from "~/dashboard/session";
+import { get, post, remove } from "./http";
+import type {
+  RftAudit,
+  RftComparison,
+  RftLogLine,
+  RftMetrics,
+  RolloutDetails,
+  RolloutQuery,
+  RolloutSummary,
+} from "./rft";
+import type { components } from "./schema";
+
+export const RFT_JOBS = "reinforcementFineTuningJobs";
+
+type Sent = components["schemas"]["RftJob"];
+
+/** The schema's job, with what its open parts hold. */
+export interface RftJob extends Omit<Sent, "trainingConfig" | "control" | "run" | "processes"> {
+  trainingConfig: {
+    baseModel?: string;
+    warmStartFrom?: string;
+    outputModel?: string;
+    epochs?: number;
+    learningRate?: number;
+    loraRank?: number;
+    [field: string]: unknown;
+  };
+  control: RftControl;
+  run?: RftRun;
+  processes: { name?: string; pid?: number; peak_rss_mib?: number }[];
+}
+
+/** The run's `status.json`. */
+export interface RftRun {
+  state?: string;
+  message?: string;
+  epoch?: number;
+  step?: number;
+  total_steps?: number;
+  percent?: number;
+  mean_score?: number | null;
+  optimizer_steps?: number;
+  version?: number;
+  best_version?: number | null;
+  best_score?: number | null;
+  trained_tokens?: number;
+  sampled_tokens?: number;
+  updated?: number;
+}
+
+export interface RftControl {
+  requested: {
+    revision: number;
+    paused: boolean;
+    steps: number | null;
+    learningRate: number | null;
+    evaluatorVersion: number | null;
+    autoEvaluatorVersion: boolean;
+  };
+  inForce: {
+    revision: number;
+    step: number | null;
+    paused: boolean | null;
+    learningRate: number | null;
+    evaluatorVersion: number | null;
+    message?: string | null;
+  } | null;
+}
+
+const FINAL = new Set(["COMPLETED", "EARLY_STOPPED", "FAILED", "CANCELLED"]);
+
+/** Whether a job of any kind has ended: nothing of it changes by itself any more. */
+export function isFinal(state: string): boolean {
+  return FINAL.has(state.replace(/^JOB_STATE_/, ""));
+}
+
+export function rftJobKey(id: string) {
+  return [RFT_JOBS, id] as const;
+}
+
+export function useRftJob(id: string) {
+  const path = `${useAccountPath()}/${RFT_JOBS}/${id}`;
+  return useQuery({ queryKey: rftJobKey(id), queryFn: () => get<RftJob>(path) });
+}
+
+export function useRftMetrics(id: string) {
+  const path = `${useAccountPath()}/${RFT_JOBS}/${id}/metrics`;
+  return useQuery({ queryKey: [...rftJobKey(id), "metrics"], queryFn: () => get<RftMetrics>(path) });
+}
+
+export function useRollouts(id: string, query: RolloutQuery, enabled = true) {
+  const path = `${useAccountPath()}/${RFT_JOBS}/${id}/rollouts`;
+  return useQuery({
+    queryKey: [...rftJobKey(id), "rollouts", query],
+    queryFn: ({ signal }) =>
+      get<{ rollouts: RolloutSummary[]; nextPageToken: string; totalSize: number }>(
+        path,
+        { ...query, view: "SUMMARY" },
+        signal,
+      ),
+    enabled,
+    placeholderData: keepPreviousData,
+  });
+}
+
+export function useRollout(id: string, rolloutId: string) {
+  const path = `${useAccountPath()}/${RFT_JOBS}/${id}/rollouts/${encodeURIComponent(rolloutId)}`;
+  return useQuery({
+    queryKey: [...rftJobKey(id), "rollout", rolloutId],
+    queryFn: ({ signal }) => get<RolloutDetails>(path, undefined, signal),
+    placeholderData: keepPreviousData,
+  });
+}
+
+/** All lines that a job's logs hold now, page after page. */
+export async function readLogs(path: string, signal?: AbortSignal): Promise<RftLogLine[]> {
+  const lines: RftLogLine[] = [];
+  let pageToken = "";
+  do {
+    const page = await get<{ lines: RftLogLine[]; nextPageToken?: string }>(
+      path,
+      { pageSize: 1000, pageToken },
+      signal,
+    );
+    lines.push(...page.lines);
+    pageToken = page.nextPageToken ?? "";
+  } while (pageToken);
+  return lines;
+}
+
+export function useRftAudit(id: string) {
+  const path = `${useAccountPath()}/${RFT_JOBS}/${id}/audit`;
+  return useQuery({ queryKey: [...rftJobKey(id), "audit"], queryFn: () => get<RftAudit>(path) });
+}
+
+export function useRftComparison(ids: readonly string[]) {
+  const path = `${useAccountPath()}/${RFT_JOBS}:compare`;
+  return useQuery({
+    queryKey: [RFT_JOBS, "compare", ids],
+    queryFn: () => get<RftComparison>(path, { job: ids }),
+    enabled: ids.length > 1,
+    placeholderData: keepPreviousData,
+  });
+}
+
+/** Cancel, resume, remove. */
+export function useRftActions(id: string) {
+  const path = `${useAccountPath()}/${RFT_JOBS}/${id}`;
+  const client = useQueryClient();
+  const again = () => client.invalidateQueries({ queryKey: [RFT_JOBS] });
+  return {
+    cancel: useMutation({ mutationFn: () => post(`${path}:cancel`), onSuccess: again }),
+    resume: useMutation({ mutationFn: () => post(`${path}:resume`), onSuccess: again }),
+    remove: useMutation({
+      mutationFn: () => remove(path),
+      onSuccess: () => {
+        client.removeQueries({ queryKey: rftJobKey(id) });
+        return again();
+      },
+    }),
+  };
+}
