@@ -116,7 +116,7 @@ def test_a_reused_pid_is_not_taken_for_the_old_process(tmp_path: Path):
     assert list_invocations(path)[0].running == 1
     connection = sqlite3.connect(path)
     with connection:
-        connection.execute("UPDATE rollouts SET process_started = '1'")
+        connection.execute("UPDATE summaries SET process_started = '1'")
     connection.close()
     assert list_invocations(path)[0].aborted == 1
 

@@ -16,6 +16,7 @@ __all__ = ["main"]
 COMMANDS = {
     "create": ("eval_protocol.cli.create", "create", "Start a job on the platform (`create rft`: reinforcement fine-tuning)."),
     "local-test": ("eval_protocol.cli.local_test", "local_test", "Run an evaluator on this machine, as the platform would."),
+    "logs": ("eval_protocol.cli.logs", "logs", "Look at every rollout kept on this machine, in a browser."),
     "results": ("eval_protocol.cli.results", "results", "List the scores kept on this machine."),
     "upload": ("eval_protocol.cli.upload", "upload", "Upload secrets and the evaluator, without starting a job."),
 }  # fmt: skip

@@ -1,4 +1,8 @@
-"""The table, and opening it."""
+"""The tables, and opening them.
+
+`rollouts` holds every rollout as it was last written; `summaries` is derived from it (see summaries.py) and is what readers query;
+`logs` holds what was logged while a rollout ran.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,11 @@ import sqlite3
 from pathlib import Path
 
 from eval_protocol.errors import ResultsError
+from eval_protocol.results.summaries import add_missing
 
 BUSY_TIMEOUT_SECONDS = 30.0
-SCHEMA_VERSION = 1
-TABLE = """
+SCHEMA_VERSION = 2
+TABLES = """
 CREATE TABLE IF NOT EXISTS rollouts (
     rollout_id TEXT PRIMARY KEY,
     invocation_id TEXT, experiment_id TEXT, run_id TEXT, row_id TEXT,
@@ -23,15 +28,45 @@ CREATE TABLE IF NOT EXISTS rollouts (
     host TEXT NOT NULL, pid INTEGER NOT NULL, process_started TEXT NOT NULL,
     data TEXT NOT NULL
 ) STRICT;
-CREATE INDEX IF NOT EXISTS rollouts_by_invocation ON rollouts
-    (invocation_id, created, name, model, status, score, is_score_valid, host, pid, process_started);
-CREATE INDEX IF NOT EXISTS rollouts_by_experiment ON rollouts (experiment_id, created);
-CREATE INDEX IF NOT EXISTS rollouts_by_created ON rollouts (created);
+DROP INDEX IF EXISTS rollouts_by_invocation;
+DROP INDEX IF EXISTS rollouts_by_experiment;
+DROP INDEX IF EXISTS rollouts_by_created;
+CREATE TABLE IF NOT EXISTS summaries (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    rollout_id TEXT NOT NULL UNIQUE,
+    invocation_id TEXT, experiment_id TEXT, run_id TEXT, row_id TEXT,
+    name TEXT, model TEXT,
+    status INTEGER NOT NULL, status_message TEXT NOT NULL,
+    eval_status INTEGER, eval_message TEXT,
+    score REAL, is_score_valid INTEGER, agg_score REAL,
+    created REAL NOT NULL, updated REAL NOT NULL,
+    host TEXT NOT NULL, pid INTEGER NOT NULL, process_started TEXT NOT NULL,
+    turns INTEGER NOT NULL, metrics TEXT NOT NULL,
+    prompt TEXT NOT NULL, answer TEXT NOT NULL,
+    facts TEXT NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS summaries_by_invocation ON summaries
+    (invocation_id, created, name, model, status, eval_status, score, is_score_valid);
+CREATE INDEX IF NOT EXISTS summaries_by_created ON summaries
+    (created, name, model, status, eval_status, score, is_score_valid);
+CREATE INDEX IF NOT EXISTS summaries_running ON summaries (host, pid, process_started) WHERE status = 101;
+CREATE TABLE IF NOT EXISTS logs (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    rollout_id TEXT NOT NULL,
+    time REAL NOT NULL,
+    level TEXT NOT NULL, number INTEGER NOT NULL,
+    logger TEXT NOT NULL,
+    message TEXT NOT NULL,
+    status TEXT
+) STRICT;
+CREATE INDEX IF NOT EXISTS logs_by_rollout ON logs (rollout_id, id);
 """
 
 
 def connect(path: Path) -> sqlite3.Connection:
     """Open (and make) the store: WAL, so that readers never wait; synchronous NORMAL, so that a commit survives kill -9.
+
+    A store of version 1 is brought up to date in place, in one transaction: it keeps its rows.
 
     Raises:
         ResultsError: it cannot be opened, or was written by a newer version.
@@ -49,12 +84,25 @@ def connect(path: Path) -> sqlite3.Connection:
                 f"{path} was written by a newer version of eval_protocol; upgrade, or set EP_RESULTS_DB."
             )
         if version < SCHEMA_VERSION:
-            connection.executescript(f"BEGIN IMMEDIATE; {TABLE} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+            _upgrade(connection)
         return connection
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, sqlite3.Error, ValueError) as error:
         raise ResultsError(
             f"The results store {path} cannot be opened: {error}. Move it away, or set EP_RESULTS_DB to another file."
         ) from error
+
+
+def _upgrade(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for statement in TABLES.split(";"):
+            connection.execute(statement)
+        add_missing(connection)
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
 
 
 def process_started(pid: int) -> str:

@@ -13,7 +13,11 @@ from typing import Any
 
 from eval_protocol.errors import ResultsError, UsageError
 from eval_protocol.models import EvaluationRow
+from eval_protocol.results.logs import LogLine
 from eval_protocol.results.schema import connect, process_started
+from eval_protocol.results.summaries import PUT as PUT_SUMMARY
+from eval_protocol.results.summaries import summary_of
+from eval_protocol.results.watch import Caller
 
 COLUMNS = (
     "rollout_id, invocation_id, experiment_id, run_id, row_id, name, model, status, score, is_score_valid, created, updated, "
@@ -24,9 +28,30 @@ UPSERT = (
     f"INSERT INTO rollouts ({COLUMNS}) VALUES ({', '.join('?' * 16)}) ON CONFLICT (rollout_id) DO UPDATE SET "
     + ", ".join(f"{name} = excluded.{name}" for name in COLUMNS.replace(" ", "").split(",") if name not in KEPT)
 )
-DELETE = "DELETE FROM rollouts WHERE rollout_id = ?"
+DELETES = ("DELETE FROM rollouts WHERE rollout_id = ?", "DELETE FROM summaries WHERE rollout_id = ?")
+MOVE_LINES = "UPDATE logs SET rollout_id = ? WHERE rollout_id = ?"
+PUT_LINE = "INSERT INTO logs (rollout_id, time, level, number, logger, message, status) VALUES (?, ?, ?, ?, ?, ?, ?)"
 LARGEST_BATCH = 500
-"""Rows of one transaction."""
+"""Rows, and lines, of one transaction."""
+
+
+class _Batch:
+    """What goes into one transaction: the last state of each row, and the lines."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, tuple[Any, ...]] = {}
+        self.replaced: dict[str, str] = {}
+        """Rollout id of an earlier try -> of the one that takes its place."""
+        self.lines: list[LogLine] = []
+
+    def add(self, record: tuple[Any, ...], earlier: str | None) -> None:
+        self.rows[record[0]] = record
+        if earlier is not None:
+            self.rows.pop(earlier, None)
+            self.replaced[earlier] = record[0]
+
+    def __len__(self) -> int:
+        return len(self.rows) + len(self.lines)
 
 
 class ResultsStore:
@@ -42,9 +67,10 @@ class ResultsStore:
     def __init__(self, path: Path) -> None:
         self.path = path.expanduser()
         self._connection = connect(self.path)
-        self._queue: queue.SimpleQueue[tuple[tuple[Any, ...], str | None] | threading.Event | None] = (
+        self._queue: queue.SimpleQueue[tuple[tuple[Any, ...], str | None] | LogLine | threading.Event | None] = (
             queue.SimpleQueue()
         )
+        self._caller = Caller(self.path)
         self._error: Exception | None = None
         self._process = (os.uname().nodename, os.getpid(), process_started(os.getpid()))
         self._thread = threading.Thread(target=self._write_all, name="eval-protocol-results", daemon=True)
@@ -61,6 +87,10 @@ class ResultsStore:
         """
         self._queue.put((self._record(row), replaces))
 
+    def log_line(self, line: LogLine) -> None:
+        """Keep a line that was logged while a rollout ran. Returns at once."""
+        self._queue.put(line)
+
     def flush(self) -> None:
         """Wait until all that was logged is committed. Raises ResultsError when it could not be."""
         done = threading.Event()
@@ -74,6 +104,7 @@ class ResultsStore:
             self._queue.put(None)
             self._thread.join()
             self._connection.close()
+            self._caller.close()
         self._raise()
 
     def __enter__(self) -> ResultsStore:
@@ -113,8 +144,7 @@ class ResultsStore:
         """The thread: everything that waits goes into one transaction, the last state of each row only."""
         while True:
             item = self._queue.get()
-            batch: dict[str, tuple[Any, ...]] = {}
-            replaced: set[str] = set()
+            batch = _Batch()
             waiting: list[threading.Event] = []
             ended = False
             while True:
@@ -122,33 +152,40 @@ class ResultsStore:
                     ended = True
                 elif isinstance(item, threading.Event):
                     waiting.append(item)
+                elif isinstance(item, LogLine):
+                    batch.lines.append(item)
                 else:
-                    record, earlier = item
-                    batch[record[0]] = record
-                    if earlier is not None:
-                        batch.pop(earlier, None)
-                        replaced.add(earlier)
+                    batch.add(*item)
                 if ended or waiting or len(batch) >= LARGEST_BATCH:
                     break
                 try:
                     item = self._queue.get_nowait()
                 except queue.Empty:
                     break
-            self._write(batch, replaced)
+            self._write(batch)
             for event in waiting:
                 event.set()
             if ended:
                 return
 
-    def _write(self, batch: dict[str, tuple[Any, ...]], replaced: set[str]) -> None:
+    def _write(self, batch: _Batch) -> None:
         if not batch:
             return
+        rows = batch.rows.values()
         try:
+            summaries = [summary_of(record[-1], *record[10:15]) for record in rows]
             self._connection.execute("BEGIN IMMEDIATE")
-            self._connection.executemany(UPSERT, batch.values())
-            self._connection.executemany(DELETE, ((rollout_id,) for rollout_id in replaced))
+            self._connection.executemany(UPSERT, rows)
+            self._connection.executemany(PUT_SUMMARY, summaries)
+            self._connection.executemany(PUT_LINE, map(LogLine.record, batch.lines))
+            for earlier, later in batch.replaced.items():
+                for statement in DELETES:
+                    self._connection.execute(statement, (earlier,))
+                self._connection.execute(MOVE_LINES, (later, earlier))
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
             self._error = error
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
+            return
+        self._caller.call()
