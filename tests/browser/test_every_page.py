@@ -1,0 +1,45 @@
+"""Every page of the dashboard, wide and narrow, light and dark: no error, nothing serious for axe, no sideways scrolling, a picture."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext
+
+from tests.browser.browser import THEMES, WIDTHS, expected, observe, overflow, picture, settle, violations
+from tests.browser.world import World
+
+pytestmark = pytest.mark.browser
+
+EXPECTED = {"missing": [r"404"]}
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("width", list(WIDTHS))
+def test_every_page(browser: Browser, signed_in: BrowserContext, world: World, width: str, theme: str) -> None:
+    wide, high = WIDTHS[width]
+    context = browser.new_context(
+        storage_state=signed_in.storage_state(), viewport={"width": wide, "height": high}, color_scheme=theme
+    )
+    wrong: dict[str, list[str]] = {}
+    for name, path in world.pages.items():
+        page = context.new_page()
+        seen = observe(page, world.platform.url)
+        try:
+            page.goto(world.platform.url + path)
+            settle(page)
+            found = expected(seen, *EXPECTED.get(name, []))
+            found += violations(page)
+            if over := overflow(page):
+                found.append(f"the page is {over} px wider than the window")
+            if page.locator("h1").count() != 1:
+                found.append(f"it has {page.locator('h1').count()} h1 headings")
+            if page.evaluate("document.documentElement.dataset.theme") != theme:
+                found.append("it does not follow the system's theme")
+        except Exception as error:  # noqa: BLE001 - every page is looked at, then all that is wrong is told at once
+            found = [f"it did not load: {error}"]
+        picture(page, f"{name}-{width}-{theme}")
+        page.close()
+        if found:
+            wrong[name] = found
+    context.close()
+    assert not wrong, "\n".join(f"{name}: {line}" for name, lines in wrong.items() for line in lines)
