@@ -1,4 +1,16 @@
-// Paths of the dashboard's sessions pages.
-import type { AnyRoute } from "@tanstack/react-router";
+// Paths of the Agent's sessions.
+import { type AnyRoute, createRoute, lazyRouteComponent } from "@tanstack/react-router";
+import { root } from "../root";
 
-export const sessionRoutes: AnyRoute[] = [];
+export const sessionRoutes: AnyRoute[] = [
+  createRoute({
+    getParentRoute: () => root,
+    path: "/dashboard/sessions",
+    component: lazyRouteComponent(() => import("./SessionsPage"), "SessionsPage"),
+  }),
+  createRoute({
+    getParentRoute: () => root,
+    path: "/dashboard/sessions/$id",
+    component: lazyRouteComponent(() => import("./SessionPage"), "SessionPage"),
+  }),
+];
