@@ -1,0 +1,92 @@
+// Hears what was written to the store and has it read again: nothing is asked while nothing happens, and what happens fast is read at
+// most once a second (a pivot, every three). A page in the background waits until it is looked at.
+import { type QueryKey, useQueryClient } from "@tanstack/react-query";
+import { useEffect, useState } from "react";
+
+export type Connection = "connecting" | "open" | "lost";
+
+/** Query keys that new rows change, with the shortest time between two readings in milliseconds. */
+const READ_AGAIN: [string, number][] = [
+  ["rows", 1000],
+  ["pivot", 3000],
+  ["compare", 3000],
+  ["invocations", 10_000],
+  ["models", 10_000],
+  ["fields", 30_000],
+];
+
+/** Keeps all queries of the page fresh; call once. */
+export function useLive(): Connection {
+  const client = useQueryClient();
+  const [connection, setConnection] = useState<Connection>("connecting");
+  useEffect(() => {
+    const again = new Throttle((key) => client.invalidateQueries({ queryKey: key }));
+    let dropped = false;
+    const source = new EventSource("/api/watch");
+    source.onopen = () => {
+      setConnection("open");
+      // The server started anew: its event ids may not reach back to what was missed.
+      if (dropped) client.invalidateQueries();
+      dropped = false;
+    };
+    source.onerror = () => {
+      dropped = true;
+      setConnection("lost");
+    };
+    source.addEventListener("rows", (message) => {
+      const { rolloutIds } = JSON.parse(message.data) as { rolloutIds: string[] };
+      for (const [noun, pause] of READ_AGAIN) again.call([noun], pause);
+      const shown = new Set(rolloutIds);
+      for (const query of client.getQueryCache().findAll({ queryKey: ["row"] }))
+        if (shown.has(String(query.queryKey[1]))) again.call(query.queryKey.slice(0, 2), 500);
+    });
+    source.addEventListener("logs", (message) => {
+      for (const id of (JSON.parse(message.data) as { rolloutIds: string[] }).rolloutIds)
+        again.call(["logs", id], 500);
+    });
+    return () => {
+      source.close();
+      again.close();
+    };
+  }, [client]);
+  return connection;
+}
+
+/** Calls at once, then at most once in a pause; the last word is never lost. Not while the page is hidden. */
+class Throttle {
+  private readonly waiting = new Map<string, ReturnType<typeof setTimeout>>();
+  private readonly last = new Map<string, number>();
+  private readonly missed = new Map<string, QueryKey>();
+
+  constructor(private readonly act: (key: QueryKey) => void) {
+    document.addEventListener("visibilitychange", this.shown);
+  }
+
+  call(key: QueryKey, pause: number): void {
+    const name = JSON.stringify(key);
+    if (document.hidden) {
+      this.missed.set(name, key);
+      return;
+    }
+    if (this.waiting.has(name)) return;
+    const left = (this.last.get(name) ?? 0) + pause - Date.now();
+    const run = () => {
+      this.waiting.delete(name);
+      this.last.set(name, Date.now());
+      this.act(key);
+    };
+    if (left <= 0) run();
+    else this.waiting.set(name, setTimeout(run, left));
+  }
+
+  close(): void {
+    document.removeEventListener("visibilitychange", this.shown);
+    for (const timer of this.waiting.values()) clearTimeout(timer);
+  }
+
+  private readonly shown = () => {
+    if (document.hidden) return;
+    for (const key of this.missed.values()) this.act(key);
+    this.missed.clear();
+  };
+}

@@ -1,0 +1,3 @@
+export function PivotPage() {
+  return null;
+}
