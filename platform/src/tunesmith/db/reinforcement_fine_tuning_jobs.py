@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 
 from sqlalchemy import and_, false, select
 from sqlalchemy.orm import Session
 
-from tunesmith.db.jobs import FINAL_STATES, enqueue
+from tunesmith.db.jobs import CANCELLED, FAILED, FINAL_STATES, enqueue
 from tunesmith.db.listing import Fields, ListQuery, page
+from tunesmith.db.resuming import check_output_free, requeue
 from tunesmith.db.tables import Job, Model, Policy
 from tunesmith.db.tuning_jobs import check_id_unused
-from tunesmith.errors import AlreadyExists, NotFound
+from tunesmith.errors import AlreadyExists, FailedPrecondition, NotFound
 
 KIND = "rft"
 _POLICY = re.compile(r"accounts/[^/]+/models/(?P<job>[^/]+)-v\d+")
@@ -100,6 +102,31 @@ def get_rft_job(session: Session, name: str) -> Job:
     if job is None or job.kind != KIND:
         raise NotFound(f"There is no RFT job {name}.")
     return job
+
+
+def resume_rft_job(session: Session, name: str) -> Job:
+    """Queue a failed job again; it goes on from its run directory. When is in its progress (`resumed`, Unix seconds).
+
+    Raises NotFound, FailedPrecondition (with what to do instead) when it has not failed or is being deleted.
+    """
+    job = get_rft_job(session, name)
+    if job.delete_requested:
+        raise FailedPrecondition(f"The job {name} is being deleted; it cannot be resumed.")
+    if job.state not in FINAL_STATES:
+        raise FailedPrecondition(f"The job {name} has not ended ({_plain(job.state)}); there is nothing to resume.")
+    if job.state != FAILED:
+        what = {CANCELLED: "was cancelled, which is final"}.get(job.state, f"has ended ({_plain(job.state)})")
+        raise FailedPrecondition(
+            f"The job {name} {what}; only a FAILED job can be resumed. Clone it to train again with the same options."
+        )
+    check_output_free(session, job)
+    message = "Resumed; it goes on where it failed, and rolls out again what had no valid score."
+    requeue(session, job, (FAILED,), message, progress={**job.progress, "resumed": time.time()})
+    return job
+
+
+def _plain(state: str) -> str:
+    return state.removeprefix("JOB_STATE_")
 
 
 def list_rft_jobs(session: Session, account: str, query: ListQuery) -> tuple[list[Job], str]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import false, update
+from sqlalchemy import false
 from sqlalchemy.orm import Session
 
-from tunesmith.db.jobs import CANCELLED, COMPLETED, FAILED, FINAL_STATES, PAUSED, PENDING, enqueue
-from tunesmith.db.jobs_using import running_jobs_using
+from tunesmith.db.jobs import CANCELLED, COMPLETED, FAILED, FINAL_STATES, PAUSED, enqueue
 from tunesmith.db.listing import Fields, ListQuery, page
-from tunesmith.db.tables import Job, Model
+from tunesmith.db.resuming import check_output_free, requeue
+from tunesmith.db.tables import Job
 from tunesmith.errors import AlreadyExists, FailedPrecondition, NotFound
 
 SFT = "sft"
@@ -96,28 +96,6 @@ def resume_tuning_job(session: Session, kind: str, name: str) -> Job:
         raise FailedPrecondition(
             f"The job {name} {what}; only a FAILED job can be resumed. Create a new job to train again."
         )
-    model = session.get(Model, str(job.spec.get("output_model")))
-    if model is not None and model.job != name:
-        raise FailedPrecondition(
-            f"The job {name} cannot be resumed: the model {model.name} that it was to make was made by {model.job or 'hand'} "
-            "since. Delete that model first, or create a new job."
-        )
-    makers = running_jobs_using(session, job.account, str(job.spec.get("output_model")), ("output_model",))
-    if set(makers) - {name}:
-        raise FailedPrecondition(
-            f"The job {name} cannot be resumed: {makers[0]} is making the model {job.spec['output_model']} now. Cancel that job "
-            "first, or create a new one."
-        )
-    values = {
-        "state": PENDING,
-        "status": {"code": "OK", "message": "Resumed; it goes on from its last checkpoint."},
-        "completed": None,
-        "attempts": 0,
-        "cancel_requested": False,
-        "lease_owner": None,
-        "lease_expires": None,
-    }
-    statement = update(Job).where(Job.name == name, Job.state.in_([FAILED, PAUSED])).values(**values)
-    session.execute(statement.execution_options(synchronize_session=False))
-    session.refresh(job)
+    check_output_free(session, job)
+    requeue(session, job, (FAILED, PAUSED), "Resumed; it goes on from its last checkpoint.")
     return job

@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,9 @@ from tunesmith.jobs import promotion, rft_inputs
 from tunesmith.jobs.handler import ClaimedJob, Handler, JobContext, Outcome
 from tunesmith.jobs.ingest import Ingest
 from tunesmith.jobs.rft_control import Steering
+from tunesmith.jobs.rft_cost import rft_cost
 from tunesmith.jobs.rft_processes import FINAL, RunProcesses
+from tunesmith.jobs.rft_resume import take_up
 from tunesmith.rendering.renderer import Renderer
 from tunesmith.runs.config import RunConfig
 from tunesmith.runs.files import adapter_path
@@ -50,6 +53,8 @@ class RftHandler(Handler):
         """Carry the job to its end, or to its cancellation."""
         claim = _Claim(job, context)
         try:
+            resumed = job.progress.get("resumed")
+            await asyncio.to_thread(take_up, claim.run_dir, resumed, context.settings.base_url)
             await claim.validate()
             return await claim.train()
         except TunesmithError:
@@ -102,6 +107,7 @@ class _Claim:
         self.processes = RunProcesses(self.run_dir, self.spec.evaluator_version, self.start_host, context.start)
         self.steering = Steering(job, context, self.spec, self.run_dir, self.processes)
         self.reported: tuple[dict[str, Any], str | None] | None = None
+        self.reckoned: tuple[tuple[int, int], dict[str, Any]] | None = None
 
     async def validate(self) -> None:
         """Everything that can be known to be wrong before training starts; then the inputs, unless they are there."""
@@ -206,13 +212,24 @@ class _Claim:
         await asyncio.to_thread(self.ingest.catch_up)
         status = self.processes.status()
         before = {"percent": 0, "epoch": 0, "run": {}, **self.job.progress}  # what an earlier claim reported
-        run = {"percent": status.get("percent", 0), "epoch": status.get("epoch", 0), "run": status} if status else {}
+        run = {"percent": status.get("percent", 0), "epoch": status.get("epoch", 0)} if status else {}
+        if status:
+            run["run"] = {**status, **await asyncio.to_thread(self.spent)}
         progress = {**before, **run, "processes": self.processes.report()}
         if versions := rewindable_versions(self.run_dir):
             progress["checkpoints"] = versions
         if (progress, state) != self.reported:
             await self.context.progress(progress, state=state)
             self.reported = (progress, state)
+
+    def spent(self) -> dict[str, Any]:
+        """Tokens so far, and what they and the time up to the last of them cost where prices are set."""
+        sampled, trained = tokens = self.ingest.tokens()
+        if self.reckoned is None or self.reckoned[0] != tokens:
+            hours = (time.time() - self.job.started) / 3600
+            cost = rft_cost(self.settings.data_dir, self.spec.base_model, sampled, trained, hours)
+            self.reckoned = tokens, {"sampled_tokens": sampled, "trained_tokens": trained, **cost}
+        return self.reckoned[1]
 
     async def start_host(self, version: int) -> EvaluatorHost:
         """Start the host of a version of the job's evaluator. Raises FailedPrecondition when that version is not built."""

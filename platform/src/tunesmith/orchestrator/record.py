@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from tunesmith.runs.files import JsonLines, read_json_lines, write_atomic
+from tunesmith.runs.resumed import Resumed
 
 
 class RunState(StrEnum):
@@ -69,8 +70,10 @@ class Record:
         self.evaluations = {event["version"]: event for event in self.events if event["kind"] == "evaluation"}
         self.published = {event["version"]: event for event in self.events if event["kind"] == "version"}
         self._recorded: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        for _, record in read_json_lines(self._rollouts.path):
-            if self._is_open(record):
+        resumed = Resumed.read(run_dir)
+        judged_anew = resumed.rollouts if resumed is not None else 0
+        for end, record in read_json_lines(self._rollouts.path):
+            if self._is_open(record) and (end > judged_anew or record["is_score_valid"]):
                 self._recorded[record["invocation_id"]].append(record)
 
     def close(self) -> None:
