@@ -11,6 +11,7 @@ from tunesmith.cli.profile import accept_api_key
 # name -> (module with an attribute `command`, what --help says)
 _COMMANDS = {
     "up": ("tunesmith.cli.up", "Start the platform on this machine, in the foreground."),
+    "studio": ("tunesmith.cli.studio", "Edit a reward while a model learns from it."),
     "env": ("tunesmith.cli.env", "Print the exports with which published clients find the platform."),
     "dataset": ("tunesmith.cli.datasets", "Rows to the platform and back."),
     "sftj": ("tunesmith.cli.sftj", "SFT jobs: a model learns the answers of a dataset."),
@@ -25,8 +26,8 @@ _COMMANDS = {
     "status": ("tunesmith.cli.status", "What runs here: processes, memory, jobs."),
 }
 _ALIASES = {"dpo-job": "dpoj"}
-_WITHOUT_KEY = {"up", "env"}
-"""They make and print the profile; every other command calls the API with it, or with `--api-key`."""
+_WITHOUT_KEY = {"up", "env", "studio"}
+"""They make and print the profile, or bring the platform with them; every other command calls the API with it, or with `--api-key`."""
 
 
 class _LazyGroup(click.Group):
