@@ -11,6 +11,7 @@ import click
 from tunesmith.cli.client import ApiError, call
 from tunesmith.cli.errors import told_plainly
 from tunesmith.cli.profile import Profile, read_profile
+from tunesmith.cli.rftj_control import control_job, report_job, rewind_job
 
 _DELETE_SECONDS = 10.0
 """How long `delete` waits for the worker to have removed the job."""
@@ -96,6 +97,10 @@ def delete_job(job: str, as_json: bool) -> None:
         click.echo(f"Deleted {_short(job)}.")
     else:
         click.echo(f"Deleting {_short(job)}; its processes are being stopped and its files removed.")
+
+
+for _verb in (control_job, rewind_job, report_job):
+    command.add_command(_verb)
 
 
 def _is_gone(profile: Profile, job: str) -> bool:
