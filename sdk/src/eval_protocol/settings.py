@@ -143,7 +143,9 @@ class RunSettings(BaseModel):
     results_db: Path = Path("~/.tunesmith/results.db")
     """EP_RESULTS_DB: the local results store."""
     local_ui_port: int = 8000
-    """EP_LOCAL_UI_PORT: where links to the local UI point, when it answers there."""
+    """EP_LOCAL_UI_PORT: where a local UI is looked for, when none has said that it shows this store."""
+    disable_auto_browser: bool = False
+    """EP_DISABLE_AUTO_BROWSER: a run opens no page in a browser."""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> RunSettings:

@@ -33,16 +33,16 @@ INERT = (
 def logs(port: int, store: Path | None, open_page: bool, debug: bool, use_fireworks: bool, **inert: bool) -> int:
     """Look at every rollout kept on this machine: table, pivot, comparison and logs, in a browser."""
     import asyncio
-    import os
-    import webbrowser
 
     from eval_protocol.errors import UsageError
+    from eval_protocol.evaluation.local_ui import open_page as show
     from eval_protocol.settings import RunSettings
     from eval_protocol.tracing.route import log_gateway
     from eval_protocol.ui.server import serve
 
     say = Printer()
-    path = (store or RunSettings.from_environment().results_db).expanduser()
+    settings = RunSettings.from_environment()
+    path = (store or settings.results_db).expanduser()
     for name in INERT:
         if inert[name]:
             say(
@@ -60,8 +60,8 @@ def logs(port: int, store: Path | None, open_page: bool, debug: bool, use_firewo
         say(f"The local UI is at {url} and shows {path}. Ctrl-C ends it.")
         if gateway is not None:
             say(f"Lines of remote rollouts come from {gateway.base}.")
-        if open_page and not os.environ.get("EP_DISABLE_AUTO_BROWSER"):
-            webbrowser.open(url)
+        if open_page and not settings.disable_auto_browser:
+            show(url)
 
     asyncio.run(serve(path, port, gateway, ready=ready), debug=False)
     return 0

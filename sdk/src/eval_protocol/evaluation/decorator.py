@@ -100,7 +100,7 @@ def evaluation_test(
         rollout_processor_kwargs: `config.kwargs` of the processor.
         aggregation_method: mean; max or min over the runs' means; bootstrap (seeded, with a percentile interval).
         passed_threshold: a number, or `{"success": .., "standard_error": ..}`; None: passes when anything is valid.
-        disable_browser_open: accepted; no browser is ever opened.
+        disable_browser_open: True keeps a run from opening its rollouts in a browser where an `ep logs` is open.
         num_runs: rollouts per row.
         filtered_row_ids: only rows with these ids (given in the data, or made from the content).
         max_dataset_rows: only the first so many rows.

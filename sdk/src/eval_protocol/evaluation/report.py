@@ -6,21 +6,19 @@ import json
 import os
 import re
 import time
-import urllib.request
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from eval_protocol.errors import NoValidScores, ResultsError, ThresholdMissed
+from eval_protocol.evaluation import local_ui
 from eval_protocol.evaluation.aggregation import Aggregate, Estimate
 from eval_protocol.models import CompletionParams, EvaluationRow, EvaluationThreshold
 from eval_protocol.settings import RunSettings
 
 WIDTH = 80
 SHOWN_REASONS = 3
-LOCAL_UI_TIMEOUT_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -110,42 +108,18 @@ def _uncertainty(estimate: Estimate) -> str:
 
 
 def results_box(invocation_ids: Iterable[str], settings: RunSettings) -> list[str]:
-    """The closing box. Links only when the local UI answers; else where the rows lie."""
-    rule, links = "=" * WIDTH, local_ui_answers(settings.local_ui_port)
+    """The closing box. Links only when a local UI shows these rows; else where they lie."""
+    rule, port = "=" * WIDTH, local_ui.port_of(settings)
     lines = [rule, "📊 LOCAL UI EVALUATION RESULTS", rule]
     for invocation_id in dict.fromkeys(invocation_ids):
         lines.append(f"📊 Invocation {invocation_id}:")
-        if links:
-            lines.append(f"  📊 Aggregate scores: {ui_url(settings.local_ui_port, 'pivot', invocation_id)}")
-            lines.append(f"  📋 Trajectories: {ui_url(settings.local_ui_port, 'table', invocation_id)}")
+        if port is not None:
+            lines.append(f"  📊 Aggregate scores: {local_ui.url(port, 'pivot', invocation_id)}")
+            lines.append(f"  📋 Trajectories: {local_ui.url(port, 'table', invocation_id)}")
         else:
             lines.append(f"  📋 Trajectories: {settings.results_db.expanduser()} (SQLite, table rollouts)")
-            lines.append(f"  No local UI answers on port {settings.local_ui_port}, so there are no links.")
+            lines.append("  No local UI shows them now, so there are no links. Start one: ep logs")
     return [*lines, rule]
-
-
-def ui_url(port: int, page: str, invocation_id: str) -> str:
-    """Link to a page of the local UI, filtered to one invocation."""
-    condition = {
-        "field": "$.execution_metadata.invocation_id",
-        "operator": "==",
-        "value": invocation_id,
-        "type": "text",
-    }
-    return (
-        f"http://localhost:{port}/{page}?filterConfig={quote(json.dumps([{'logic': 'AND', 'filters': [condition]}]))}"
-    )
-
-
-def local_ui_answers(port: int) -> bool:
-    """Whether a local UI (and not some other program) answers on the port."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(f"http://127.0.0.1:{port}/api/status", timeout=LOCAL_UI_TIMEOUT_SECONDS) as response:
-            answer = json.loads(response.read(65536))
-    except (OSError, ValueError):
-        return False
-    return isinstance(answer, dict) and answer.get("status") == "ok" and "active_connections" in answer
 
 
 def summary(report: ExperimentReport) -> dict[str, Any]:

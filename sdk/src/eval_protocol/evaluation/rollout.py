@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from eval_protocol.errors import RolloutError
 from eval_protocol.models import EvaluationRow, Status
 from eval_protocol.models.status import Code
 from eval_protocol.rollouts.processor import RolloutProcessor, RolloutProcessorConfig
 from eval_protocol.rollouts.retries import error_from, status_for
+from eval_protocol.tracing.filters import rollout_logging_context
 
 RowTask = asyncio.Task[EvaluationRow]
 
@@ -19,7 +20,7 @@ def start(processor: RolloutProcessor, rows: Sequence[EvaluationRow], config: Ro
     """Call the processor; when it cannot even start, every task fails with its exception."""
     name = type(processor).__name__
     try:
-        tasks = list(processor(list(rows), config))
+        tasks = list(processor(_Marking(rows), config))
         if len(tasks) != len(rows):
             for task in tasks:
                 task.cancel()
@@ -27,6 +28,20 @@ def start(processor: RolloutProcessor, rows: Sequence[EvaluationRow], config: Ro
     except Exception as error:  # noqa: BLE001 - user code: a processor that raises costs its rows, not the run
         return [asyncio.ensure_future(_failing(error)) for _ in rows]
     return [asyncio.ensure_future(task) for task in tasks]
+
+
+class _Marking(list[EvaluationRow]):
+    """The rows, each making its rollout the active one while a processor's loop is at it.
+
+    A task takes the context that it was created in, so what a rollout logs is known to be its own, whatever the processor. After the
+    last row nothing is active: a processor that creates its tasks elsewhere only loses that.
+    """
+
+    def __iter__(self) -> Iterator[EvaluationRow]:
+        for row in super().__iter__():
+            ids = row.execution_metadata
+            with rollout_logging_context(ids.rollout_id or "", experiment_id=ids.experiment_id, run_id=ids.run_id):
+                yield row
 
 
 async def _failing(error: Exception) -> EvaluationRow:

@@ -13,15 +13,15 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import eval_protocol
 from eval_protocol.errors import EvalProtocolError, ResultsError, UsageError
+from eval_protocol.evaluation import local_ui, rollout, scoring
 from eval_protocol.evaluation import progress as progress_display
-from eval_protocol.evaluation import rollout, scoring
 from eval_protocol.evaluation.aggregation import aggregate, verdict
 from eval_protocol.evaluation.experiments import Experiment, experiments, load_rows, override, public_params
 from eval_protocol.evaluation.progress import Progress
@@ -37,10 +37,12 @@ from eval_protocol.evaluation.spec import EvaluationSpec, threshold_of
 from eval_protocol.models import EvalMetadata, EvaluationRow, ExecutionMetadata, Status
 from eval_protocol.models.ids import new_id
 from eval_protocol.results import ResultsStore
+from eval_protocol.results.capture import keeping_lines
 from eval_protocol.results.export import export_experiment
 from eval_protocol.rollouts import ExceptionHandlerConfig, RolloutProcessorConfig
 from eval_protocol.rollouts.processor import RolloutProcessor, RowLogger
 from eval_protocol.settings import RunSettings
+from eval_protocol.tracing.filters import rollout_logging_context
 
 MOST_THREADS = 128
 """Threads for sync evaluators, whatever max_concurrent_evaluations says."""
@@ -112,7 +114,8 @@ async def run_experiment(
     assert logger is not None
     try:
         work = _work(spec, experiment, invocation_id, logger, progress or progress_display.Silent(), settings)
-        runs = await _run_all(work, rows)
+        with keeping_lines(store.log_line) if store is not None else nullcontext():
+            runs = await _run_all(work, rows)
         result = aggregate(runs, parameters.aggregation_method)
         backoff = work.config.exception_handler_config.backoff_config
         report = ExperimentReport(
@@ -272,10 +275,12 @@ async def _one(
         work.logger.log(row)
     failed = row.rollout_status.is_error()
     if not failed:
-        async with work.evaluations:
-            row = await scoring.score(
-                work.spec.function, row, work.experiment.kwargs, offload=work.offload, reraise=work.reraise
-            )
+        ids = row.execution_metadata
+        with rollout_logging_context(ids.rollout_id or "", experiment_id=ids.experiment_id, run_id=ids.run_id):
+            async with work.evaluations:
+                row = await scoring.score(
+                    work.spec.function, row, work.experiment.kwargs, offload=work.offload, reraise=work.reraise
+                )
         work.logger.log(row)
     work.progress.evaluation_done(run, failed=failed)
     return row
@@ -344,7 +349,12 @@ def run_as_program(spec: EvaluationSpec) -> int:
     """Run an evaluation as a script's main program. Returns the exit code: 0 passed, 1 failed, 2 could not be run."""
     try:
         settings = RunSettings.from_environment()
-        report = asyncio.run(run_evaluation(spec, settings, progress=progress_display.for_stream()))
+        invocation_id = settings.invocation_id or new_id()
+        for line in local_ui.open_once(spec, settings, invocation_id):
+            print(line)
+        report = asyncio.run(
+            run_evaluation(spec, settings, invocation_id=invocation_id, progress=progress_display.for_stream())
+        )
         print("PASSED" if report.passed else "FAILED")
         for line in closing_lines(report.experiments, settings):
             print(line)

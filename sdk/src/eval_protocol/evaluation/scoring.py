@@ -7,6 +7,7 @@ an invalid score with a reason, never a zero.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
 import math
 import numbers
@@ -56,7 +57,8 @@ async def call(
         elif offload is None:
             returned = body()
         else:
-            returned = await asyncio.get_running_loop().run_in_executor(offload, partial(_shielded, body))
+            context = contextvars.copy_context()  # so that what the body logs is known to be this rollout's
+            returned = await asyncio.get_running_loop().run_in_executor(offload, lambda: context.run(_shielded, body))
             if isinstance(returned, _Raised):
                 raise returned.error
         if inspect.isawaitable(returned):

@@ -206,8 +206,10 @@ class EvaluationItem(pytest.Item):
         """Run the experiment; raise when it did not pass."""
         import asyncio  # noqa: PLC0415 - see the module's docstring
 
-        from eval_protocol.evaluation import progress, runner  # noqa: PLC0415
+        from eval_protocol.evaluation import local_ui, progress, runner  # noqa: PLC0415
 
+        for line in local_ui.open_once(self.spec, _settings(self.config), self._invocation_id()):
+            self._say(line)
         report = asyncio.run(
             runner.run_experiment(
                 self.spec,
@@ -220,6 +222,13 @@ class EvaluationItem(pytest.Item):
         self.config.stash.setdefault(REPORTS, []).append(report)
         if report.failure is not None:
             raise report.failure
+
+    def _say(self, line: str) -> None:
+        """A line between pytest's own."""
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            reporter.ensure_newline()
+            reporter.write_line(line)
 
     def _invocation_id(self) -> str:
         """`EP_INVOCATION_ID`, else one per evaluation and session."""

@@ -25,6 +25,8 @@ FLIPS = 10_000
 MOST_FLIPPED_PAIRS = 2000
 """Beyond, the mean is as good as normal, and flipping would take seconds."""
 SEED = 42
+MOST_IDS = 100
+"""Rollouts that are named of each side of a pair, the newest."""
 SIGN_TEST, SIGN_FLIPS, T_TEST = "exact sign test (McNemar)", "sign-flip permutation test", "paired t-test"
 
 
@@ -93,7 +95,7 @@ def compare(
     shown = pairs[(page - 1) * page_size : page * page_size]
     summary = summarise(pairs)
     return {
-        "pairs": [_shown(connection, SIDES[by], left, right, where, pair) for pair in shown],
+        "pairs": _shown(connection, SIDES[by], left, right, where, shown),
         "total": len(pairs),
         "summary": {
             "n": summary.n,
@@ -132,23 +134,37 @@ def _pairs(
 
 
 def _shown(
-    connection: sqlite3.Connection, column: str, left: str, right: str, where: Where, pair: Pair
-) -> dict[str, Any]:
-    found = connection.execute(
-        f"SELECT {column}, rollout_id, prompt FROM summaries WHERE {column} IN (?, ?) AND COALESCE(name, '') = ? AND row_id = ? "
-        f"AND ({where.sql}) ORDER BY created, id",
-        (left, right, pair.name, pair.row_id, *where.parameters),
-    ).fetchall()
-    return {
-        "rowId": pair.row_id,
-        "name": pair.name,
-        "left": pair.left,
-        "right": pair.right,
-        "difference": pair.difference,
-        "leftIds": [rollout_id for side, rollout_id, _ in found if side == left],
-        "rightIds": [rollout_id for side, rollout_id, _ in found if side == right],
-        "prompt": found[0][2] if found else "",
-    }
+    connection: sqlite3.Connection, column: str, left: str, right: str, where: Where, pairs: Sequence[Pair]
+) -> list[dict[str, Any]]:
+    """The pairs as the wire has them, with the rollouts behind them, in one look at the store."""
+    if not pairs:
+        return []
+    marks = ", ".join(["(?, ?)"] * len(pairs))
+    keys = [text for pair in pairs for text in (pair.name, pair.row_id)]
+    ids: dict[tuple[str, str, str], list[str]] = {}
+    prompts: dict[tuple[str, str], str] = {}
+    for side, name, row_id, rollout_id, prompt in connection.execute(
+        f"SELECT {column}, COALESCE(name, ''), row_id, rollout_id, prompt FROM summaries WHERE {column} IN (?, ?) "
+        f"AND (COALESCE(name, ''), row_id) IN (VALUES {marks}) AND ({where.sql}) ORDER BY created DESC, id DESC",
+        (left, right, *keys, *where.parameters),
+    ):
+        listed = ids.setdefault((side, name, row_id), [])
+        if len(listed) < MOST_IDS:
+            listed.append(rollout_id)
+        prompts.setdefault((name, row_id), prompt)
+    return [
+        {
+            "rowId": pair.row_id,
+            "name": pair.name,
+            "left": pair.left,
+            "right": pair.right,
+            "difference": pair.difference,
+            "leftIds": ids.get((left, pair.name, pair.row_id), []),
+            "rightIds": ids.get((right, pair.name, pair.row_id), []),
+            "prompt": prompts.get((pair.name, pair.row_id), ""),
+        }
+        for pair in pairs
+    ]
 
 
 def summarise(pairs: Sequence[Pair]) -> Summary:

@@ -95,8 +95,10 @@ class Where:
     sql: str = "1"
     parameters: tuple[Any, ...] = ()
 
-    def __and__(self, other: Where) -> Where:
-        return Where(f"({self.sql}) AND ({other.sql})", self.parameters + other.parameters)
+    @property
+    def is_costly(self) -> bool:
+        """Whether JSON is read of every row, because a field is no column."""
+        return "json_extract" in self.sql
 
 
 EVERYTHING = Where()

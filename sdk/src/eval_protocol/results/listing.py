@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -71,13 +70,19 @@ def page_of(
     order, order_parameters = _order(sort_field)
     direction = "DESC" if descending else "ASC"
     total = count(connection)
-    matching = total if where is EVERYTHING else count(connection, where)
-    page = min(page, max(1, -(-matching // page_size)))
-    ids = connection.execute(
-        f"SELECT id FROM summaries WHERE {where.sql} ORDER BY {order} {direction}, id {direction} LIMIT ? OFFSET ?",
-        (*where.parameters, *order_parameters, page_size, (page - 1) * page_size),
-    ).fetchall()
-    return Page(summaries(connection, (record[0] for record in ids)), total, matching, page, page_size)
+    ordered = f"SELECT id FROM summaries WHERE {where.sql} ORDER BY {order} {direction}, id {direction}"
+    parameters = (*where.parameters, *order_parameters)
+    if where.is_costly:  # one look at every row; to count and then to fetch would be two
+        every = [record[0] for record in connection.execute(ordered, parameters)]
+        matching = len(every)
+        page = min(page, max(1, -(-matching // page_size)))
+        ids = every[(page - 1) * page_size : page * page_size]
+    else:
+        matching = total if where is EVERYTHING else count(connection, where)
+        page = min(page, max(1, -(-matching // page_size)))
+        limited = (*parameters, page_size, (page - 1) * page_size)
+        ids = [record[0] for record in connection.execute(f"{ordered} LIMIT ? OFFSET ?", limited)]
+    return Page(summaries(connection, ids), total, matching, page, page_size)
 
 
 def count(connection: sqlite3.Connection, where: Where = EVERYTHING) -> int:
@@ -90,9 +95,8 @@ def count(connection: sqlite3.Connection, where: Where = EVERYTHING) -> int:
     return connection.execute(sql, where.parameters).fetchone()[0]
 
 
-def summaries(connection: sqlite3.Connection, ids: Iterable[int]) -> list[dict[str, Any]]:
+def summaries(connection: sqlite3.Connection, wanted: list[int]) -> list[dict[str, Any]]:
     """RowSummary of these ids, in this order."""
-    wanted = list(ids)
     marks = ", ".join("?" * len(wanted))
     cursor = connection.execute(f"SELECT id, {SHOWN} FROM summaries WHERE id IN ({marks})", wanted)
     names = [column[0] for column in cursor.description]
