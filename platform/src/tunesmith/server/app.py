@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 from tunesmith import __version__
 from tunesmith.gateway import GatewayFirst, GatewayState, gateway_routes
 from tunesmith.server.answers import describe
+from tunesmith.server.changes import Changes
 from tunesmith.server.control import ControlPlane
 from tunesmith.server.cookies import CookieFirst
 from tunesmith.server.dashboard import pages
@@ -34,6 +35,8 @@ from tunesmith.server.routes import (
     providers,
     reinforcement_fine_tuning_jobs,
     rft_control,
+    rft_actions,
+    rft_logs,
     rft_monitoring,
     rft_rollouts,
     secrets,
@@ -41,6 +44,7 @@ from tunesmith.server.routes import (
     sign_in,
     supervised_fine_tuning_jobs,
     users,
+    watch,
 )
 from tunesmith.server.signing import Links
 from tunesmith.settings import Settings
@@ -51,6 +55,7 @@ _ROUTERS = (
     health.router,
     accounts.router,
     users.router,
+    watch.router,
     api_keys.router,
     secrets.router,
     sessions.router,
@@ -60,6 +65,8 @@ _ROUTERS = (
     evaluation_jobs.router,
     reinforcement_fine_tuning_jobs.router,
     rft_control.router,
+    rft_actions.router,
+    rft_logs.router,
     rft_monitoring.router,
     rft_rollouts.router,
     supervised_fine_tuning_jobs.router,
@@ -105,15 +112,18 @@ def declare(lifespan: Lifespan[Any] | None = None) -> WebApp:
 def create_app(settings: Settings) -> FastAPI:
     """Open (or make) the data folder and return the app that serves it. `/openapi.json` describes the REST routes."""
     control = ControlPlane.open(settings)
-    gateway = GatewayState(settings, control.sessions)
+    gateway, changes = GatewayState(settings, control.sessions), Changes(control.sessions)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with gateway.lifespan(app):
-            yield
+        try:
+            async with gateway.lifespan(app):
+                yield
+        finally:
+            changes.close()
 
     app = declare(lifespan)
-    app.state.control, app.state.links = control, Links()
+    app.state.control, app.state.links, app.state.changes = control, Links(), changes
     routes = gateway_routes(gateway)
     app.router.routes.extend(routes)
     # /health is the control plane's, which asks the database, too.

@@ -48,6 +48,8 @@ GET    A/providers                                             ListProviders
 GET    A/providers/{}                                          GetProvider
 DELETE A/providers/{}                                          DeleteProvider
 
+GET    A/watch                                                 Watch
+
 POST   A/datasets                                              CreateDataset
 GET    A/datasets                                              ListDatasets
 GET    A/datasets/{}                                           GetDataset
@@ -100,8 +102,11 @@ GET    A/reinforcementFineTuningJobs/{}                        GetReinforcementF
 GET    A/reinforcementFineTuningJobs/{}/metrics                ListReinforcementFineTuningJobMetrics
 GET    A/reinforcementFineTuningJobs/{}/rollouts               ListReinforcementFineTuningJobRollouts
 GET    A/reinforcementFineTuningJobs/{}/rollouts/{}            GetReinforcementFineTuningJobRollout
+GET    A/reinforcementFineTuningJobs/{}/logs                   ListReinforcementFineTuningJobLogs
 GET    A/reinforcementFineTuningJobs/{}/events                 ListReinforcementFineTuningJobEvents
 POST   A/reinforcementFineTuningJobs/{}:cancel                 CancelReinforcementFineTuningJob
+POST   A/reinforcementFineTuningJobs/{}:resume                 ResumeReinforcementFineTuningJob
+POST   A/reinforcementFineTuningJobs/{}:clone                  CloneReinforcementFineTuningJob
 POST   A/reinforcementFineTuningJobs/{}:control                ControlReinforcementFineTuningJob
 POST   A/reinforcementFineTuningJobs/{}:rewind                 RewindReinforcementFineTuningJob
 GET    A/reinforcementFineTuningJobs/{}/report                 GetReinforcementFineTuningJobReport
@@ -211,6 +216,12 @@ def rpc_of(method: str, path: str) -> str | None:
 def is_public(method: str, path: str) -> bool:
     """Whether a route asks for no key."""
     return (method, _plain(path)) in PUBLIC
+
+
+def allows(rights: Rights, rpc: str) -> bool:
+    """Whether these rights allow a call, by its name."""
+    preset = rights.preset is None or rpc in PRESETS.get(rights.preset, set())
+    return preset and (rights.role is Role.ADMIN or rpc in ROLES[rights.role])
 
 
 def check(rights: Rights, method: str, path: str) -> None:
