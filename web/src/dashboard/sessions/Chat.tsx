@@ -16,6 +16,8 @@ const TONE: Record<string, string> = {
   error: "text-bad",
   result: "text-good",
 };
+/** Text in columns keeps a fixed pitch. */
+const COLUMNS = /\S {3,}\S/;
 const WORD: Record<string, string> = { warning: "warning", error: "error", result: "result" };
 
 export function Chat({ session, id }: { session: AgentSession; id: string }) {
@@ -145,7 +147,14 @@ function Text({ text }: { text: string }) {
   const shown = all || !long ? text : lines.slice(0, 10).join("\n").slice(0, 1200);
   return (
     <>
-      <p className="text-[13px] whitespace-pre-wrap [overflow-wrap:anywhere]">{shown}</p>
+      <p
+        className={clsx(
+          "whitespace-pre-wrap [overflow-wrap:anywhere]",
+          COLUMNS.test(text) ? "font-mono text-xs" : "text-[13px]",
+        )}
+      >
+        {shown}
+      </p>
       {long && (
         <button
           type="button"

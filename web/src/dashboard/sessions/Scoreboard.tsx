@@ -104,7 +104,7 @@ function Row(props: {
           <span className="text-ink-faint">{row.failed || "not measured yet"}</span>
         )}
       </td>
-      <td className={clsx(CELL, "tabular text-right")}>
+      <td className={clsx(CELL, "tabular text-right whitespace-nowrap")}>
         {row.pValue === null ? "" : row.pValue < 0.001 ? "< 0.001" : row.pValue.toFixed(3)}
         {row.better && (
           <div>

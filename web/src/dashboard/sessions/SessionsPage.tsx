@@ -58,7 +58,7 @@ export function SessionsPage() {
               width: 340,
               value: (session) => session.displayName || shortId(session.name),
               cell: (session) => (
-                <div className="min-w-0">
+                <div className="max-w-[26rem] min-w-0">
                   <Link to={`/dashboard/sessions/${shortId(session.name)}` as string} className="font-medium">
                     {session.displayName || shortId(session.name)}
                   </Link>
@@ -150,6 +150,7 @@ function Start() {
           <div className="flex min-w-0 flex-wrap items-center gap-2">
             <Select
               aria-label="Insert the name of a dataset"
+              className="max-w-52"
               value={dataset}
               onChange={(event) => mention(event.target.value)}
             >

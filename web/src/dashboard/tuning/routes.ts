@@ -1,4 +1,19 @@
-// Paths of the dashboard's tuning pages.
-import type { AnyRoute } from "@tanstack/react-router";
+// Paths of SFT and DPO jobs.
+import { type AnyRoute, createRoute, lazyRouteComponent } from "@tanstack/react-router";
+import { root } from "../root";
+import { parseTuningSearch } from "./search";
 
-export const tuningRoutes: AnyRoute[] = [];
+export const tuningRoutes: AnyRoute[] = [
+  createRoute({
+    getParentRoute: () => root,
+    path: "/dashboard/fine-tuning/supervised/$id",
+    validateSearch: parseTuningSearch,
+    component: lazyRouteComponent(() => import("./TuningPage"), "SftPage"),
+  }),
+  createRoute({
+    getParentRoute: () => root,
+    path: "/dashboard/fine-tuning/dpo/$id",
+    validateSearch: parseTuningSearch,
+    component: lazyRouteComponent(() => import("./TuningPage"), "DpoPage"),
+  }),
+];
