@@ -48,6 +48,7 @@ export interface RftRun {
   best_score?: number | null;
   trained_tokens?: number;
   sampled_tokens?: number;
+  cost?: unknown;
   updated?: number;
 }
 

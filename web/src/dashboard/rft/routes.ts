@@ -1,4 +1,23 @@
-// Paths of the dashboard's rft pages.
-import type { AnyRoute } from "@tanstack/react-router";
+// Paths of the jobs: all kinds in one list, one RFT job, several compared.
+import { type AnyRoute, createRoute, lazyRouteComponent } from "@tanstack/react-router";
+import { root } from "../root";
+import { parseJobSearch } from "./search";
 
-export const rftRoutes: AnyRoute[] = [];
+export const rftRoutes: AnyRoute[] = [
+  createRoute({
+    getParentRoute: () => root,
+    path: "/dashboard/fine-tuning",
+    component: lazyRouteComponent(() => import("./JobList"), "JobList"),
+  }),
+  createRoute({
+    getParentRoute: () => root,
+    path: "/dashboard/fine-tuning/compare",
+    component: lazyRouteComponent(() => import("./ComparePage"), "ComparePage"),
+  }),
+  createRoute({
+    getParentRoute: () => root,
+    path: "/dashboard/fine-tuning/reinforcement/$id",
+    validateSearch: parseJobSearch,
+    component: lazyRouteComponent(() => import("./JobPage"), "JobPage"),
+  }),
+];
