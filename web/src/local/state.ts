@@ -110,16 +110,16 @@ export function readState(search: string): LocalState {
 }
 
 /** The query of a state, with its `?`; "" when all is as by default. */
-export function writeState(state: LocalState): string {
+export function writeState(state: Partial<LocalState>): string {
   const query = new URLSearchParams();
   const put = (key: string, value: unknown, usual: unknown) => {
     const written = JSON.stringify(value);
     if (written !== JSON.stringify(usual)) query.set(key, written);
   };
-  put("filterConfig", state.filterConfig, DEFAULTS.filterConfig);
+  put("filterConfig", state.filterConfig ?? DEFAULTS.filterConfig, DEFAULTS.filterConfig);
   for (const part of ["pivotConfig", "paginationConfig", "sortConfig", "compareConfig"] as const) {
     const usual = DEFAULTS[part] as Record<string, unknown>;
-    for (const [name, value] of Object.entries(state[part])) put(`${part}.${name}`, value, usual[name]);
+    for (const [name, value] of Object.entries(state[part] ?? {})) put(`${part}.${name}`, value, usual[name]);
   }
   const written = query.toString();
   return written ? `?${written}` : "";

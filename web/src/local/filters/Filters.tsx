@@ -150,7 +150,7 @@ function Condition(props: {
     type: input,
     inputMode: kind === "number" ? ("decimal" as const) : undefined,
     list: kind === "date" ? undefined : values,
-    className: "w-full sm:w-52",
+    className: "min-w-32 flex-1 sm:w-56 sm:flex-none",
   };
   return (
     <div className="flex flex-wrap items-center gap-2">

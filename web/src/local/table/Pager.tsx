@@ -66,7 +66,7 @@ export function Showing({ page }: { page: RowPage | undefined }) {
   const last = first + page.rows.length - 1;
   const of = page.matching.toLocaleString();
   return (
-    <span className="tabular text-ink-soft" role="status">
+    <span className="tabular text-[13px] text-ink-soft" role="status">
       {page.rows.length === 0
         ? `Showing 0 of ${of} rows`
         : `Showing ${first.toLocaleString()}-${last.toLocaleString()} of ${of} rows`}

@@ -62,7 +62,7 @@ export function TablePage() {
           setOpen((before) => new Set(now ? [...before, key] : [...before].filter((one) => one !== key)))
         }
         busy={query.isPlaceholderData}
-        maxHeight="max(26rem, calc(100dvh - 12.5rem))"
+        maxHeight="max(26rem, calc(100dvh - 11.5rem))"
         toolbar={
           <>
             <Showing page={page} />

@@ -28,7 +28,7 @@ export const COLUMNS: Column<RowSummary>[] = [
     id: "name",
     header: "Name",
     sort: FIELDS.name,
-    width: 230,
+    width: 140,
     cell: (row) => <Filterable field={FIELDS.name} value={row.name} noun="evaluation" className="max-w-72" />,
   },
   {
@@ -49,7 +49,7 @@ export const COLUMNS: Column<RowSummary>[] = [
     id: "model",
     header: "Model",
     sort: FIELDS.model,
-    width: 220,
+    width: 150,
     cell: (row) => <Filterable field={FIELDS.model} value={row.model} noun="model" className="max-w-80" />,
   },
   {
@@ -60,8 +60,8 @@ export const COLUMNS: Column<RowSummary>[] = [
     width: 84,
     cell: (row) => <Score value={row.score} valid={row.isScoreValid} />,
   },
-  { id: "prompt", header: "Prompt", width: 240, cell: (row) => <Words text={row.prompt} /> },
-  { id: "answer", header: "Answer", width: 240, cell: (row) => <Words text={row.answer} /> },
+  { id: "prompt", header: "Prompt", width: 200, cell: (row) => <Words text={row.prompt} /> },
+  { id: "answer", header: "Answer", width: 200, cell: (row) => <Words text={row.answer} /> },
   id("invocation", "Invocation ID", (row) => row.invocationId),
   id("experiment", "Experiment ID", (row) => row.experimentId),
   id("run", "Run ID", (row) => row.runId, true),
@@ -110,7 +110,7 @@ function id(
     header,
     sort: FIELDS[noun],
     hidden,
-    width: 210,
+    width: 150,
     cell: (row) => (
       <Filterable field={FIELDS[noun]} value={value(row)} noun={noun} mono className="max-w-60" />
     ),
