@@ -97,17 +97,27 @@ class GatewayClient:
 
     async def final_line(self, rollout_id: str, code: int) -> dict[str, Any] | None:
         """The newest log line with this status, or None: the status itself says enough, so a failure here is none of the rollout."""
-        params = {"tags": f"rollout_id:{rollout_id}", "limit": "100", "hours_back": "24", "program": PROGRAM}
         try:
-            answer = await self._get("/logs", ("", "/v1"), params, timeout=REQUEST_SECONDS)
+            entries = await self.lines(rollout_id, limit=100)
         except (Away, RolloutError) as error:
             log.warning("The log lines of rollout %s could not be read: %s", rollout_id, error)
             return None
-        entries = answer.get("entries")
-        for entry in entries if isinstance(entries, list) else []:
-            if isinstance(entry, dict) and _dict(entry.get("status")).get("code") == code:
+        for entry in entries:
+            if _dict(entry.get("status")).get("code") == code:
                 return {**entry, "extras": _dict(entry.get("extras"))}
         return None
+
+    async def lines(self, rollout_id: str, *, limit: int) -> list[dict[str, Any]]:
+        """The newest log lines of a rollout of the last 24 hours, newest first, as the gateway has them.
+
+        Raises:
+            Away: the gateway does not answer now.
+            RolloutError: it refuses.
+        """
+        params = {"tags": f"rollout_id:{rollout_id}", "limit": str(limit), "hours_back": "24", "program": PROGRAM}
+        answer = await self._get("/logs", ("", "/v1"), params, timeout=REQUEST_SECONDS)
+        entries = answer.get("entries")
+        return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
 
     async def traces(self, rollout_id: str, *, include_payloads: bool = False) -> list[dict[str, Any]]:
         """The rollout's traces: the latest call's, or with payloads every call's.

@@ -35,7 +35,7 @@ def make_app(store: Path, gateway: TracingGateway | None = None) -> web.Applicat
     app = web.Application(middlewares=[_this_machine_only, _errors])
     app[READER] = Reader(store)
     app[LIVE] = Live(app[READER])
-    app[LOGS] = RolloutLogs(app[READER], gateway)
+    app[LOGS] = RolloutLogs(app[READER], gateway, app[LIVE].tell)
     add_routes(app)
     app.router.add_get("/assets/{name:.+}", asset)
     app.router.add_get("/{path:.*}", page)
@@ -53,6 +53,7 @@ async def _running(app: web.Application) -> AsyncIterator[None]:
 
 async def _end_streams(app: web.Application) -> None:
     await app[LIVE].close()
+    await app[LOGS].close()
 
 
 async def _headers(request: web.Request, response: web.StreamResponse) -> None:

@@ -39,6 +39,8 @@ class Live:
         self._woken = asyncio.Event()
         self._look: asyncio.Task[None] | None = None
         self._closing = False
+        self._told: list[str] = []
+        """Rollouts with lines that are in no store, in the order in which they were told of."""
         self.streams = 0
         """Open pages."""
 
@@ -60,6 +62,11 @@ class Live:
             asyncio.get_running_loop().remove_reader(self._ear.socket.fileno())
             self._ear.close()
 
+    def tell(self, rollout_id: str) -> None:
+        """There are new lines of a rollout, elsewhere than in the store."""
+        self._told.append(rollout_id)
+        self._wake()
+
     def _heard(self) -> None:
         assert self._ear is not None
         self._ear.drain()
@@ -75,7 +82,8 @@ class Live:
             woken = self._woken
             try:
                 if await self._reader.write(abort_lost):
-                    Caller(self._reader.path).call()
+                    with contextlib.closing(Caller(self._reader.path)) as caller:
+                        caller.call()
                 running = await self._reader.run(running_processes)
             except EvalProtocolError as error:
                 log.warning("%s", error)
@@ -91,15 +99,17 @@ class Live:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
         place = Place.read(request.headers.get("Last-Event-ID")) or await self._reader.run(changes.now)
         await response.prepare(request)
+        told = len(self._told)
         self.streams += 1
         try:
             await response.write(f"retry: 1000\nid: {place}\n\n: ready\n\n".encode())
             while not self._closing:
                 woken = self._woken
                 found = await self._reader.run(changes.since, place)
-                if found:
+                elsewhere, told = self._told[told:], len(self._told)
+                if found or elsewhere:
                     place = found.place
-                    await response.write(await self._events(found))
+                    await response.write(await self._events(found, elsewhere))
                     await asyncio.sleep(SHORTEST_PAUSE_SECONDS)
                     continue
                 try:
@@ -113,13 +123,13 @@ class Live:
             self.streams -= 1
         return response
 
-    async def _events(self, found: Changes) -> bytes:
+    async def _events(self, found: Changes, elsewhere: list[str]) -> bytes:
         text = ""
         if found.rollout_ids:
             total = await self._reader.run(count)
             text += _event("rows", {"rolloutIds": found.rollout_ids, "total": total}, found.place)
-        if found.logged:
-            text += _event("logs", {"rolloutIds": found.logged}, found.place)
+        if logged := list(dict.fromkeys([*found.logged, *elsewhere])):
+            text += _event("logs", {"rolloutIds": logged}, found.place)
         return text.encode()
 
 
