@@ -13,6 +13,13 @@ import { useTheme } from "./theme";
 
 export type { Series } from "./series";
 
+export interface ChartMark {
+  x: number;
+  label: string;
+  /** One of the theme's eight series colours. */
+  colour: 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8;
+}
+
 export interface ChartProps {
   /** What it shows, e.g. "Mean reward". */
   label: string;
@@ -29,19 +36,26 @@ export interface ChartProps {
   stacked?: boolean;
   /** Pixels of the drawing, default 220. */
   height?: number;
+  /** Vertical lines: where something changed. */
+  marks?: readonly ChartMark[];
   /** Called with the x that was clicked. */
   onPick?: (x: number) => void;
   className?: string;
 }
 
 export function Chart(props: ChartProps) {
-  const { label, x, series, xLabel = "step", format = figure, height = 220 } = props;
+  const { label, x, series, xLabel = "step", format = figure, height = 220, marks } = props;
   const [hidden, setHidden] = useState<ReadonlySet<string>>(new Set());
   const [at, setAt] = useState<number | null>(null);
   const [table, setTable] = useState(false);
   const summary = useMemo(
-    () => `${label} by ${xLabel}. ${describe(x, series, format)}`,
-    [label, xLabel, x, series, format],
+    () =>
+      [
+        `${label} by ${xLabel}.`,
+        describe(x, series, format),
+        ...(marks ?? []).map((mark) => `At ${mark.x}: ${mark.label}.`),
+      ].join(" "),
+    [label, xLabel, x, series, format, marks],
   );
   const place = at === null ? null : (x[at] ?? null);
   return (
@@ -172,6 +186,9 @@ function Plot(props: ChartProps & { hidden: ReadonlySet<string>; onCursor: (inde
     const made = plot.current;
     if (made && made.data !== rows.data) made.setData(rows.data as uPlot.AlignedData, whole(made));
   }, [rows]);
+
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the plot reads the marks when it is drawn
+  useEffect(() => plot.current?.redraw(false), [props.marks]);
 
   return <div ref={box} className="min-w-0" />;
 }

@@ -1,6 +1,6 @@
 // How `Chart` asks uPlot to draw: its lines, bands, axes and colours.
 import type uPlot from "uplot";
-import type { ChartProps } from "./Chart";
+import type { ChartMark, ChartProps } from "./Chart";
 import { figure } from "./figures";
 import { ema, type Series, stack, type Values } from "./series";
 
@@ -132,7 +132,10 @@ export function plotOptions(
             plot.cursor.left === undefined || plot.cursor.left < 0 ? null : (plot.cursor.idx ?? null),
           ),
       ],
-      draw: [(plot) => whiskers(plot, lines, hidden, tint)],
+      draw: [
+        (plot) => whiskers(plot, lines, hidden, tint),
+        (plot) => drawMarks(plot, heard.current.marks ?? [], tint, font),
+      ],
       ready: [
         (plot) => {
           let from = -1;
@@ -177,18 +180,19 @@ function whiskers(
 ): void {
   lines.forEach((line, index) => {
     if (line.role !== "low" || hidden.has(line.of)) return;
-    const high = lines[index + 1];
-    const few = line.values.filter((value) => value !== null).length <= 40;
-    if (!few || !high) return;
+    // Not the lines' own values: new data is put into the plot that is there.
+    const [lows, highs] = [plot.data[index + 1], plot.data[index + 2]];
+    const few = (lows?.filter((value) => value !== null).length ?? 0) <= 40;
+    if (!few || !lows || !highs) return;
     const { ctx } = plot;
     const end = 3 * devicePixelRatio;
     ctx.save();
     ctx.strokeStyle = tint(line.colour, 0.8);
     ctx.lineWidth = devicePixelRatio;
     ctx.beginPath();
-    line.values.forEach((low, at) => {
-      const top = high.values[at];
-      if (low === null || top === null || top === undefined) return;
+    lows.forEach((low, at) => {
+      const top = highs[at];
+      if (low === null || low === undefined || top === null || top === undefined) return;
       const x = plot.valToPos(plot.data[0][at] as number, "x", true);
       if (x < plot.bbox.left || x > plot.bbox.left + plot.bbox.width) return;
       for (const y of [plot.valToPos(low, "y", true), plot.valToPos(top, "y", true)]) {
@@ -201,6 +205,40 @@ function whiskers(
     ctx.stroke();
     ctx.restore();
   });
+}
+
+/** A vertical line at each mark with its label along it; labels that would lie over each other are left to the chart's text. */
+function drawMarks(
+  plot: uPlot,
+  marks: readonly ChartMark[],
+  tint: (colour: number, share: number) => string,
+  font: string,
+): void {
+  const { ctx, bbox } = plot;
+  const size = 11 * devicePixelRatio;
+  let free = Number.NEGATIVE_INFINITY;
+  ctx.save();
+  ctx.lineWidth = devicePixelRatio;
+  ctx.font = font.replace("11px", `${size}px`);
+  for (const mark of marks.toSorted((a, b) => a.x - b.x)) {
+    const x = plot.valToPos(mark.x, "x", true);
+    if (x < bbox.left - 1 || x > bbox.left + bbox.width + 1) continue;
+    ctx.strokeStyle = tint(mark.colour, 0.75);
+    ctx.setLineDash([3 * devicePixelRatio, 3 * devicePixelRatio]);
+    ctx.beginPath();
+    ctx.moveTo(x, bbox.top);
+    ctx.lineTo(x, bbox.top + bbox.height);
+    ctx.stroke();
+    if (x - free < size * 1.2) continue;
+    free = x;
+    ctx.fillStyle = tint(mark.colour, 1);
+    ctx.save();
+    ctx.translate(x - 3 * devicePixelRatio, bbox.top + bbox.height - 4 * devicePixelRatio);
+    ctx.rotate(-Math.PI / 2);
+    ctx.fillText(mark.label, 0, 0);
+    ctx.restore();
+  }
+  ctx.restore();
 }
 
 /** A theme's colour, #rrggbb, with an opacity. */
