@@ -177,9 +177,9 @@ def _rollouts(session: Session, control: ControlPlane, job: Job, slots: list[_Sl
         ids = [slot.ids[rank] for slot in slots if rank < len(slot.ids)]
         rows = list(session.scalars(select(Rollout).where(Rollout.id.in_(ids))))
         for row, summary in zip(rows, summaries(session, rows), strict=True):
-            turns = _turns(turns_of(control, job, row)) if room > 0 else []
-            length = sum(len(turn["tokens"]) for turn in turns)
-            fits = bool(turns) and length <= room
+            turns = _turns(turns_of(control, job, row)) if room > 0 else None
+            length = sum(len(turn["tokens"]) for turn in turns or [])
+            fits = turns is not None and length <= room
             room -= length if fits else 0
             messages = cut(row.row.get("messages") or [])
             shown[row.id] = {**cut(summary), "messages": messages, "turns": turns if fits else None}
@@ -190,9 +190,7 @@ def _rollouts(session: Session, control: ControlPlane, job: Job, slots: list[_Sl
 def _turns(turns: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
         {
-            "turn": turn["turn"],
-            "finishReason": turn["finishReason"],
-            "temperature": turn["temperature"],
+            **{name: turn[name] for name in ("turn", "model", "finishReason", "temperature", "start")},
             "tokens": [[token["text"], _rounded(token["logprob"])] for token in turn["tokens"]],
         }
         for turn in turns
