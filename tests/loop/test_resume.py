@@ -15,7 +15,7 @@ NEEDS_A_SECRET = """    import os
 def test_a_failed_job_goes_on_where_it_failed(platform, short_tmp):
     source = projects.HEADER + NEEDS_A_SECRET + projects.FOOTER
     project = projects.write(short_tmp / "needs-secret", source=source, dataset=projects.rows(10))
-    flags = ("--max-output-tokens", "12", "--response-candidates-count", "4", "--chunk-size", "5")
+    flags = ("--max-output-tokens", "16", "--response-candidates-count", "4", "--chunk-size", "5")
     name, _ = create_rft(platform, project, *flags)
     failed = platform.wait(name)
     assert failed["state"] == "JOB_STATE_FAILED", failed

@@ -33,6 +33,20 @@ FIELDS = Fields(
 
 
 @dataclass(frozen=True)
+class AuditedRollout:
+    """What an audit looks at."""
+
+    rollout_id: str
+    row_index: int
+    step: int
+    score: float
+    completion_tokens: int | None
+    answer: str | None
+    """Its beginning."""
+    metrics: dict[str, float] | None
+
+
+@dataclass(frozen=True)
 class RolloutFilter:
     """Which rollouts of a job are asked for. All conditions hold together; None: any."""
 
@@ -138,3 +152,28 @@ def rollouts_after(session: Session, job: str, after: int, limit: int) -> list[R
     """The next rollouts of a job in the order of their arrival, behind id `after` (-1: from the first)."""
     query = select(Rollout).where(Rollout.job == job, Rollout.id > after).order_by(Rollout.id).limit(limit)
     return list(session.scalars(query))
+
+
+def scored_for_audit(session: Session, job: str, most: int) -> list[AuditedRollout]:
+    """The latest scored training rollouts of a job, at most `most`, in the order of their arrival, without their rows."""
+    columns = (
+        Rollout.id,
+        Rollout.rollout_id,
+        Rollout.row_index,
+        Rollout.step,
+        Rollout.score,
+        Rollout.completion_tokens,
+        Rollout.answer,
+        Rollout.metrics,
+    )
+    where = (Rollout.job == job, Rollout.kind == "train", Rollout.is_score_valid.is_(True), Rollout.score.is_not(None))
+    found = session.execute(select(*columns).where(*where).order_by(Rollout.id.desc()).limit(most)).all()
+    return [AuditedRollout(*row[1:]) for row in reversed(found)]  # pyright: ignore[reportArgumentType] - none without a score
+
+
+def by_ids(session: Session, job: str, rollout_ids: Sequence[str]) -> list[Rollout]:
+    """Rollouts by their ids, in that order, without their rows; those that are not there are left out."""
+    keys = [f"{job}/{rollout_id}" for rollout_id in rollout_ids]
+    query = select(Rollout).where(Rollout.key.in_(keys)).options(defer(Rollout.row, raiseload=True))
+    found = {rollout.key: rollout for rollout in session.scalars(query)}
+    return [found[key] for key in keys if key in found]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -78,17 +78,17 @@ def _merged(old: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     return result
 
 
-def _at(fields: Mapping[str, Any], path: tuple[str, ...]) -> Any:
-    value: Any = fields
+def _at(fields: Any, path: Sequence[str]) -> Any:
     for name in path:
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return value
+        fields = fields.get(name) if isinstance(fields, Mapping) else None
+    return fields
 
 
-def _take_away(fields: dict[str, Any], path: tuple[str, ...]) -> None:
-    parent = _at(fields, path[:-1]) if len(path) > 1 else fields
+def _take_away(fields: dict[str, Any], path: Sequence[str]) -> None:
+    *parents, last = path
+    parent = _at(fields, parents)
     if isinstance(parent, dict):
-        parent.pop(path[-1], None)
+        parent.pop(last, None)
 
 
 def _input(fields: dict[str, Any]) -> RftJobInput:

@@ -1,0 +1,54 @@
+"""The reward audit of an RFT job: what its scores go with."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+
+from tunesmith.db.reinforcement_fine_tuning_jobs import get_rft_job
+from tunesmith.db.rollout_pages import AuditedRollout, by_ids, scored_for_audit
+from tunesmith.runs.rollout_rows import SNIPPET
+from tunesmith.schemas.names import resource_name
+from tunesmith.server.auth import AccountId
+from tunesmith.server.control import Reader
+from tunesmith.server.reward_audit import AuditRow, audit
+from tunesmith.server.routes.reinforcement_fine_tuning_jobs import NOUN
+from tunesmith.server.routes.rft_rollouts import summaries
+
+router = APIRouter(prefix=f"/v1/accounts/{{account_id}}/{NOUN}/{{job_id}}", tags=[NOUN])
+
+MOST_ROLLOUTS = 50_000
+"""The latest ones: an audit is asked for while a run goes on."""
+TOP_SCORED = 20
+
+
+@router.get("/audit")
+def get_audit(
+    account: AccountId,
+    job_id: str,
+    session: Reader,
+    rollouts: Annotated[int, Query(ge=1, le=MOST_ROLLOUTS)] = MOST_ROLLOUTS,
+) -> dict[str, Any]:
+    """Score against length, top-scored rollouts, answers given to different rows, metrics that decide alone, their course over the
+    steps, and what to look at. Of the latest `rollouts` scored ones. An audit tells; it prevents nothing."""
+    job = get_rft_job(session, resource_name(account, NOUN, job_id))
+    rows = [_row(rollout) for rollout in scored_for_audit(session, job.name, rollouts)]
+    best = sorted(enumerate(rows), key=lambda place: (-place[1].score, -place[0]))[:TOP_SCORED]  # of equals the latest
+    top = by_ids(session, job.name, [row.rollout_id for _, row in best])
+    return {**audit(rows), "topScored": summaries(session, top)}
+
+
+def _row(rollout: AuditedRollout) -> AuditRow:
+    answer = rollout.answer or ""
+    if len(answer) >= SNIPPET:  # only its beginning is known: of two that begin alike, equal length makes one answer
+        answer = f"{answer} ({rollout.completion_tokens} tokens)"
+    return AuditRow(
+        rollout_id=rollout.rollout_id,
+        row=rollout.row_index,
+        step=rollout.step,
+        score=rollout.score,
+        tokens=rollout.completion_tokens,
+        answer=answer,
+        metrics=rollout.metrics or {},
+    )
