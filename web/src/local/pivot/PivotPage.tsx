@@ -3,7 +3,7 @@ import { Grid3x3 } from "lucide-react";
 import { Button } from "~/design/Button";
 import { Empty, Failure, Panel, Skeleton } from "~/design/Panel";
 import { AddFilter, Filters } from "../filters/Filters";
-import { usePivot } from "../rows";
+import { type Pivot, usePivot } from "../rows";
 import { DEFAULTS } from "../state";
 import { useLocalState } from "../useLocalState";
 import { useTitle } from "../useTitle";
@@ -49,6 +49,7 @@ export function PivotPage() {
           </Empty>
         </Panel>
       )}
+      {pivot && pivot.rows.length > 0 && <NoAggregate pivot={pivot} />}
       {pivot && pivot.rows.length > 0 && (
         <div className="grid min-w-0 items-start gap-4 xl:grid-cols-[minmax(0,3fr)_minmax(0,2fr)]">
           <PivotTable pivot={pivot} figure={figure} />
@@ -56,5 +57,27 @@ export function PivotPage() {
         </div>
       )}
     </>
+  );
+}
+
+/** An experiment's aggregate is written when it ends; until then its rollouts' own scores are there. */
+function NoAggregate({ pivot }: { pivot: Pivot }) {
+  const [{ pivotConfig }, change] = useLocalState();
+  if (!pivotConfig.selectedValueField.endsWith(".agg_score") || pivot.grandTotal.value !== null) return null;
+  return (
+    <div
+      role="status"
+      className="flex flex-wrap items-center gap-3 rounded-lg border bg-note-soft px-3 py-2 text-[13px]"
+    >
+      None of these rollouts has the aggregate of its experiment: it is written when an experiment ends.
+      <Button
+        small
+        onClick={() =>
+          change({ pivotConfig: { ...pivotConfig, selectedValueField: "$.evaluation_result.score" } })
+        }
+      >
+        Use each rollout's own score
+      </Button>
+    </div>
   );
 }
