@@ -103,6 +103,9 @@ GET    A/reinforcementFineTuningJobs/{}/metrics                ListReinforcement
 GET    A/reinforcementFineTuningJobs/{}/rollouts               ListReinforcementFineTuningJobRollouts
 GET    A/reinforcementFineTuningJobs/{}/rollouts/{}            GetReinforcementFineTuningJobRollout
 GET    A/reinforcementFineTuningJobs/{}/logs                   ListReinforcementFineTuningJobLogs
+GET    A/reinforcementFineTuningJobs/{}/audit                  AuditReinforcementFineTuningJob
+GET    A/reinforcementFineTuningJobs:compare                   CompareReinforcementFineTuningJobs
+GET    A/reinforcementFineTuningJobs/{}/export                 ExportReinforcementFineTuningJob
 GET    A/reinforcementFineTuningJobs/{}/events                 ListReinforcementFineTuningJobEvents
 POST   A/reinforcementFineTuningJobs/{}:cancel                 CancelReinforcementFineTuningJob
 POST   A/reinforcementFineTuningJobs/{}:resume                 ResumeReinforcementFineTuningJob
