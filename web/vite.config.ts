@@ -20,7 +20,8 @@ export default defineConfig({
     proxy: Object.fromEntries(
       ["/v1", "/api", "/inference", "/dashboard/session", "/health"].map((path) => [
         path,
-        process.env.TUNESMITH_DEV_TARGET ?? "http://127.0.0.1:7777",
+        // The page's own host is passed on: signing in is for the page of this origin only.
+        { target: process.env.TUNESMITH_DEV_TARGET ?? "http://127.0.0.1:7777", changeOrigin: false },
       ]),
     ),
   },
