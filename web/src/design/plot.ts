@@ -57,7 +57,7 @@ export function plotOptions(
   const style = getComputedStyle(box);
   const role = (name: string) => style.getPropertyValue(name).trim();
   const tint = (colour: number, share: number) => translucent(role(`--series-${colour}`), share);
-  const format = props.format ?? figure;
+  const mark = props.axis ?? figure;
   const font = `11px ${style.fontFamily}`;
   const axis = {
     stroke: role("--ink-faint"),
@@ -96,7 +96,7 @@ export function plotOptions(
         ...axis,
         size: 52,
         space: 34,
-        values: (_, marks) => marks.map((mark) => (mark === null ? "" : format(mark))),
+        values: (_, marks) => marks.map((value) => (value === null ? "" : mark(value))),
       },
     ],
     series: [
@@ -163,7 +163,7 @@ const WHOLE_STEPS = [
 function bounds(low: number, high: number, props: ChartProps): [number, number] {
   const { min, max } = props.range ?? {};
   const known = Number.isFinite(low) && Number.isFinite(high);
-  const air = known ? Math.max((high - low) * 0.08, Math.abs(high) * 0.01, 1e-9) : 0.5;
+  const air = known && (high > low || high !== 0) ? Math.max((high - low) * 0.08, Math.abs(high) * 0.01) : 0.5;
   return [min ?? (known ? low - air : 0), max ?? (known ? high + air : 1)];
 }
 
@@ -181,7 +181,7 @@ function whiskers(
   lines.forEach((line, index) => {
     if (line.role !== "low" || hidden.has(line.of)) return;
     // Not the lines' own values: new data is put into the plot that is there.
-    const [lows, highs] = [plot.data[index + 1], plot.data[index + 2]];
+    const [lows, highs] = [plot.data[index + 1] as Values, plot.data[index + 2] as Values];
     const few = (lows?.filter((value) => value !== null).length ?? 0) <= 40;
     if (!few || !lows || !highs) return;
     const { ctx } = plot;
