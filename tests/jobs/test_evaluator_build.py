@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 from tunesmith.db import evaluators, jobs
+from tunesmith.db.evaluator_versions import list_versions, newest_version
 from tunesmith.db.secrets import create_secret
 from tunesmith.db.session import reading
 from tunesmith.db.tables import Evaluator
+from tunesmith.evaluators import sandbox
 from tunesmith.evaluators.build import MANIFEST
 from tunesmith.jobs.evaluator_build import EvaluatorBuild
 from tunesmith.launch import start
@@ -197,3 +199,80 @@ def commands() -> list[str]:
         except OSError:
             continue
     return found
+
+
+def edit(settings, sessions, tmp_path, files: dict[str, str]) -> str:
+    """Queue the build of the next version as an edit does; the job's name."""
+    archive = pack(tmp_path / "edit.tar.gz", files)
+    with sessions.begin() as session:
+        base = newest_version(session, NAME)
+        key = f"evaluators/local/demo/edits/{base + 1}.tar.gz"
+        ObjectStore.open(settings).put_file(key, archive)
+        return evaluators.start_edit(session, NAME, base, key, "changed").name
+
+
+async def test_an_edit_with_the_same_requirements_shares_the_environment_and_cannot_change_it(
+    settings, sessions, wheels, upload, tmp_path
+):
+    if not sandbox.active(settings.sandbox):
+        pytest.skip("there is no sandbox here: environments are copied")
+    upload(GOOD)
+    site = "venv/lib/python3.11/site-packages/eval_protocol/__init__.py"
+    spoil = (
+        "import eval_protocol, json\n"
+        "try:\n    open(eval_protocol.__file__, 'a').write('spoilt = 1')\nexcept OSError as error:\n    print('kept:', error)\n"
+    )
+    async with working(settings, sessions, [(EvaluatorBuild(wheels), 2)]):
+        await final(sessions, f"{NAME}/builds/1")
+        first = build_dir(sessions)
+        job = await final(
+            sessions, edit(settings, sessions, tmp_path, {**GOOD, "evaluation.py": spoil + GOOD["evaluation.py"]})
+        )
+        assert job.state == jobs.COMPLETED
+        second = build_dir(sessions)
+        log = evaluator(sessions).build_log
+        third = await final(
+            sessions, edit(settings, sessions, tmp_path, {**GOOD, "requirements.txt": "eval-protocol[svgbench]\n"})
+        )
+    assert first != second
+    assert "its environment serves again" in log
+    assert "installing" not in log
+    assert "kept: " in log
+    assert (first / site).read_text() == (second / site).read_text() == ""
+    assert (first / site).stat().st_ino == (second / site).stat().st_ino
+    assert third.state == jobs.FAILED  # tiny-extra is nowhere to be had: it was really installed anew
+    with reading(sessions) as session:
+        states = [(row.version, row.state) for row in list_versions(session, NAME)]
+    assert states == [(3, evaluators.BUILD_FAILED), (2, evaluators.ACTIVE), (1, evaluators.ACTIVE)]
+    assert build_dir(sessions) == second
+
+
+async def test_without_a_sandbox_the_environment_is_copied(settings, sessions, wheels, upload, tmp_path):
+    settings = settings.model_copy(update={"sandbox": "off"})
+    upload(GOOD)
+    async with working(settings, sessions, [(EvaluatorBuild(wheels), 2)]):
+        await final(sessions, f"{NAME}/builds/1")
+        first = build_dir(sessions)
+        await final(
+            sessions, edit(settings, sessions, tmp_path, {**GOOD, "evaluation.py": "def test_it(row): return 2\n"})
+        )
+    second = build_dir(sessions)
+    site = "venv/lib/python3.11/site-packages/eval_protocol/host.py"
+    assert "serves again" in evaluator(sessions).build_log
+    assert (first / site).stat().st_ino != (second / site).stat().st_ino
+
+
+async def test_every_version_is_built_and_keeps_its_own_log(settings, sessions, wheels, upload, tmp_path):
+    upload({**GOOD, "evaluation.py": "print('one')\n" + SLOW.format(1)})
+    second = edit(settings, sessions, tmp_path, {**GOOD, "evaluation.py": "print('two')\nraise SystemExit\n"})
+    async with working(settings, sessions, [(EvaluatorBuild(wheels), 2)]):
+        await final(sessions, f"{NAME}/builds/1")
+        await final(sessions, second)
+    with reading(sessions) as session:
+        two, one = list_versions(session, NAME)
+    assert (one.state, two.state) == (evaluators.ACTIVE, evaluators.BUILD_FAILED)
+    assert one.described["name"] == "test_it"
+    assert "one" in one.build_log
+    assert "two" in two.build_log
+    row = evaluator(sessions)
+    assert (row.version, row.state, row.build_log) == (2, evaluators.BUILD_FAILED, two.build_log)

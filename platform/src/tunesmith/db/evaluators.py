@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.orm import Session
 
+from tunesmith.db.evaluator_versions import EDIT, UPLOAD, add_version, forget_versions, newest_version
 from tunesmith.db.jobs import FINAL_STATES, enqueue, request_cancel
 from tunesmith.db.listing import Fields, ListQuery, page
 from tunesmith.db.tables import Evaluator, Job
@@ -104,14 +105,30 @@ def start_build(session: Session, name: str) -> Job | None:
                 f"The evaluator {name} has no upload to validate: ask for :getUploadEndpoint first."
             )
         return None
-    evaluator.version = _next_version(session, name)
-    evaluator.archive_key = pending["key"]
     evaluator.spec = _sent(evaluator.spec)
+    return _build(session, evaluator, pending["key"], UPLOAD, "")
+
+
+def start_edit(session: Session, name: str, base: int, archive_key: str, message: str) -> Job:
+    """Queue the build of a new version that was made from version `base`. Raises NotFound, AlreadyExists when `base` is not the newest."""
+    evaluator, newest = get_evaluator(session, name), newest_version(session, name)
+    if base != newest:
+        raise AlreadyExists(
+            f"The evaluator {name} is at version {newest}, and this edit was made from version {base}. "
+            f"Look at what version {newest} changed, and make the edit from it."
+        )
+    return _build(session, evaluator, archive_key, EDIT, message)
+
+
+def _build(session: Session, evaluator: Evaluator, archive_key: str, origin: str, message: str) -> Job:
+    evaluator.version = _next_version(session, evaluator.name)
+    evaluator.archive_key = archive_key
     evaluator.state, evaluator.build_log = BUILDING, ""
     evaluator.status = {"code": "OK", "message": "Waiting for its build."}
     evaluator.updated = time.time()
-    spec = {"evaluator": name, "version": evaluator.version, "archive_key": evaluator.archive_key}
-    return enqueue(session, f"{name}/builds/{evaluator.version}", evaluator.account, BUILD_KIND, spec)
+    add_version(session, evaluator, archive_key, origin, message)
+    spec = {"evaluator": evaluator.name, "version": evaluator.version, "archive_key": archive_key}
+    return enqueue(session, f"{evaluator.name}/builds/{evaluator.version}", evaluator.account, BUILD_KIND, spec)
 
 
 def source_overdue(evaluator: Evaluator) -> bool:
@@ -119,14 +136,18 @@ def source_overdue(evaluator: Evaluator) -> bool:
     return evaluator.archive_key is None and time.time() - evaluator.updated > UPLOAD_PATIENCE_SECONDS
 
 
-def delete_evaluator(session: Session, name: str) -> Evaluator:
-    """Remove an evaluator's row and cancel its builds. What it built stays as long as jobs pin it. Raises NotFound."""
+def delete_evaluator(session: Session, name: str) -> tuple[Evaluator, list[str]]:
+    """Remove an evaluator with its versions and cancel its builds; its row, and the keys of its archives.
+
+    What it built stays as long as jobs pin it. Raises NotFound.
+    """
     evaluator = get_evaluator(session, name)
     unfinished = select(Job.name).where(_builds_of(name), Job.state.not_in(FINAL_STATES))
     for build in session.scalars(unfinished).all():
         request_cancel(session, build)
+    keys = forget_versions(session, name)
     session.delete(evaluator)
-    return evaluator
+    return evaluator, keys
 
 
 def list_evaluators(session: Session, account: str, query: ListQuery) -> tuple[list[Evaluator], str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ from pydantic import BaseModel
 from tunesmith import launch
 from tunesmith.errors import InvalidArgument, Unavailable
 from tunesmith.evaluators import archive, sandbox
-from tunesmith.evaluators.environment import WHEELS, Toolchain, overrides, uv_environment
+from tunesmith.evaluators.environment import WHEELS, Toolchain, environment_digest, overrides, uv_environment
 from tunesmith.evaluators.hosts import environment, host_command
 from tunesmith.runs.files import write_atomic
 from tunesmith.settings import Settings
@@ -64,6 +65,8 @@ class BuildRequest:
     """The account's secrets by environment name: modules may read them while they are imported."""
     wheels: Path = WHEELS
     """Folder with the two SDK wheels."""
+    previous: Path | None = None
+    """An earlier build of the evaluator, whose environment serves again where the requirements are the same."""
 
 
 class Manifest(BaseModel):
@@ -75,6 +78,8 @@ class Manifest(BaseModel):
     """The host's `described` object."""
     packages: list[str]
     """`name==version` of everything installed."""
+    environment: str = ""
+    """Digest of what the environment was made from; empty where it cannot serve another version."""
     sandbox: str
     built: float
 
@@ -120,6 +125,8 @@ class _Build:
         self.source, self.venv = folder / "src", folder / "venv"
         self.deadline = time.monotonic() + settings.build_timeout_seconds
         self.toolchain = Toolchain.find(request.wheels)
+        self.shares = False
+        """Whether files of the environment are those of an earlier build, too."""
 
     async def run(self, digest: str) -> Manifest:
         protection = sandbox.describe(self.settings.sandbox)
@@ -128,7 +135,9 @@ class _Build:
         files = await asyncio.to_thread(archive.unpack, self.request.archive, self.source)
         self._log(f"{len(files)} files")
         self._require(files)
-        await self._make_environment()
+        digest_of_environment = await asyncio.to_thread(environment_digest, self.toolchain, self.source)
+        if not await asyncio.to_thread(self._reuse, digest_of_environment):
+            await self._make_environment()
         described = await self._import()
         self._log(f"built: {described['name']} ({described['mode']})")
         entry = self.request.entry_point
@@ -137,6 +146,7 @@ class _Build:
             entry_point=entry,
             described=described,
             packages=installed(self.venv),
+            environment=digest_of_environment,
             sandbox=protection,
             built=time.time(),
         )
@@ -154,6 +164,27 @@ class _Build:
                 f"The entry point {self.request.entry_point} names {path}, which is not in the upload. "
                 f"Python files in it: {found}. Correct the entry point and upload it again with --force."
             )
+
+    def _reuse(self, digest: str) -> bool:
+        """Take the environment of the previous build, where it was made from the same requirements.
+
+        In the sandbox its files are shared (hard links) and cannot be written; without one they are copied, so that whatever this
+        version does, the environment that jobs have pinned stays as it is.
+        """
+        previous = self.request.previous
+        before = Manifest.read(previous) if previous is not None else None
+        if previous is None or before is None or not digest or before.environment != digest:
+            return False
+        self.shares = sandbox.active(self.settings.sandbox)
+        try:
+            copy = os.link if self.shares else shutil.copy2
+            shutil.copytree(previous / "venv", self.venv, symlinks=True, copy_function=copy)
+        except (OSError, shutil.Error):  # it is being removed, or the file system has no hard links
+            shutil.rmtree(self.venv, ignore_errors=True)
+            self.shares = False
+            return False
+        self._log("the requirements are those of the version before: its environment serves again")
+        return True
 
     async def _make_environment(self) -> None:
         uv, python = self.toolchain.uv, self.toolchain.python
@@ -209,6 +240,7 @@ class _Build:
             policy=self.settings.sandbox,
             read_only=self.toolchain.paths,
             writable=[self.request.work],
+            protected=[self.venv] if self.shares else [],
             hidden=[self.settings.data_dir],
             limits=sandbox.Limits(cpu_seconds=int(self.settings.build_timeout_seconds) + 1),
             cwd=self.source if self.source.exists() else self.folder,

@@ -7,6 +7,7 @@ requirements and written into the override.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import sys
@@ -66,6 +67,20 @@ def overrides(toolchain: Toolchain, source: Path) -> str:
     )
     wanted = f"[{extras}]" if extras else ""
     return "".join(f"{name}{wanted} @ {wheel.as_uri()}\n" for name, wheel in toolchain.wheels.items())
+
+
+def environment_digest(toolchain: Toolchain, source: Path) -> str:
+    """Digest of everything that the environment of the project in `source` is made from; equal ones give interchangeable environments.
+
+    Empty where a requirement is, or may be, a file of the project itself (`-e .`, `./lib`, `-c constraints.txt`).
+    """
+    lines = list(requirement_lines(source / "requirements.txt"))
+    if any(line.startswith(("-", ".")) or ("/" in line and "://" not in line) or "file:" in line for line in lines):
+        return ""
+    digest = hashlib.sha256("\n".join([str(toolchain.python), *lines]).encode())
+    for wheel in toolchain.wheels.values():
+        digest.update(wheel.read_bytes())
+    return digest.hexdigest()
 
 
 def requirement_lines(file: Path, root: Path | None = None, seen: frozenset[Path] = frozenset()) -> Iterator[str]:

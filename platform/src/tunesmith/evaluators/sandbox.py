@@ -137,6 +137,7 @@ def command(
     read_only: Sequence[Path],
     writable: Sequence[Path],
     hidden: Sequence[Path] = (),
+    protected: Sequence[Path] = (),
     limits: Limits = Limits(),
     cwd: Path | None = None,
 ) -> list[str]:
@@ -149,6 +150,7 @@ def command(
         policy: `Settings.sandbox`.
         read_only: Folders and files to show.
         writable: Folders to show and let write.
+        protected: Folders inside the writable ones that stay read-only.
         hidden: Folders that must stay empty inside even where a system folder holds them (the data folder).
         limits: See `Limits`.
         cwd: Working directory; must be inside one of the shown folders. None = /tmp.
@@ -156,7 +158,7 @@ def command(
     words = [str(word) for word in argv]
     if active(policy):
         inner = [*_prlimit(limits, processes=True), *words]
-        view = _View([*interpreter_paths()], hidden, read_only, writable)
+        view = _View([*interpreter_paths()], hidden, read_only, writable, protected)
         return _bubblewrap(inner, view, tmp_bytes=limits.tmp_bytes, cwd=cwd)
     # Outside a user namespace a limit on processes would count all of the user's.
     return ["env", "-C", str(cwd or "/tmp"), *_prlimit(limits, processes=False), *words]
@@ -185,6 +187,7 @@ class _View:
     hidden: Sequence[Path] = ()
     read_only: Sequence[Path] = ()
     writable: Sequence[Path] = ()
+    protected: Sequence[Path] = ()
 
 
 def _bubblewrap(argv: Sequence[str], view: _View, *, tmp_bytes: int, cwd: Path | None = None) -> list[str]:
@@ -206,6 +209,7 @@ def _bubblewrap(argv: Sequence[str], view: _View, *, tmp_bytes: int, cwd: Path |
     words += [word for path in covers for word in ("--tmpfs", str(path))]
     words += [word for path in view.read_only for word in ("--ro-bind", str(path), str(path))]
     words += [word for path in view.writable for word in ("--bind", str(path), str(path))]
+    words += [word for path in view.protected for word in ("--ro-bind", str(path), str(path))]
     words += [word for path in covers for word in ("--remount-ro", str(path))]
     return [*words, "--remount-ro", "/", "--chdir", str(cwd or "/tmp"), "--", *argv]
 

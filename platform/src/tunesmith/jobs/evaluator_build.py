@@ -1,7 +1,7 @@
 """The job that makes an uploaded evaluator ACTIVE: `evaluators.build` between two looks at the database.
 
-Its spec is `{"evaluator", "version", "archive_key"}`. The evaluator's row changes in the transaction that ends the job, and only
-while the row still is at this version: a newer upload, or a deletion, is never overwritten.
+Its spec is `{"evaluator", "version", "archive_key"}`. The version's row changes in the transaction that ends the job; the evaluator's,
+too, while it still is at this version: a newer upload or edit, or a deletion, is never overwritten.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from pathlib import Path
 from sqlalchemy.orm import Session
 
 from tunesmith.db import jobs
+from tunesmith.db.evaluator_versions import built_before, settle_version, version_name
 from tunesmith.db.evaluators import ACTIVE, BUILD_FAILED, BUILD_KIND
 from tunesmith.db.secrets import secret_values
-from tunesmith.db.tables import Evaluator
+from tunesmith.db.tables import Evaluator, EvaluatorVersion
 from tunesmith.errors import InvalidArgument, TunesmithError
 from tunesmith.evaluators.build import BuildRequest, build, remove_build
 from tunesmith.evaluators.environment import WHEELS
@@ -36,6 +37,8 @@ _SHORTEST_SECRET = 6  # replacing shorter values would riddle the log without hi
 class _Source:
     entry_point: str
     secrets: Mapping[str, str]
+    previous: Path | None
+    """Folder of the newest build before this one."""
 
 
 class EvaluatorBuild(Handler):
@@ -50,7 +53,7 @@ class EvaluatorBuild(Handler):
         """Build; the evaluator's log follows as it is written."""
         source = await context.query(lambda session: _source(session, job, context.settings))
         if source is None:
-            return Outcome(jobs.CANCELLED, "The evaluator was deleted or uploaded anew before this build.", "CANCELLED")
+            return Outcome(jobs.CANCELLED, "The evaluator was deleted before this build.", "CANCELLED")
         target, work = folders(context.settings, job)
         work.mkdir(parents=True, exist_ok=True)
         log_path = context.settings.path("logs", f"build-{'-'.join(target.parts[-3:])}.log")
@@ -59,7 +62,14 @@ class EvaluatorBuild(Handler):
         try:
             await asyncio.to_thread(ObjectStore.open(context.settings).download, job.spec["archive_key"], archive)
             request = BuildRequest(
-                archive, source.entry_point, target, work, log_path, secrets=source.secrets, wheels=self.wheels
+                archive,
+                source.entry_point,
+                target,
+                work,
+                log_path,
+                secrets=source.secrets,
+                wheels=self.wheels,
+                previous=source.previous,
             )
             return await self._build(request, job, context)
         except TunesmithError as error:
@@ -91,15 +101,18 @@ class EvaluatorBuild(Handler):
                     await building
 
     def settle(self, session: Session, job: ClaimedJob, outcome: Outcome) -> None:
-        """Make the evaluator ACTIVE, or BUILD_FAILED with the reason."""
-        evaluator = _current(session, job)
+        """Make the version, and the evaluator that is at it, ACTIVE, or BUILD_FAILED with the reason."""
+        built = outcome.data if outcome.state == jobs.COMPLETED else None
+        state = BUILD_FAILED if built is None else ACTIVE
+        name, version = job.spec["evaluator"], job.spec["version"]
+        settle_version(session, name, version, state=state, status=outcome.status, built=built)
+        evaluator = session.get(Evaluator, name)
         if evaluator is None:
             return
-        built = outcome.state == jobs.COMPLETED
-        evaluator.state = ACTIVE if built else BUILD_FAILED
-        evaluator.status = outcome.status
-        evaluator.build_dir = outcome.data["build_dir"] if built else evaluator.build_dir
-        evaluator.updated = time.time()
+        evaluator.updated = time.time()  # also of an older version: the list of versions is shown with it
+        if evaluator.version == version:
+            evaluator.state, evaluator.status = state, outcome.status
+            evaluator.build_dir = evaluator.build_dir if built is None else built["build_dir"]
 
     async def discard(self, job: ClaimedJob, context: JobContext) -> None:
         """Remove the built folder."""
@@ -123,9 +136,14 @@ def redact(text: str, secrets: Mapping[str, str]) -> str:
 
 async def _copy_log(path: Path, secrets: Mapping[str, str], job: ClaimedJob, context: JobContext) -> None:
     def copy(session: Session) -> None:
-        evaluator = _current(session, job)
-        if evaluator is not None:
-            evaluator.build_log = redact(_both_ends(path), secrets)
+        name, version = job.spec["evaluator"], job.spec["version"]
+        log = redact(_both_ends(path), secrets)
+        row = session.get(EvaluatorVersion, version_name(name, version))
+        if row is not None:
+            row.build_log = log
+        evaluator = session.get(Evaluator, name)
+        if evaluator is not None and evaluator.version == version:
+            evaluator.build_log = log
 
     await context.transaction(copy)
 
@@ -145,18 +163,15 @@ def _both_ends(path: Path) -> str:
 
 
 def _source(session: Session, job: ClaimedJob, settings: Settings) -> _Source | None:
-    evaluator = _current(session, job)
-    if evaluator is None:
+    name, version = job.spec["evaluator"], job.spec["version"]
+    row = session.get(EvaluatorVersion, version_name(name, version))
+    if row is None or session.get(Evaluator, name) is None:
         return None
-    entry_point = evaluator.spec.get("entryPoint")
-    if not entry_point:
+    if not row.entry_point:
         raise InvalidArgument(
-            f"The evaluator {evaluator.name} names no entry point. Create it again with entryPoint `file.py::function`."
+            f"The evaluator {name} names no entry point. Create it again with entryPoint `file.py::function`."
         )
-    return _Source(entry_point, secret_values(session, evaluator.account, load_keys(settings).master))
-
-
-def _current(session: Session, job: ClaimedJob) -> Evaluator | None:
-    """The evaluator while it is at this job's version."""
-    evaluator = session.get(Evaluator, job.spec["evaluator"])
-    return evaluator if evaluator is not None and evaluator.version == job.spec["version"] else None
+    account = "/".join(name.split("/")[:2])
+    previous = built_before(session, name, version)
+    secrets = secret_values(session, account, load_keys(settings).master)
+    return _Source(row.entry_point, secrets, Path(previous) if previous else None)

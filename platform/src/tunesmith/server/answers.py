@@ -21,6 +21,7 @@ from tunesmith.schemas.datasets import Dataset, UploadedFile
 from tunesmith.schemas.deployments import Deployment
 from tunesmith.schemas.dpo_jobs import DpoJob
 from tunesmith.schemas.evaluation_jobs import EvaluationJob
+from tunesmith.schemas.evaluator_versions import Diff, EvaluatorResults, EvaluatorVersion, EvaluatorVersions, Source
 from tunesmith.schemas.evaluators import Evaluator
 from tunesmith.schemas.models import Model
 from tunesmith.schemas.providers import Provider
@@ -75,6 +76,12 @@ ANSWERS: dict[str, Answer] = {
     "SignIn": BrowserSession,
     "GetSignIn": BrowserSession,
     "CreateSignInLink": SignInLink,
+    "ListEvaluatorVersions": EvaluatorVersions,
+    "GetEvaluatorVersion": EvaluatorVersion,
+    "GetEvaluatorVersionSource": Source,
+    "DiffEvaluatorVersions": Diff,
+    "EditEvaluator": EvaluatorVersion,
+    "ListEvaluatorResults": EvaluatorResults,
     "UploadDataset": UploadedFile,
     "GetDatasetUploadEndpoint": SignedUrls,
     "GetDatasetDownloadEndpoint": SignedUrls,

@@ -70,6 +70,12 @@ POST   A/evaluators/{}:getUploadEndpoint                       GetEvaluatorUploa
 POST   A/evaluators/{}:validateUpload                          ValidateEvaluatorUpload
 GET    A/evaluators/{}:getBuildLogEndpoint                     GetEvaluatorBuildLogEndpoint
 GET    A/evaluators/{}:getSourceCodeSignedUrl                  GetEvaluatorSourceCode
+GET    A/evaluators/{}/versions                                ListEvaluatorVersions
+GET    A/evaluators/{}/versions/{}                             GetEvaluatorVersion
+GET    A/evaluators/{}/versions/{}/source                      GetEvaluatorVersionSource
+GET    A/evaluators/{}/versions/{}/diff                        DiffEvaluatorVersions
+POST   A/evaluators/{}:edit                                    EditEvaluator
+GET    A/evaluators/{}/results                                 ListEvaluatorResults
 
 POST   A/evaluationJobs                                        CreateEvaluationJob
 GET    A/evaluationJobs                                        ListEvaluationJobs

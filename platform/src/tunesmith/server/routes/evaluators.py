@@ -89,7 +89,8 @@ def build_log(account_id: str, evaluator_id: str, request: Request, session: Rea
     name = _name(account_id, evaluator_id)
     control.signer.check("GET", _log_path(name), request.query_params)
     evaluator = table.get_evaluator(session, name)
-    return PlainTextResponse(evaluator.build_log or "(nothing was built yet)\n")
+    headers = {"x-content-type-options": "nosniff"}
+    return PlainTextResponse(evaluator.build_log or "(nothing was built yet)\n", headers=headers)
 
 
 @router.get("/evaluators/{evaluator_id}:getSourceCodeSignedUrl")
@@ -133,12 +134,12 @@ def delete(account: AccountId, evaluator_id: str, control: Control) -> dict[str,
     """Remove an evaluator. What running jobs pinned stays until they end."""
     name = _name(account, evaluator_id)
     with control.sessions.begin() as session:
-        evaluator = table.delete_evaluator(session, name)
+        evaluator, archives = table.delete_evaluator(session, name)
         in_use = running_jobs_using(session, evaluator.account, name, ("evaluator",))
     if not in_use:
         shutil.rmtree(control.settings.path("evaluators", account, short_id(name)), ignore_errors=True)
-        if evaluator.archive_key:
-            control.objects.delete(evaluator.archive_key)
+        for key in archives:
+            control.objects.delete(key)
     return {}
 
 

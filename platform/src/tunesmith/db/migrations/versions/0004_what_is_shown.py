@@ -33,6 +33,15 @@ def upgrade() -> None:
     with op.batch_alter_table('evaluator_versions', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_evaluator_versions_evaluator'), ['evaluator'], unique=False)
 
+    # What an evaluator is at is its first version that is kept.
+    op.execute("""
+        INSERT INTO evaluator_versions (name, evaluator, version, archive_key, entry_point, origin, message, state, status,
+            build_dir, build_log, described, created, updated)
+        SELECT name || '/versions/' || version, name, version, archive_key, COALESCE(json_extract(spec, '$.entryPoint'), ''),
+            'upload', '', state, status, CASE state WHEN 'ACTIVE' THEN build_dir END, build_log, '{}', updated, updated
+        FROM evaluators WHERE archive_key IS NOT NULL
+    """)
+
     with op.batch_alter_table('jobs', schema=None) as batch_op:
         batch_op.add_column(sa.Column('control', sa.JSON(), nullable=False, server_default='{}'))
         batch_op.add_column(sa.Column('updated', sa.Float(), nullable=False, server_default='0'))
