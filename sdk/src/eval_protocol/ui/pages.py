@@ -17,6 +17,8 @@ MISSING = (
     "The page of the local UI is not built: run 'make web' in the repository, or install the package from a wheel. "
     "The data is there meanwhile: /api/rows, /api/invocations.\n"
 )
+TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".woff2": "font/woff2"}
+"""Not left to the machine's own list, which may say otherwise, and then `nosniff` stops the page."""
 CACHED = "public, max-age=31536000, immutable"
 """Assets are named by their content."""
 
@@ -54,4 +56,7 @@ async def asset(request: web.Request) -> web.StreamResponse:
     path = (folder / request.match_info["name"]).resolve()
     if not path.is_relative_to(folder) or not path.is_file():
         raise web.HTTPNotFound(text="There is no such file; reload the page.\n")
-    return web.FileResponse(path, headers={"Cache-Control": CACHED})
+    headers = {"Cache-Control": CACHED}
+    if path.suffix in TYPES:
+        headers["Content-Type"] = TYPES[path.suffix]
+    return web.FileResponse(path, headers=headers)

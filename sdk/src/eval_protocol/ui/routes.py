@@ -41,6 +41,12 @@ def add_routes(app: web.Application) -> None:
     app.router.add_get("/api/export", download)
     app.router.add_get("/api/watch", watch)
     app.router.add_get("/api/logs/{rollout_id}", logs)
+    app.router.add_get("/api/{rest:.*}", nothing)
+
+
+async def nothing(request: web.Request) -> web.Response:
+    """No page of the app, whatever its path."""
+    raise web.HTTPNotFound(text=f"There is no route {request.path} in the local UI.")
 
 
 async def health(request: web.Request) -> web.Response:
