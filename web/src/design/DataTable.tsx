@@ -168,7 +168,9 @@ export function DataTable<T extends RowData>(props: DataTableProps<T>) {
           <thead>
             <tr aria-rowindex={virtual ? 1 : undefined}>
               {expand && (
-                <th className="sticky top-0 z-10 w-10 border-b bg-raised" aria-label="Open or close" />
+                <th scope="col" className="sticky top-0 z-10 w-10 border-b bg-raised">
+                  <span className="sr-only">Open or close</span>
+                </th>
               )}
               {shown.map((column) => (
                 <Head

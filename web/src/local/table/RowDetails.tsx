@@ -47,7 +47,10 @@ export function RowDetails({ summary }: { summary: RowSummary }) {
                 {tab === "json" && <Json value={row} depth={3} />}
               </div>
             </div>
-            <aside aria-label="Scores and status" className="min-w-0 space-y-3">
+            <aside
+              aria-label={`Scores and status of rollout ${summary.rolloutId}`}
+              className="min-w-0 space-y-3"
+            >
               <Result row={row} />
               <StatusCard summary={summary} row={row} />
               <Ids summary={summary} />
