@@ -68,6 +68,13 @@ def validate(control: ControlPlane, account: str, options: Tuning) -> None:
         check_values(session, account, "unnamed", options, base)
 
 
+def planned(control: ControlPlane, account: str, options: Tuning) -> TuningSpec:
+    """The job that a create would make; nothing is kept. Raises what the create would raise."""
+    base = _base(control, account, options)
+    with reading(control.sessions) as session:
+        return plan_job(session, account, "unnamed", options, base)
+
+
 def _base(control: ControlPlane, account: str, options: Tuning) -> BaseModel:
     check_sources(options)
     fields = options.fields
