@@ -111,6 +111,9 @@ GET    A/reinforcementFineTuningJobs/{}/rollouts/{}            GetReinforcementF
 GET    A/reinforcementFineTuningJobs/{}/logs                   ListReinforcementFineTuningJobLogs
 GET    A/reinforcementFineTuningJobs/{}/audit                  AuditReinforcementFineTuningJob
 GET    A/reinforcementFineTuningJobs:compare                   CompareReinforcementFineTuningJobs
+POST   A/reinforcementFineTuningJobs:estimate                  EstimateReinforcementFineTuningJob
+POST   A/supervisedFineTuningJobs:estimate                     EstimateSupervisedFineTuningJob
+POST   A/dpoJobs:estimate                                      EstimateDpoJob
 GET    A/reinforcementFineTuningJobs/{}/export                 ExportReinforcementFineTuningJob
 GET    A/reinforcementFineTuningJobs/{}/events                 ListReinforcementFineTuningJobEvents
 POST   A/reinforcementFineTuningJobs/{}:cancel                 CancelReinforcementFineTuningJob
