@@ -1,4 +1,11 @@
-// Paths of the dashboard's studio pages.
-import type { AnyRoute } from "@tanstack/react-router";
+// Path of the studio.
+import { type AnyRoute, createRoute, lazyRouteComponent } from "@tanstack/react-router";
+import { root } from "../root";
 
-export const studioRoutes: AnyRoute[] = [];
+export const studioRoutes: AnyRoute[] = [
+  createRoute({
+    getParentRoute: () => root,
+    path: "/dashboard/studio/$id",
+    component: lazyRouteComponent(() => import("./StudioPage"), "StudioPage"),
+  }),
+];

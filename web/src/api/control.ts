@@ -1,0 +1,49 @@
+// Steering a running RFT job, and going back in one (docs/reference/dashboard.md, "Control of a running RFT job").
+import { keepPreviousData, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useAccountPath } from "~/dashboard/session";
+import { get, post } from "./http";
+import { RFT_JOBS, type RftJob, rftJobKey } from "./reinforcementFineTuningJobs";
+import type { EvaluationRow, RolloutQuery, RolloutSummary } from "./rft";
+
+export interface ControlRequest {
+  paused?: boolean;
+  /** Go on for so many steps, then pause. */
+  steps?: number;
+  /** null: the job's own again. */
+  learningRate?: number | null;
+  evaluatorVersion?: number | null;
+  autoEvaluatorVersion?: boolean;
+}
+
+export function useControl(id: string) {
+  const path = `${useAccountPath()}/${RFT_JOBS}/${id}`;
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: (request: ControlRequest) => post<RftJob>(`${path}:control`, request),
+    onSuccess: (job) => client.setQueryData([...rftJobKey(id)], job),
+  });
+}
+
+/** A new job that begins as this one was at policy version `version`. */
+export function useRewind(id: string) {
+  const path = `${useAccountPath()}/${RFT_JOBS}/${id}`;
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: (version: number) => post<RftJob>(`${path}:rewind`, { version }),
+    onSuccess: () => client.invalidateQueries({ queryKey: [RFT_JOBS] }),
+  });
+}
+
+export type WholeRollout = RolloutSummary & { row?: EvaluationRow };
+
+/** Rollouts with their rows: answers are whole, where summaries cut them. */
+export function useWholeRollouts(id: string, query: RolloutQuery, enabled = true) {
+  const path = `${useAccountPath()}/${RFT_JOBS}/${id}/rollouts`;
+  return useQuery({
+    queryKey: [...rftJobKey(id), "rollouts", "whole", query],
+    queryFn: async ({ signal }) => (await get<{ rollouts: WholeRollout[] }>(path, query, signal)).rollouts,
+    enabled,
+    // The drawings of the step before stay until the next ones are there.
+    placeholderData: keepPreviousData,
+  });
+}
