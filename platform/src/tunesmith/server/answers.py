@@ -17,6 +17,7 @@ from pydantic_core import core_schema
 
 from tunesmith.schemas.accounts import Account
 from tunesmith.schemas.api_keys import ApiKey
+from tunesmith.schemas.dataset_rows import DatasetRows, DatasetStatistics
 from tunesmith.schemas.datasets import Dataset, UploadedFile
 from tunesmith.schemas.deployments import Deployment
 from tunesmith.schemas.dpo_jobs import DpoJob
@@ -82,6 +83,8 @@ ANSWERS: dict[str, Answer] = {
     "DiffEvaluatorVersions": Diff,
     "EditEvaluator": EvaluatorVersion,
     "ListEvaluatorResults": EvaluatorResults,
+    "ListDatasetRows": DatasetRows,
+    "GetDatasetStatistics": DatasetStatistics,
     "UploadDataset": UploadedFile,
     "GetDatasetUploadEndpoint": SignedUrls,
     "GetDatasetDownloadEndpoint": SignedUrls,

@@ -24,6 +24,7 @@ from tunesmith.server.paths import ResourceNames
 from tunesmith.server.routes import (
     accounts,
     api_keys,
+    dataset_rows,
     datasets,
     deployments,
     dpo_jobs,
@@ -67,6 +68,7 @@ _ROUTERS = (
     sessions.router,
     providers.router,
     datasets.router,
+    dataset_rows.router,
     evaluators.router,
     evaluator_versions.router,
     evaluation_jobs.router,

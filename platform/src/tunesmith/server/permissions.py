@@ -60,6 +60,8 @@ POST   A/datasets/{}:getUploadEndpoint                         GetDatasetUploadE
 POST   A/datasets/{}:validateUpload                            ValidateDatasetUpload
 GET    A/datasets/{}:getDownloadEndpoint                       GetDatasetDownloadEndpoint
 POST   A/datasets/{}:renderPreview                             RenderDatasetPreview
+GET    A/datasets/{}/rows                                      ListDatasetRows
+GET    A/datasets/{}/statistics                                GetDatasetStatistics
 
 POST   A/evaluatorsV2                                          CreateEvaluator
 GET    A/evaluators                                            ListEvaluators
