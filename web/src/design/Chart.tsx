@@ -30,6 +30,8 @@ export interface ChartProps {
   /** Span of the moving average; the measured values stay visible behind it. 0: none. */
   smoothing?: number;
   format?: (value: number) => string;
+  /** Marks of the y axis, where there is no room for units; default: the bare number. */
+  axis?: (value: number) => string;
   /** Bounds that the y axis keeps; what is left out fits the values. */
   range?: { min?: number; max?: number };
   log?: boolean;

@@ -18,7 +18,12 @@ const INK: Record<LogLevel, string> = {
   WARNING: "text-fair",
   ERROR: "text-bad",
 };
-const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const CLOCK = new Intl.DateTimeFormat(undefined, {
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+  hourCycle: "h23",
+});
 const LINE = 22; // pixels
 
 export function LogView(props: {
@@ -224,7 +229,7 @@ export function LogView(props: {
                     {line.rolloutId && props.onRollout && (
                       <button
                         type="button"
-                        className="max-w-44 shrink-0 truncate text-accent-text underline underline-offset-2"
+                        className="h-[22px] max-w-44 shrink-0 truncate text-accent-text underline underline-offset-2"
                         onClick={() => props.onRollout?.(line.rolloutId as string)}
                       >
                         {line.rolloutId}
@@ -251,7 +256,7 @@ function Moment({ at }: { at: LogLine["time"] }) {
     <time
       dateTime={date.toISOString()}
       title={`${date.toISOString().replace("T", " ").replace("Z", "")} UTC`}
-      className="tabular w-[4.5rem] shrink-0 text-ink-faint"
+      className="tabular w-[4.5rem] shrink-0 whitespace-nowrap text-ink-faint"
     >
       {CLOCK.format(date)}
     </time>

@@ -96,6 +96,11 @@ export function plotOptions(
         ...axis,
         size: 52,
         space: 34,
+        // On a logarithmic axis only the powers of ten have a line.
+        grid: props.log
+          ? { ...axis.grid, filter: (_, marks) => marks.map((at) => (isPower(at) ? at : null)) }
+          : axis.grid,
+        filter: props.log ? (_, marks) => marks.map((at) => (isPower(at) ? at : null)) : undefined,
         values: (_, marks) => marks.map((value) => (value === null ? "" : mark(value))),
       },
     ],
@@ -163,8 +168,13 @@ const WHOLE_STEPS = [
 function bounds(low: number, high: number, props: ChartProps): [number, number] {
   const { min, max } = props.range ?? {};
   const known = Number.isFinite(low) && Number.isFinite(high);
-  const air = known && (high > low || high !== 0) ? Math.max((high - low) * 0.08, Math.abs(high) * 0.01) : 0.5;
+  const air =
+    known && (high > low || high !== 0) ? Math.max((high - low) * 0.08, Math.abs(high) * 0.01) : 0.5;
   return [min ?? (known ? low - air : 0), max ?? (known ? high + air : 1)];
+}
+
+function isPower(value: number): boolean {
+  return Math.abs(Math.log10(value) - Math.round(Math.log10(value))) < 1e-6;
 }
 
 function isAlone(values: Values): boolean {

@@ -42,16 +42,18 @@ function Audit({ audit, onRollout }: { audit: RftAudit; onRollout: OnRollout }) 
       <div className="grid gap-4 xl:grid-cols-2">
         <Panel title="Score against length">
           <Scatter points={length.points} onPick={onRollout} />
-          <p className="mt-2 text-ink-soft">
-            Rank correlation <b className="tabular font-mono text-ink">{figure(length.spearman)}</b>
-            {length.low !== null && length.high !== null && (
-              <span className="tabular">
-                {" "}
-                (95 % interval {figure(length.low)} to {figure(length.high)})
-              </span>
-            )}
-            . Near 0 is healthy: a score that grows with length invites padding.
-          </p>
+          {length.spearman !== null && (
+            <p className="mt-2 text-ink-soft">
+              Rank correlation <b className="tabular font-mono text-ink">{figure(length.spearman)}</b>
+              {length.low !== null && length.high !== null && (
+                <span className="tabular">
+                  {" "}
+                  (95 % interval {figure(length.low)} to {figure(length.high)})
+                </span>
+              )}
+              . Near 0 is healthy: a score that grows with length invites padding.
+            </p>
+          )}
         </Panel>
         <Panel title="Metric dominance">
           <Dominance metrics={audit.metricDominance} />
@@ -70,6 +72,13 @@ function Audit({ audit, onRollout }: { audit: RftAudit; onRollout: OnRollout }) 
 }
 
 function Findings({ audit }: { audit: RftAudit }) {
+  if (!audit.findings.length && !audit.lengthCorrelation.points.length && !audit.metricDominance.length)
+    return (
+      <p className="flex items-center gap-2 rounded-lg border bg-surface px-4 py-3 text-ink-soft">
+        <Info size={16} aria-hidden="true" className="shrink-0 text-note" />
+        These rollouts carry neither lengths nor metrics, so there is little to judge the reward by.
+      </p>
+    );
   if (!audit.findings.length)
     return (
       <p className="flex items-center gap-2 rounded-lg border bg-good-soft px-4 py-3 text-good">
@@ -166,24 +175,31 @@ function Trends({ audit }: { audit: RftAudit }) {
   const curve = (
     title: string,
     field: "duplicateShare" | "lengthCorrelation" | "meanTokens",
+    range: { min?: number; max?: number },
     format = figure,
-  ) => (
-    <section className="min-w-0 rounded-lg border bg-surface p-3.5">
-      <h2 className="text-[13px] font-semibold">{title} by step</h2>
-      <Chart
-        label={title}
-        x={x}
-        series={[{ label: title, values: audit.bySteps.map((step) => step[field]) }]}
-        format={format}
-        height={130}
-      />
-    </section>
-  );
+  ) => {
+    const values = audit.bySteps.map((step) => step[field]);
+    if (values.every((value) => value === null)) return null;
+    return (
+      <section className="min-w-0 rounded-lg border bg-surface p-3.5">
+        <h2 className="text-[13px] font-semibold">{title} by step</h2>
+        <Chart
+          label={title}
+          x={x}
+          series={[{ label: title, values }]}
+          format={format}
+          axis={format}
+          range={range}
+          height={130}
+        />
+      </section>
+    );
+  };
   return (
     <div className="grid gap-3 md:grid-cols-3">
-      {curve("Duplicate answers", "duplicateShare", percent)}
-      {curve("Score against length", "lengthCorrelation")}
-      {curve("Mean tokens", "meanTokens")}
+      {curve("Duplicate answers", "duplicateShare", { min: 0 }, percent)}
+      {curve("Score against length", "lengthCorrelation", { min: -1, max: 1 })}
+      {curve("Mean tokens", "meanTokens", { min: 0 })}
     </div>
   );
 }
@@ -283,7 +299,7 @@ function Answer({ text }: { text: string }): ReactNode {
         className="line-clamp-2 max-w-[26rem] min-w-0 font-mono text-xs break-all"
         title={text.slice(0, 600)}
       >
-        {text || "no answer"}
+        {text || "not recorded"}
       </span>
     </span>
   );

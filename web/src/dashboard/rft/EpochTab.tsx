@@ -93,7 +93,7 @@ function Steps(props: {
   );
   return (
     <nav aria-label={props.heldOut ? "Evaluations" : "Steps"}>
-      <Strip>
+      <Strip at={`${props.current}-${numbers.length}`}>
         <StepMark active={props.current === undefined} onChoose={() => props.onStep(undefined)} label="All" />
         {numbers.map((step) => (
           <Fragment key={step}>

@@ -40,7 +40,7 @@ export function JobList() {
     {
       id: "choose",
       header: "Compare",
-      width: 84,
+      width: 76,
       cell: (job) =>
         job.kind === "rft" && (
           <input
@@ -125,7 +125,7 @@ export function JobList() {
               </Select>
               <span className="tabular text-xs text-ink-soft">
                 {rows.length === all.length
-                  ? `${count(all.length)} jobs`
+                  ? `${count(all.length)} ${all.length === 1 ? "job" : "jobs"}`
                   : `${count(rows.length)} of ${count(all.length)} jobs`}
                 {all.length >= MOST && ", the newest"}
               </span>
@@ -162,7 +162,7 @@ const COLUMNS: Column<AnyJob>[] = [
   {
     id: "name",
     header: "Job",
-    width: 230,
+    width: 190,
     value: (job) => job.displayName || shortId(job.name),
     cell: (job) => (
       <div className="min-w-0">
@@ -178,7 +178,7 @@ const COLUMNS: Column<AnyJob>[] = [
   {
     id: "state",
     header: "State",
-    width: 130,
+    width: 115,
     value: (job) => job.state,
     cell: (job) => <ResourceState state={job.state} />,
   },
@@ -192,7 +192,7 @@ const COLUMNS: Column<AnyJob>[] = [
   {
     id: "base",
     header: "Base model",
-    width: 170,
+    width: 140,
     value: (job) => job.baseModel,
     cell: (job) => (
       <span title={job.baseModel}>
@@ -203,7 +203,7 @@ const COLUMNS: Column<AnyJob>[] = [
   {
     id: "progress",
     header: "Progress",
-    width: 150,
+    width: 135,
     value: (job) => job.percent,
     cell: (job) => (
       <span className="flex items-center gap-2">
@@ -225,7 +225,7 @@ const COLUMNS: Column<AnyJob>[] = [
   {
     id: "created",
     header: "Created",
-    width: 180,
+    width: 170,
     value: (job) => job.createTime,
     cell: (job) => <Time at={job.createTime} />,
   },

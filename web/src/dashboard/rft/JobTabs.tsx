@@ -1,7 +1,7 @@
 // The tabs of a job: Summary, its epochs in a strip that scrolls, then audit, logs and options.
 import { clsx } from "clsx";
 import { ChevronLeft, ChevronRight } from "lucide-react";
-import { type KeyboardEvent, type ReactNode, useEffect, useRef, useState } from "react";
+import { Children, type KeyboardEvent, type ReactNode, useEffect, useRef, useState } from "react";
 import type { RftJob } from "~/api/reinforcementFineTuningJobs";
 import type { RftMetrics } from "~/api/rft";
 import { IconButton } from "~/design/Button";
@@ -30,7 +30,7 @@ export function JobTabs(props: SearchProps & { job: RftJob; metrics: RftMetrics 
       <One active={tab === "summary"} onChoose={() => onSearch({ tab: "summary", ...NOTHING_OPEN })}>
         Summary
       </One>
-      <Strip>
+      <Strip at={tab === "epoch" ? current : undefined}>
         {epochs.map((epoch) => (
           <One
             key={epoch}
@@ -81,7 +81,7 @@ function One(props: { active: boolean; onChoose: () => void; children: ReactNode
 }
 
 /** What it holds scrolls sideways; where that is needed, arrows do it too. */
-export function Strip({ children }: { children: ReactNode }) {
+export function Strip({ at, children }: { at: number | string | undefined; children: ReactNode }) {
   const box = useRef<HTMLDivElement>(null);
   const [more, setMore] = useState({ left: false, right: false });
   useEffect(() => {
@@ -93,9 +93,6 @@ export function Strip({ children }: { children: ReactNode }) {
         right: element.scrollLeft + element.clientWidth < element.scrollWidth - 1,
       });
     look();
-    element
-      .querySelector('[aria-selected="true"], [aria-current="step"]')
-      ?.scrollIntoView({ inline: "nearest", block: "nearest" });
     const watch = new ResizeObserver(look);
     watch.observe(element);
     const changes = new MutationObserver(look);
@@ -107,6 +104,12 @@ export function Strip({ children }: { children: ReactNode }) {
       element.removeEventListener("scroll", look);
     };
   }, []);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: what was chosen comes into sight, also when it was not there at first
+  useEffect(() => {
+    const chosen = box.current?.querySelector<HTMLElement>('[aria-selected="true"], [aria-current="step"]');
+    if (box.current && chosen)
+      box.current.scrollLeft = chosen.offsetLeft - (box.current.clientWidth - chosen.offsetWidth) / 2;
+  }, [at, Children.count(children)]);
   const scroll = (direction: number) =>
     box.current?.scrollBy({ left: direction * box.current.clientWidth * 0.8, behavior: "smooth" });
   const arrows = more.left || more.right;
@@ -120,7 +123,7 @@ export function Strip({ children }: { children: ReactNode }) {
       <div
         ref={box}
         role="presentation"
-        className="flex min-w-0 items-center overflow-x-auto [scrollbar-width:none]"
+        className="relative flex min-w-0 items-center overflow-x-auto [scrollbar-width:none]"
       >
         {children}
       </div>

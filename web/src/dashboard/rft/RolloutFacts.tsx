@@ -37,7 +37,7 @@ export function RolloutFacts({ rollout }: { rollout: RolloutDetails }) {
         {result?.error && <p className="break-words text-bad">{result.error}</p>}
       </Section>
       <Section title="Metadata">
-        <dl className="grid grid-cols-[7rem_minmax(0,1fr)] gap-x-3 gap-y-1.5">
+        <dl className="grid grid-cols-[6.75rem_minmax(0,1fr)] gap-x-2 gap-y-1.5 text-[13px] [&_time]:whitespace-normal">
           <Fact name="Status">
             {status ? (
               <Badge tone={status.code === 100 ? "good" : status.code === 101 ? "note" : "bad"}>

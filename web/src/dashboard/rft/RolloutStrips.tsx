@@ -89,7 +89,7 @@ function Cards(props: {
                 />
               ) : (
                 <span className="line-clamp-4 h-20 font-mono text-[11px] leading-5 break-all text-ink-soft">
-                  {one.answer || "no answer"}
+                  {one.answer === null ? "not recorded" : one.answer || "no answer"}
                 </span>
               )}
             </button>

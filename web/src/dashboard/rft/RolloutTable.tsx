@@ -156,7 +156,9 @@ const COLUMNS: Column<RolloutSummary>[] = [
     id: "prompt",
     header: "Messages",
     width: 260,
-    cell: (row) => <Clamped text={row.prompt ?? ""} none="no messages" />,
+    cell: (row) => (
+      <Clamped text={row.prompt ?? ""} none={row.prompt === null ? "not recorded" : "no messages"} />
+    ),
   },
   {
     id: "score",
@@ -184,7 +186,9 @@ const COLUMNS: Column<RolloutSummary>[] = [
     id: "answer",
     header: "Answer",
     width: 240,
-    cell: (row) => <Clamped text={row.answer ?? ""} none="no answer" mono />,
+    cell: (row) => (
+      <Clamped text={row.answer ?? ""} none={row.answer === null ? "not recorded" : "no answer"} mono />
+    ),
   },
   { id: "metrics", header: "Evals", width: 210, cell: (row) => <Metrics metrics={row.metrics} /> },
   {

@@ -108,6 +108,7 @@ function Small({
         series={curve.series}
         smoothing={smoothing}
         format={curve.format}
+        axis={curve.axis}
         range={curve.range}
         log={curve.log}
         stacked={curve.stacked}

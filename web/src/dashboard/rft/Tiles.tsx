@@ -56,7 +56,7 @@ export function Tiles({ job, metrics }: { job: RftJob; metrics: RftMetrics | und
       <Tile
         label="Cost"
         value={cost ? costText(cost) : "none"}
-        hint={cost ? "at the operator's prices" : "no prices are set on this platform"}
+        hint={cost ? "at the operator's prices" : "no prices are set"}
       />
     </div>
   );

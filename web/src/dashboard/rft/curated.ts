@@ -11,6 +11,8 @@ export interface Curve {
   x: number[];
   series: Series[];
   format: (value: number) => string;
+  /** Marks of the y axis, where they are not bare numbers. */
+  axis?: (value: number) => string;
   range?: { min?: number; max?: number };
   log?: boolean;
   stacked?: boolean;
@@ -87,6 +89,7 @@ export function curatedCurves(data: RftMetrics): Curve[] {
       x: chunkX,
       series: [chunk("By all", "solved_all", { colour: 1 }), chunk("By none", "solved_none", { colour: 2 })],
       format: percent,
+      axis: percent,
       range: { min: 0, max: 1 },
     },
     {
@@ -97,7 +100,14 @@ export function curatedCurves(data: RftMetrics): Curve[] {
       series: [
         chunk("Kept", "kept_groups", { colour: 1 }),
         chunk("All scores equal", "constant_groups", { colour: 5 }),
-        chunk("Too few valid", "dropped_groups", { colour: 2 }),
+        {
+          label: "Too few valid",
+          values: chunks.map((event) => {
+            const [all, constant] = [number(event.dropped_groups), number(event.constant_groups)];
+            return all === null || constant === null ? null : Math.max(0, all - constant);
+          }),
+          colour: 2,
+        },
       ],
       format: figure,
       range: { min: 0 },
@@ -132,6 +142,7 @@ export function curatedCurves(data: RftMetrics): Curve[] {
       x: chunkX,
       series: [chunk("Truncated", "truncated", { colour: 2 })],
       format: percent,
+      axis: percent,
       range: { min: 0 },
     },
     {
@@ -193,12 +204,15 @@ export function curatedCurves(data: RftMetrics): Curve[] {
     times(data, seconds),
     ...metricCurves(chunks, chunkX),
   ];
-  return curves
-    .map((curve) => ({
-      ...curve,
-      series: curve.series.filter((one) => one.values.some((value) => value !== null)),
-    }))
-    .filter((curve) => curve.series.length > 0);
+  return (
+    curves
+      .map((curve) => ({
+        ...curve,
+        series: curve.series.filter((one) => one.values.some((value) => value !== null)),
+      }))
+      // The spread without a measure of it would be the reward curve once more.
+      .filter((curve) => curve.series.length > (curve.id === "spread" ? 1 : 0))
+  );
 }
 
 /** Where the time of a step goes: rolling out, training, publishing, evaluating, waiting. */
