@@ -1,5 +1,8 @@
 // The dashboard's paths: those that the clients print, and the rest around them. One file per area lists its routes; pages load lazily.
 import { createRouter } from "@tanstack/react-router";
+import { Failure, Skeleton } from "~/design/Panel";
+import { createRoutes } from "./create/routes";
+import { NotFound } from "./NotFound";
 import { resourceRoutes } from "./resources/routes";
 import { rftRoutes } from "./rft/routes";
 import { root } from "./root";
@@ -10,6 +13,7 @@ import { tuningRoutes } from "./tuning/routes";
 export const router = createRouter({
   routeTree: root.addChildren([
     ...resourceRoutes,
+    ...createRoutes,
     ...rftRoutes,
     ...tuningRoutes,
     ...sessionRoutes,
@@ -17,11 +21,16 @@ export const router = createRouter({
   ]),
   defaultPreload: false,
   scrollRestoration: true,
+  defaultNotFoundComponent: NotFound,
+  defaultPendingComponent: () => <Skeleton />,
+  defaultErrorComponent: ({ error, reset }) => (
+    <Failure title="This page broke" error={error} retry={reset} />
+  ),
 });
 
 declare module "@tanstack/react-router" {
   interface StaticDataRouteOption {
-    /** What the browser's tab says. */
+    /** What the browser's tab says, behind the page's own parameters. */
     title?: string;
   }
 }
