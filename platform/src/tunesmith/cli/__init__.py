@@ -13,6 +13,8 @@ _COMMANDS = {
     "up": ("tunesmith.cli.up", "Start the platform on this machine, in the foreground."),
     "studio": ("tunesmith.cli.studio", "Edit a reward while a model learns from it."),
     "env": ("tunesmith.cli.env", "Print the exports with which published clients find the platform."),
+    "dashboard": ("tunesmith.cli.dashboard", "Open the dashboard, signed in."),
+    "evaluator": ("tunesmith.cli.evaluators", "Evaluators: versions, source, edits."),
     "dataset": ("tunesmith.cli.datasets", "Rows to the platform and back."),
     "sftj": ("tunesmith.cli.sftj", "SFT jobs: a model learns the answers of a dataset."),
     "dpoj": ("tunesmith.cli.dpoj", "DPO and ORPO jobs: a model learns which answer is preferred."),
