@@ -1,0 +1,1 @@
+"""Parts of bench_ui: the two servers, and the browser that looks at them."""
