@@ -11,7 +11,9 @@ import click
 from tunesmith.cli.client import ApiError, call
 from tunesmith.cli.errors import told_plainly
 from tunesmith.cli.profile import Profile, read_profile
+from tunesmith.cli.rftj_again import clone_job, estimate_job, resume_job
 from tunesmith.cli.rftj_control import control_job, report_job, rewind_job
+from tunesmith.cli.rftj_results import audit, compare, export, logs, rollouts
 
 _DELETE_SECONDS = 10.0
 """How long `delete` waits for the worker to have removed the job."""
@@ -27,6 +29,7 @@ def command() -> None:
     Examples:
       tunesmith rftj list
       tunesmith rftj get my-job --json
+      tunesmith rftj logs my-job -f
       tunesmith rftj cancel my-job
       tunesmith rftj delete my-job
     """
@@ -99,7 +102,11 @@ def delete_job(job: str, as_json: bool) -> None:
         click.echo(f"Deleting {_short(job)}; its processes are being stopped and its files removed.")
 
 
-for _verb in (control_job, rewind_job, report_job):
+for _verb in (
+    *(rollouts, logs, audit, compare, export),
+    *(resume_job, clone_job, estimate_job),
+    *(control_job, rewind_job, report_job),
+):
     command.add_command(_verb)
 
 
