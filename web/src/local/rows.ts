@@ -225,13 +225,13 @@ export function useModels() {
 }
 
 /** Log lines of a rollout, the newest `limit`. */
-export function useLogs(rolloutId: string, level: string, limit: number) {
+export function useLogs(rolloutId: string, limit: number) {
   return useQuery({
-    queryKey: ["logs", rolloutId, level, limit],
+    queryKey: ["logs", rolloutId, limit],
     queryFn: ({ signal }) =>
       get<{ logs: LogLine[]; total: number }>(
         `/api/logs/${encodeURIComponent(rolloutId)}`,
-        { level, limit },
+        { limit },
         signal,
       ),
     placeholderData: keepPreviousData,

@@ -11,13 +11,20 @@ import { useTitle } from "../useTitle";
 import { COLUMNS } from "./columns";
 import { Pager, Showing } from "./Pager";
 import { RowDetails } from "./RowDetails";
+import { useHeld, viewOf } from "./useHeld";
+
+const NONE: ReadonlySet<string> = new Set();
 
 export function TablePage() {
   useTitle("Table");
   const [state, change] = useLocalState();
-  const [open, setOpen] = useState<ReadonlySet<string>>(new Set());
+  // What is open belongs to the view: on another page, or with another filter, nothing is.
+  const view = viewOf(state);
+  const [opened, setOpened] = useState<{ view: string; ids: ReadonlySet<string> }>({ view, ids: NONE });
+  const open = opened.view === view ? opened.ids : NONE;
+  const setOpen = (ids: ReadonlySet<string>) => setOpened({ view, ids });
   const query = useRows(state);
-  const page = query.data;
+  const [page, news, showNews] = useHeld(query, state, open.size > 0);
   const { sortField, sortDirection } = state.sortConfig;
   return (
     <>
@@ -32,7 +39,7 @@ export function TablePage() {
           >
             Expand all
           </Button>
-          <Button small disabled={open.size === 0} onClick={() => setOpen(new Set())}>
+          <Button small disabled={open.size === 0} onClick={() => setOpen(NONE)}>
             Collapse all
           </Button>
           <Export form="jsonl" />
@@ -43,34 +50,41 @@ export function TablePage() {
       {query.error && (
         <Failure title="The rollouts could not be read" error={query.error} retry={() => query.refetch()} />
       )}
-      <DataTable<RowSummary>
-        label="Rollouts"
-        name="local-rollouts"
-        columns={COLUMNS}
-        rows={query.error ? (page?.rows ?? []) : page?.rows}
-        rowKey={(row) => row.rolloutId}
-        sort={{ by: sortField, descending: sortDirection === "desc" }}
-        onSort={(sort) =>
-          change({
-            sortConfig: { sortField: sort.by, sortDirection: sort.descending ? "desc" : "asc" },
-            paginationConfig: { ...state.paginationConfig, currentPage: 1 },
-          })
-        }
-        expand={(row) => <RowDetails summary={row} />}
-        open={open}
-        onOpen={(key, now) =>
-          setOpen((before) => new Set(now ? [...before, key] : [...before].filter((one) => one !== key)))
-        }
-        busy={query.isPlaceholderData}
-        maxHeight="max(26rem, calc(100dvh - 11.5rem))"
-        toolbar={
-          <>
-            <Showing page={page} />
-            <Pager page={page} />
-          </>
-        }
-        empty={query.error ? <span /> : <NoRows filtered={filterText(state.filterConfig) !== ""} />}
-      />
+      {(page || !query.error) && (
+        <DataTable<RowSummary>
+          label="Rollouts"
+          name="local-rollouts"
+          columns={COLUMNS}
+          rows={page?.rows}
+          rowKey={(row) => row.rolloutId}
+          sort={{ by: sortField, descending: sortDirection === "desc" }}
+          onSort={(sort) =>
+            change({
+              sortConfig: { sortField: sort.by, sortDirection: sort.descending ? "desc" : "asc" },
+              paginationConfig: { ...state.paginationConfig, currentPage: 1 },
+            })
+          }
+          expand={(row) => <RowDetails summary={row} />}
+          open={open}
+          onOpen={(key, now) =>
+            setOpen(new Set(now ? [...open, key] : [...open].filter((one) => one !== key)))
+          }
+          busy={query.isPlaceholderData}
+          maxHeight="max(26rem, calc(100dvh - 11.5rem))"
+          toolbar={
+            <>
+              <Showing page={page} />
+              <Pager page={page} />
+              {news > 0 && (
+                <Button small kind="primary" onClick={showNews}>
+                  {news.toLocaleString()} new {news === 1 ? "row" : "rows"}
+                </Button>
+              )}
+            </>
+          }
+          empty={<NoRows filtered={filterText(state.filterConfig) !== ""} />}
+        />
+      )}
     </>
   );
 }

@@ -21,7 +21,7 @@ export const COLUMNS: Column<RowSummary>[] = [
     id: "created",
     header: "Created",
     sort: "created_at",
-    width: 178,
+    width: 200,
     cell: (row) => <Time at={row.createdAt} />,
   },
   {
@@ -94,7 +94,7 @@ export const COLUMNS: Column<RowSummary>[] = [
     header: "Updated",
     sort: "$.updated_at",
     hidden: true,
-    width: 178,
+    width: 200,
     cell: (row) => <Time at={row.updatedAt} />,
   },
 ];
