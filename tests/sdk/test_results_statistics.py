@@ -149,7 +149,7 @@ def test_pairs_are_rows_of_the_same_evaluation(tmp_path: Path):
             ("one", "a", "x"): [0.0, 0.5],
             ("one", "b", "x"): [1.0],
             ("one", "a", "y"): [0.5],
-            ("one", "b", "y"): [0.4],
+            ("one", "b", "y"): [0.4, None],
             ("two", "a", "x"): [0.1],  # another evaluation's row x, on one side only
             ("one", "a", "z"): [None],
             ("one", "b", "z"): [1.0],
@@ -162,6 +162,7 @@ def test_pairs_are_rows_of_the_same_evaluation(tmp_path: Path):
         assert (first["left"], first["right"], first["difference"]) == (0.25, 1.0, 0.75)
         assert sorted(first["leftIds"]) == ["one-a-x-0", "one-a-x-1"]
         assert first["rightIds"] == ["one-b-x-0"]
+        assert found["pairs"][1]["rightIds"] == ["one-b-y-0", "one-b-y-1"], "runs with a score come first"
         assert first["prompt"] == "prompt of x"
         assert found["unpaired"] == {"left": 2, "right": 1}
         summary = found["summary"]

@@ -145,7 +145,8 @@ def _shown(
     prompts: dict[tuple[str, str], str] = {}
     for side, name, row_id, rollout_id, prompt in connection.execute(
         f"SELECT {column}, COALESCE(name, ''), row_id, rollout_id, prompt FROM summaries WHERE {column} IN (?, ?) "
-        f"AND (COALESCE(name, ''), row_id) IN (VALUES {marks}) AND ({where.sql}) ORDER BY created DESC, id DESC",
+        f"AND (COALESCE(name, ''), row_id) IN (VALUES {marks}) AND ({where.sql}) "
+        f"ORDER BY is_score_valid IS 1 AND status IN ({NOT_FAILED}) DESC, created DESC, id DESC",  # those that count come first
         (left, right, *keys, *where.parameters),
     ):
         listed = ids.setdefault((side, name, row_id), [])
