@@ -16,7 +16,7 @@ import type { RftJob } from "~/api/reinforcementFineTuningJobs";
 import type { RunEvent } from "~/api/rft";
 import { Button } from "~/design/Button";
 import { CodeEditor } from "~/design/CodeEditor";
-import { Loaded, Panel } from "~/design/Panel";
+import { Empty, Loaded, Panel } from "~/design/Panel";
 import { Tabs } from "~/design/Tabs";
 import { toastError } from "~/design/Toast";
 import { useMayChange } from "../session";
@@ -28,7 +28,17 @@ export function EvaluatorEditor(props: { job: RftJob; id: string; events: readon
   const versions = useEvaluatorVersions(evaluator);
   return (
     <Loaded query={versions} what="The evaluator" lines={8}>
-      {(all) => (all[0] ? <Editor {...props} evaluator={evaluator} versions={all} newest={all[0]} /> : null)}
+      {(all) =>
+        all[0] ? (
+          <Editor {...props} evaluator={evaluator} versions={all} newest={all[0]} />
+        ) : (
+          <Panel title="Evaluator">
+            <Empty title="No version of the evaluator is kept">
+              It was uploaded before versions were kept, or was removed. Upload it again to edit it here.
+            </Empty>
+          </Panel>
+        )
+      }
     </Loaded>
   );
 }
