@@ -34,7 +34,9 @@ STOP_GRACE_SECONDS = 30.0
 
 
 @click.command("studio")
-@click.option("--example", default="svg", show_default=True, help="What is learned.")
+@click.option(
+    "--example", default="svg", show_default=True, help="What is learned: an example, or a folder with a studio.json."
+)
 @click.option(
     "--folder",
     type=click.Path(path_type=Path, file_okay=False),

@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import io
 import json
+import re
 import tarfile
 import tempfile
 import time
@@ -40,13 +41,17 @@ class Example:
     """One example, for one folder of a person."""
 
     def __init__(self, name: str, folder: Path) -> None:
-        """Raises InvalidArgument when there is no such example."""
-        self.source = EXAMPLES / name
-        if name not in names():
-            raise InvalidArgument(f"There is no example {name!r}; there are {', '.join(names())}.")
+        """`name`: one of ours, or a folder with a studio.json of its own. Raises InvalidArgument when it is neither."""
+        self.source = EXAMPLES / name if name in names() else Path(name).resolve()
+        if not (self.source / "studio.json").is_file():
+            raise InvalidArgument(
+                f"There is no example {name!r}; there are {', '.join(names())}, or give a folder with a studio.json."
+            )
         self.settings: dict[str, Any] = json.loads((self.source / "studio.json").read_text())
         self.folder = folder
-        self.id = f"studio-{name}-{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:6]}"
+        slug = re.sub(r"[^a-z0-9]+", "-", self.source.name.lower()).strip("-")[:20]
+        self.slug = f"studio-{slug}"
+        self.id = f"{self.slug}-{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:6]}"
 
     def write(self) -> bool:
         """Write the evaluator into the folder; False when there was one already, which is kept as it is."""
@@ -148,7 +153,7 @@ class Example:
         """Resource name of one of the example's datasets, called by its content, uploaded unless it is there."""
         file = self.source / self.settings[key]
         content = file.read_bytes()
-        identity = f"{self.source.name}-{file.stem.replace('_', '-')}-{hashlib.sha256(content).hexdigest()[:8]}"
+        identity = f"{self.slug}-{file.stem.replace('_', '-')}-{hashlib.sha256(content).hexdigest()[:8]}"
         path = self.path(profile, "datasets", identity)
         try:
             if call(profile, "GET", path)["state"] == "READY":
