@@ -34,7 +34,7 @@ def logs(port: int, store: Path | None, open_page: bool, debug: bool, use_firewo
     """Look at every rollout kept on this machine: table, pivot, comparison and logs, in a browser."""
     import asyncio
 
-    from eval_protocol.errors import UsageError
+    from eval_protocol.errors import ProfileError, UsageError
     from eval_protocol.evaluation.local_ui import open_page as show
     from eval_protocol.settings import RunSettings
     from eval_protocol.tracing.route import log_gateway
@@ -49,7 +49,11 @@ def logs(port: int, store: Path | None, open_page: bool, debug: bool, use_firewo
                 f"--{name.replace('_', '-')} has no effect: lines come from the results store and the tracing gateway.",
                 err=True,
             )
-    gateway = log_gateway()
+    try:
+        gateway = log_gateway()
+    except ProfileError as error:
+        gateway = None
+        say(f"Lines of remote rollouts are not shown: {error}", err=True)
     if gateway is None and use_fireworks:
         raise UsageError(
             "--use-fireworks needs a tracing gateway: set FIREWORKS_API_KEY, FW_TRACING_GATEWAY_BASE_URL, or start `tunesmith up`."

@@ -106,18 +106,21 @@ def pivot(
     by_column: dict[Key, _Cell] = {}
     whole = _Cell()
     merged: dict[tuple[Any, ...], list[Any]] = {}
+    row_set: set[Key] = set()
+    column_set: set[Key] = set()
     for record in found:
         row, column = tuple(record[: len(rows)]), tuple(record[len(rows) : len(rows) + len(columns)])
         cluster, figures = record[len(rows) + len(columns)], record[len(rows) + len(columns) + 1 :]
         cells.setdefault((row, column), _Cell()).add(*figures)
         for scope in (("row", row), ("column", column), ("whole",)):
             _merge(merged, (*scope, cluster), figures)
-        if len({row for row, _ in cells}) > MOST_ROWS if len(cells) % 500 == 0 else False:
-            break
-    row_keys, column_keys = (
-        _keys((row for row, _ in cells), MOST_ROWS),
-        _keys((column for _, column in cells), MOST_COLUMNS),
-    )
+        row_set.add(row)
+        column_set.add(column)
+        if len(row_set) > MOST_ROWS or len(column_set) > MOST_COLUMNS:
+            raise UsageError(
+                f"The pivot would have more than {MOST_ROWS:,} rows or {MOST_COLUMNS} columns. Choose another field, or filter first."
+            )
+    row_keys, column_keys = sorted(row_set, key=_order), sorted(column_set, key=_order)
     for scope, figures in merged.items():
         match scope:
             case ("row", row, _):
@@ -172,13 +175,9 @@ def _merge(merged: dict[tuple[Any, ...], list[Any]], key: tuple[Any, ...], figur
         known[4] = figures[4] if known[4] is None else max(known[4], figures[4])
 
 
-def _keys(keys: Iterable[Key], most: int) -> list[Key]:
-    distinct = set(keys)
-    if len(distinct) > most:
-        raise UsageError(
-            f"The pivot would have more than {most:,} keys on one side. Choose another field, or filter first."
-        )
-    return sorted(distinct, key=lambda key: [(value is None, isinstance(value, str), value) for value in key])
+def _order(key: Key) -> list[tuple[bool, bool, Any]]:
+    """Numbers before text, nothing last."""
+    return [(value is None, isinstance(value, str), value) for value in key]
 
 
 def _shown(cell: _Cell, method: Aggregator, k: int, *, plain: bool) -> dict[str, Any]:
