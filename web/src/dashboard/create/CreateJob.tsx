@@ -160,7 +160,7 @@ function BaseModelStep(props: {
       </optgroup>
     );
   return (
-    <div className="grid gap-4 md:grid-cols-2">
+    <div className={other ? "grid gap-4 md:grid-cols-2" : "max-w-xl"}>
       <Field
         label="Begin with"
         hint={form.warmStartFrom ? "Training goes on from this adapter, at its rank." : undefined}

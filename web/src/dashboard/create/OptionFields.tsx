@@ -50,6 +50,7 @@ function OptionField(props: {
   const range = rangeOf(form.kind, option, base);
   const limits = rangeText(range, option);
   const normal = range.default !== undefined ? String(range.default) : option.whenEmpty;
+  const bare = !limits && !normal;
   const label = (
     <span className="flex items-center gap-1.5">
       {option.label}
@@ -62,16 +63,20 @@ function OptionField(props: {
       {limits && <span className="tabular">{limits}</span>}
       {limits && normal && " · "}
       {normal && <>default {normal}</>}{" "}
-      <button
-        type="button"
-        title={option.hint}
-        aria-label={`About ${option.label}`}
-        aria-expanded={explained}
-        onClick={() => setExplained(!explained)}
-        className="inline-flex translate-y-0.5 rounded text-ink-faint hover:text-ink"
-      >
-        <Info size={13} />
-      </button>
+      {bare ? (
+        <span>{option.hint}</span>
+      ) : (
+        <button
+          type="button"
+          title={option.hint}
+          aria-label={`About ${option.label}`}
+          aria-expanded={explained}
+          onClick={() => setExplained(!explained)}
+          className="inline-flex translate-y-0.5 rounded text-ink-faint hover:text-ink"
+        >
+          <Info size={13} />
+        </button>
+      )}
       {explained && <span className="mt-1 block text-ink-soft">{option.hint}</span>}
     </span>
   );

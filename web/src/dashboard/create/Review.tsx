@@ -140,7 +140,7 @@ function EstimateView(props: {
   const { estimate, missing, may } = props;
   if (!may)
     return <p className="text-ink-soft">Sign in with an API key for an estimate, and to start a job.</p>;
-  if (!estimate) return <p className="text-ink-soft">Choose {missing.join(", ")} for an estimate.</p>;
+  if (!estimate) return <p className="text-ink-soft">Choose {missing.join(" and ")} for an estimate.</p>;
   const { data, error } = estimate;
   if (!data)
     return (

@@ -16,7 +16,13 @@ function page(path: string, title: string, load: () => Promise<Module>, name: st
 
 export const resourceRoutes: AnyRoute[] = [
   page("/dashboard", "Overview", () => import("./Overview"), "Overview"),
-  page("/dashboard/sign-in", "Sign in", () => import("../SignIn"), "SignIn"),
+  createRoute({
+    getParentRoute: () => root,
+    path: "/dashboard/sign-in",
+    staticData: { title: "Sign in" },
+    // The frame shows the form itself, without navigation.
+    component: () => null,
+  }),
   page("/dashboard/evaluators", "Evaluators", () => import("./evaluators/Evaluators"), "Evaluators"),
   page(
     "/dashboard/evaluators/$evaluatorId",
