@@ -133,28 +133,17 @@ def test_an_edit_that_changes_nothing_makes_no_version(uploaded: Platform) -> No
     assert len(uploaded.ok("GET", "/evaluators/e/versions")["evaluatorVersions"]) == 1
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/etc/x",
-        "../x",
-        "a/../../x",
-        "a//b",
-        "",
-        ".",
-        "a/.",
-        "a\\b",
-        "a\0b",
-        "a\nb",
-        "x" * 600,
-        "evaluation.py/x",
-        "inside/x",
-    ],
+OUTSIDE = (
+    *("/etc/x", "../x", "a/../../x", "a//b", "", ".", "a/.", "a\\b", "a\0b", "a\nb", "x" * 600),
+    *("evaluation.py/x", "inside/x"),
 )
-def test_no_path_leads_out_of_the_project(uploaded: Platform, path: str) -> None:
+
+
+def test_no_path_leads_out_of_the_project(uploaded: Platform) -> None:
     upload(uploaded, FILES, {"inside": "data"})
-    body = {"baseVersion": 2, "files": {path: "x"}}
-    assert "files" in uploaded.fails(400, "POST", "/evaluators/e:edit", json=body)
+    for path in OUTSIDE:
+        body = {"baseVersion": 2, "files": {path: "x"}}
+        assert "files" in uploaded.fails(400, "POST", "/evaluators/e:edit", json=body), path
     assert len(uploaded.ok("GET", "/evaluators/e/versions")["evaluatorVersions"]) == 2
 
 

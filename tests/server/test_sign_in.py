@@ -62,32 +62,33 @@ def test_the_cookie_is_marked_secure_behind_a_proxy_with_tls(platform: Platform,
     assert "secure" in response.headers["set-cookie"].lower()
 
 
-@pytest.mark.parametrize(
-    ("headers", "status"),
-    [
-        ({}, 403),
-        ({"x-tunesmith": "2"}, 403),
-        ({**OURS, "origin": "http://evil.example"}, 403),
-        ({**OURS, "origin": "null"}, 403),
-        ({**OURS, "origin": "http://127.0.0.1:1"}, 403),
-        ({**OURS, "sec-fetch-site": "cross-site"}, 403),
-        ({**OURS, "sec-fetch-site": "same-site"}, 403),
-        ({**OURS, "sec-fetch-site": "none"}, 403),
-        ({**OURS, "sec-fetch-site": "same-origin"}, 200),
-        (OURS, 200),
-    ],
+FORGED = (
+    {},
+    {"x-tunesmith": "2"},
+    {**OURS, "origin": "http://evil.example"},
+    {**OURS, "origin": "null"},
+    {**OURS, "origin": "http://127.0.0.1:1"},
+    {**OURS, "sec-fetch-site": "cross-site"},
+    {**OURS, "sec-fetch-site": "same-site"},
+    {**OURS, "sec-fetch-site": "none"},
 )
-def test_a_forged_request_changes_nothing(
-    platform: Platform, browser: httpx2.Client, headers: dict[str, str], status: int
-) -> None:
+
+
+def test_a_forged_request_changes_nothing(platform: Platform, browser: httpx2.Client) -> None:
     sign_in(browser, {"apiKey": platform.key})
-    response = browser.post(f"{ACCOUNT}/secrets", json=SECRET, headers=headers)
-    assert response.status_code == status, response.text
-    assert set(response.json()) >= ({"code", "message"} if status == 403 else {"name"})
-    assert len(platform.ok("GET", "/secrets")["secrets"]) == (status == 200)
+    chat = {"model": "none", "messages": []}
+    for headers in FORGED:
+        response = browser.post(f"{ACCOUNT}/secrets", json=SECRET, headers=headers)
+        assert response.status_code == 403, headers
+        assert "not from the dashboard" in response.json()["message"]
+        # The gateway's short way asks, too.
+        assert browser.post("/v1/chat/completions", json=chat, headers=headers).status_code == 403, headers
+    assert platform.ok("GET", "/secrets")["secrets"] == []
     assert browser.get(f"{ACCOUNT}/secrets", headers={"sec-fetch-site": "cross-site"}).status_code == 200
-    chat = browser.post("/v1/chat/completions", json={"model": "none", "messages": []}, headers=headers)
-    assert (chat.status_code == 403) == (status == 403)  # the gateway's short way asks, too
+    for headers in (OURS, {**OURS, "sec-fetch-site": "same-origin"}):
+        assert browser.post(f"{ACCOUNT}/secrets", json=SECRET, headers=headers).status_code in (200, 409)
+        assert browser.post("/v1/chat/completions", json=chat, headers=headers).status_code != 403
+    assert len(platform.ok("GET", "/secrets")["secrets"]) == 1
 
 
 def test_the_own_origin_may_be_named(platform: Platform, browser: httpx2.Client) -> None:
@@ -202,11 +203,10 @@ def test_the_viewers_key_is_made_once_and_kept_private(platform: Platform, brows
         assert find_key(session, again, platform.control.keys.pepper) is not None
 
 
-@pytest.mark.parametrize(
-    "headers", [{"Host": "evil.example:80"}, {"X-Forwarded-For": "1.2.3.4"}, {"Via": "1.1 proxy"}, {"X-Real-IP": "::1"}]
-)
-def test_nobody_else_looks_without_a_key(browser: httpx2.Client, headers: dict[str, str]) -> None:
-    assert "own machine" in sign_in(browser, {}, 401, **headers)["message"]
+def test_nobody_else_looks_without_a_key(browser: httpx2.Client) -> None:
+    strangers = {"Host": "evil.example:80", "X-Forwarded-For": "1.2.3.4", "Via": "1.1 proxy", "X-Real-IP": "::1"}
+    for name, value in strangers.items():
+        assert "own machine" in sign_in(browser, {}, 401, **{name: value})["message"]
 
 
 def test_the_role_of_a_viewer_is_nobodys(platform: Platform) -> None:
