@@ -31,7 +31,7 @@ export function plotRows(
         of: one.label,
         colour,
         role,
-        points: !!one.points && role === "line",
+        points: !!one.points,
         dashed: !!one.dashed,
         // A logarithm has no place for zero and below.
         values: log ? values.map((value) => (value !== null && value > 0 ? value : null)) : values,
@@ -181,7 +181,7 @@ function isAlone(values: Values): boolean {
   return values.filter((value) => value !== null).length === 1;
 }
 
-/** An interval at each of few points: a line up and down with small ends. */
+/** An interval at each point of what is measured now and then: a line up and down with small ends. */
 function whiskers(
   plot: uPlot,
   lines: readonly Line[],

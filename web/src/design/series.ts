@@ -9,7 +9,7 @@ export interface Series {
   values: Values;
   /** Which of the theme's eight series colours; default: its place in the list. */
   colour?: 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8;
-  /** An interval around the values, drawn as a band and, where there are few points, as whiskers. */
+  /** An interval around the values, drawn as a band, and at `points` as whiskers, too. */
   band?: { low: Values; high: Values };
   /** Dots at its values: for what is measured now and then. */
   points?: boolean;

@@ -1,16 +1,14 @@
 // The reward audit: what the rollouts say about the evaluator. Findings first, then what they were read from.
 import { CircleCheck, Info, TriangleAlert } from "lucide-react";
-import type { ReactNode } from "react";
 import { shortId } from "~/api/names";
 import { type RftJob, useRftAudit } from "~/api/reinforcementFineTuningJobs";
 import type { RftAudit, RolloutSummary } from "~/api/rft";
-import { SvgImage } from "~/conversation/Svg";
-import { svgIn } from "~/conversation/segments";
 import { Score } from "~/design/Badge";
 import { Chart } from "~/design/Chart";
 import { DataTable } from "~/design/DataTable";
 import { count, figure, percent } from "~/design/figures";
 import { Empty, Loaded, Panel } from "~/design/Panel";
+import { Answer } from "./Answer";
 import { Scatter } from "./Scatter";
 
 type OnRollout = (rolloutId: string) => void;
@@ -230,7 +228,7 @@ function TopScored({ rollouts, onRollout }: { rollouts: RolloutSummary[]; onRoll
             width: 70,
             cell: (row) => count(row.completionTokens),
           },
-          { id: "answer", header: "Answer", width: 280, cell: (row) => <Answer text={row.answer ?? ""} /> },
+          { id: "answer", header: "Answer", width: 280, cell: (row) => <Answer text={row.answer} /> },
         ]}
       />
     </Panel>
@@ -285,22 +283,5 @@ function Duplicates({ audit, onRollout }: { audit: RftAudit; onRollout: OnRollou
         ]}
       />
     </Panel>
-  );
-}
-
-function Answer({ text }: { text: string }): ReactNode {
-  const drawing = svgIn(text);
-  return (
-    <span className="flex items-center gap-2">
-      {drawing && (
-        <SvgImage source={drawing} className="size-10 shrink-0 rounded border bg-white object-contain" />
-      )}
-      <span
-        className="line-clamp-2 max-w-[26rem] min-w-0 font-mono text-xs break-all"
-        title={text.slice(0, 600)}
-      >
-        {text || "not recorded"}
-      </span>
-    </span>
   );
 }

@@ -14,7 +14,7 @@ import { Empty, Loaded } from "~/design/Panel";
 import { Tabs } from "~/design/Tabs";
 import { type Shade, ShadePicker, TokenView } from "~/design/TokenView";
 import type { SearchProps } from "./JobPage";
-import { RolloutFacts } from "./RolloutFacts";
+import { RolloutFacts, RolloutScores } from "./RolloutFacts";
 import { GroupStrip, HistoryStrip } from "./RolloutStrips";
 import { rolloutQuery } from "./search";
 
@@ -82,9 +82,9 @@ function Details({ rollout, onOpen }: { rollout: RolloutDetails; onOpen: (id: st
   const [shade, setShade] = useState<Shade>("probability");
   const turns = rollout.turns ?? [];
   return (
-    <div className="grid min-w-0 gap-4 lg:min-h-full lg:grid-cols-[20rem_minmax(0,1fr)] lg:gap-0">
-      <RolloutFacts rollout={rollout} />
-      <div className="flex min-w-0 flex-col gap-4 lg:border-l lg:p-4">
+    <div className="grid min-w-0 gap-4 lg:min-h-full lg:grid-cols-[20rem_minmax(0,1fr)] lg:grid-rows-[auto_1fr] lg:gap-0">
+      <RolloutScores rollout={rollout} />
+      <div className="flex min-w-0 flex-col gap-4 lg:row-span-2 lg:border-l lg:p-4">
         <HistoryStrip rollout={rollout} onOpen={onOpen} />
         <GroupStrip rollout={rollout} onOpen={onOpen} />
         <Tabs
@@ -127,6 +127,7 @@ function Details({ rollout, onOpen }: { rollout: RolloutDetails; onOpen: (id: st
             </Empty>
           ))}
       </div>
+      <RolloutFacts rollout={rollout} />
     </div>
   );
 }

@@ -8,34 +8,42 @@ import { CopyButton } from "~/design/Copy";
 import { change, count } from "~/design/figures";
 import { Time } from "~/design/Time";
 
-export function RolloutFacts({ rollout }: { rollout: RolloutDetails }) {
+/** The score, and the evaluator's metrics, each with its reason. */
+export function RolloutScores({ rollout }: { rollout: RolloutDetails }) {
   const row = rollout.row ?? {};
   const result = row.evaluation_result ?? null;
   const metrics = Object.entries(result?.metrics ?? {});
+  return (
+    <Section title="Evaluation scores">
+      <Verdict
+        name="Total"
+        score={rollout.score}
+        valid={rollout.isScoreValid}
+        reason={rollout.reason}
+        total
+      />
+      {metrics.map(([name, metric]) => (
+        <Verdict
+          key={name}
+          name={name}
+          score={metric.score ?? null}
+          valid={metric.is_score_valid !== false}
+          reason={metric.reason ?? ""}
+          data={metric.data}
+        />
+      ))}
+      {result?.error && <p className="break-words text-bad">{result.error}</p>}
+    </Section>
+  );
+}
+
+/** What else is known of a rollout. */
+export function RolloutFacts({ rollout }: { rollout: RolloutDetails }) {
+  const row = rollout.row ?? {};
   const status = row.rollout_status ?? rollout.status;
   const execution = row.execution_metadata ?? {};
   return (
-    <div className="flex min-w-0 flex-col divide-y">
-      <Section title="Evaluation scores">
-        <Verdict
-          name="Total"
-          score={rollout.score}
-          valid={rollout.isScoreValid}
-          reason={rollout.reason}
-          total
-        />
-        {metrics.map(([name, metric]) => (
-          <Verdict
-            key={name}
-            name={name}
-            score={metric.score ?? null}
-            valid={metric.is_score_valid !== false}
-            reason={metric.reason ?? ""}
-            data={metric.data}
-          />
-        ))}
-        {result?.error && <p className="break-words text-bad">{result.error}</p>}
-      </Section>
+    <div className="flex min-w-0 flex-col divide-y border-t">
       <Section title="Metadata">
         <dl className="grid grid-cols-[6.75rem_minmax(0,1fr)] gap-x-2 gap-y-1.5 text-[13px] [&_time]:whitespace-normal">
           <Fact name="Status">
@@ -86,7 +94,7 @@ export function RolloutFacts({ rollout }: { rollout: RolloutDetails }) {
       <Folded title="Execution metadata" value={row.execution_metadata} />
       <Folded title="Input metadata" value={row.input_metadata} />
       <Folded title="Eval details" value={row.eval_metadata} />
-      <Folded title="Evaluation result" value={result} />
+      <Folded title="Evaluation result" value={row.evaluation_result} />
       <Folded title="Rollout status" value={row.rollout_status} />
       <Folded title="Tools" value={row.tools} />
     </div>

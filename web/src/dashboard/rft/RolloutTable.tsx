@@ -10,6 +10,7 @@ import { type Column, DataTable } from "~/design/DataTable";
 import { Input, Select } from "~/design/Field";
 import { change, count, figure } from "~/design/figures";
 import { Empty, Failure } from "~/design/Panel";
+import { Answer } from "./Answer";
 import type { SearchProps } from "./JobPage";
 import { PAGE_SIZE, rolloutQuery } from "./search";
 
@@ -31,7 +32,7 @@ export function RolloutTable({ job, search, onSearch }: SearchProps & { job: Rft
       <DataTable
         label="Rollouts"
         name="rft-rollouts"
-        columns={COLUMNS}
+        columns={search.step === undefined ? COLUMNS : OF_ONE_STEP}
         rows={query.data?.rollouts}
         rowKey={(row) => row.rolloutId}
         sort={sort}
@@ -143,7 +144,7 @@ const COLUMNS: Column<RolloutSummary>[] = [
     header: "Row",
     sort: "row_index",
     align: "right",
-    width: 84,
+    width: 76,
     hint: "Row of the dataset, and which attempt at it",
     cell: (row) => (
       <>
@@ -155,7 +156,7 @@ const COLUMNS: Column<RolloutSummary>[] = [
   {
     id: "prompt",
     header: "Messages",
-    width: 260,
+    width: 190,
     cell: (row) => (
       <Clamped text={row.prompt ?? ""} none={row.prompt === null ? "not recorded" : "no messages"} />
     ),
@@ -165,7 +166,7 @@ const COLUMNS: Column<RolloutSummary>[] = [
     header: "Total score",
     sort: "score",
     align: "right",
-    width: 112,
+    width: 100,
     cell: (row) => <Score value={row.score} valid={row.isScoreValid} />,
   },
   {
@@ -179,24 +180,22 @@ const COLUMNS: Column<RolloutSummary>[] = [
     id: "reason",
     header: "Reason",
     sort: "reason",
-    width: 240,
+    width: 175,
     cell: (row) => <Clamped text={row.reason} none="none" />,
   },
   {
     id: "answer",
     header: "Answer",
-    width: 240,
-    cell: (row) => (
-      <Clamped text={row.answer ?? ""} none={row.answer === null ? "not recorded" : "no answer"} mono />
-    ),
+    width: 200,
+    cell: (row) => <Answer text={row.answer} />,
   },
-  { id: "metrics", header: "Evals", width: 210, cell: (row) => <Metrics metrics={row.metrics} /> },
+  { id: "metrics", header: "Evals", width: 165, cell: (row) => <Metrics metrics={row.metrics} /> },
   {
     id: "tokens",
     header: "Tokens",
     sort: "completion_tokens",
     align: "right",
-    width: 92,
+    width: 84,
     cell: (row) => (
       <span title={row.truncated ? "Cut off at the longest completion" : undefined}>
         {count(row.completionTokens)}
@@ -209,7 +208,7 @@ const COLUMNS: Column<RolloutSummary>[] = [
     header: "Advantage",
     sort: "advantage",
     align: "right",
-    width: 104,
+    width: 100,
     hint: "What its tokens were weighted with; none where it was not trained on",
     cell: (row) =>
       row.advantage === null ? (
@@ -227,19 +226,19 @@ const COLUMNS: Column<RolloutSummary>[] = [
   { id: "turns", header: "Turns", align: "right", width: 70, hidden: true, cell: (row) => count(row.turns) },
 ];
 
-function Clamped({ text, none, mono }: { text: string; none: string; mono?: boolean }) {
+/** One step is the same in all of its rows. */
+const OF_ONE_STEP = COLUMNS.filter((column) => column.id !== "step");
+
+function Clamped({ text, none }: { text: string; none: string }) {
   if (!text.trim()) return <span className="text-ink-faint">{none}</span>;
   return (
-    <span
-      title={text.slice(0, 600)}
-      className={`line-clamp-2 max-w-[26rem] break-words ${mono ? "font-mono text-xs" : ""}`}
-    >
+    <span title={text.slice(0, 600)} className="line-clamp-2 max-w-[26rem] break-words">
       {text}
     </span>
   );
 }
 
-/** The first three metrics of the evaluator; the rest as a number. */
+/** The first two metrics of the evaluator; the rest as a number. */
 function Metrics({ metrics }: { metrics: RolloutSummary["metrics"] }) {
   const all = Object.entries(metrics ?? {});
   if (!all.length) return <span className="text-ink-faint">none</span>;
@@ -248,13 +247,13 @@ function Metrics({ metrics }: { metrics: RolloutSummary["metrics"] }) {
       className="grid grid-cols-[minmax(0,1fr)_auto] gap-x-3 text-xs"
       title={all.map(([name, value]) => `${name} ${figure(value)}`).join("\n")}
     >
-      {all.slice(0, 3).map(([name, value]) => (
+      {all.slice(0, 2).map(([name, value]) => (
         <div key={name} className="contents">
           <dt className="truncate text-ink-soft">{name}</dt>
           <dd className="tabular text-right font-mono">{figure(value)}</dd>
         </div>
       ))}
-      {all.length > 3 && <dt className="text-ink-faint">and {all.length - 3} more</dt>}
+      {all.length > 2 && <dt className="text-ink-faint">and {all.length - 2} more</dt>}
     </dl>
   );
 }
