@@ -42,6 +42,8 @@ from tunesmith.storage.objects import ObjectStore
 
 WATCH_SECONDS = 0.25
 """How often processes and files of a run are looked at."""
+PAUSED_WATCH_SECONDS = 1.0
+"""The same while it is paused."""
 
 
 class RftHandler(Handler):
@@ -172,7 +174,7 @@ class _Claim:
             await self.steering.steer()
             await self.processes.up()
             await self.report("JOB_STATE_RUNNING")
-            await asyncio.sleep(WATCH_SECONDS)
+            await asyncio.sleep(PAUSED_WATCH_SECONDS if self.processes.paused() else WATCH_SECONDS)
         await self.processes.down()
         await self.report()
         status = self.processes.status()
