@@ -75,6 +75,10 @@ class RunProcesses:
         version = (self.status().get("control") or {}).get("evaluator_version")
         return version if isinstance(version, int) else self.version
 
+    def paused(self) -> bool:
+        """Whether the run waits for somebody to let it go on."""
+        return bool((self.status().get("control") or {}).get("paused"))
+
     async def stop_hosts_but(self, versions: set[int]) -> None:
         """Stop the hosts that nothing uses any more."""
         for version in set(self.hosts) - versions:
