@@ -161,7 +161,7 @@ export default function CodeMirror(props: CodeEditorProps) {
 function around(name: string): Extension[] {
   return [
     ...(nonce ? [EditorView.cspNonce.of(nonce)] : []),
-    EditorView.contentAttributes.of({ "aria-label": name }),
+    EditorView.contentAttributes.of({ "aria-label": name, tabindex: "0" }),
     lineNumbers(),
     lintGutter(),
     highlightActiveLine(),

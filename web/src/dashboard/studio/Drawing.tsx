@@ -14,17 +14,17 @@ export const Drawing = memo(function Drawing(props: {
   const { rollout } = props;
   const svg = drawingOf(rollout);
   const answer = svg ? "" : answerOf(rollout).trim();
-  const label = `${rollout.prompt ?? `Row ${rollout.rowIndex}`} Score ${scoreText(rollout)}.`;
   const inside = (
     <>
+      <span className="sr-only">{rollout.prompt ?? `Row ${rollout.rowIndex}`} Score:</span>
       <span
         key={rollout.rolloutId}
-        className="studio-arrives relative block aspect-square w-full overflow-hidden bg-white"
+        className="studio-arrives relative block aspect-square w-full overflow-hidden bg-surface [&>span]:block [&>span]:p-2"
       >
         {svg ? (
-          <SvgImage source={svg} label="" className="size-full object-contain" />
+          <SvgImage source={svg} label="" className="size-full bg-white object-contain" />
         ) : (
-          <span className="block p-2 text-left font-mono text-[10px] leading-4 break-words text-[#55524a]">
+          <span className="text-left font-mono text-[10px] leading-4 break-words text-ink-soft">
             {answer.slice(0, 220) || "no answer"}
           </span>
         )}
@@ -52,14 +52,13 @@ export const Drawing = memo(function Drawing(props: {
   );
   if (!props.onOpen)
     return (
-      <figure aria-label={label} title={rollout.reason} className={look}>
+      <figure title={rollout.reason} className={look}>
         {inside}
       </figure>
     );
   return (
     <button
       type="button"
-      aria-label={label}
       title={`${rollout.prompt ?? ""}\n${rollout.reason}`}
       onClick={props.onOpen}
       className={clsx(look, "transition-shadow hover:shadow-raised")}

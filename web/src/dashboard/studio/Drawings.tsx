@@ -59,7 +59,7 @@ export function Drawings(props: {
             : "This job ended before it drew anything."}
         </Empty>
       ) : (
-        <div className="grid grid-cols-2 gap-2 sm:grid-cols-4" aria-busy={query.isPlaceholderData}>
+        <div className="grid grid-cols-4 gap-1.5 sm:gap-2" aria-busy={query.isPlaceholderData}>
           {grid.map((rollout) => (
             <Drawing key={rollout.rowIndex} rollout={rollout} onOpen={() => setOpened(rollout)} />
           ))}
