@@ -62,6 +62,7 @@ def test_ordinary():
     assert done.returncode == 0, done.stdout
     assert "2 passed" in done.stdout
     assert "evaluation.py::any_name[m] " in done.stdout
+    assert done.stdout.count("Tip: run 'ep logs' in another terminal") == 1
     assert "Score 0.500 (95 % interval" in done.stdout
     lines = done.stdout.splitlines()
     box = lines.index("📊 LOCAL UI EVALUATION RESULTS")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -224,11 +225,13 @@ class EvaluationItem(pytest.Item):
             raise report.failure
 
     def _say(self, line: str) -> None:
-        """A line between pytest's own."""
-        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        """A line between pytest's own, which would be captured otherwise."""
+        plugins = self.config.pluginmanager
+        reporter, capture = plugins.get_plugin("terminalreporter"), plugins.get_plugin("capturemanager")
         if reporter is not None:
-            reporter.ensure_newline()
-            reporter.write_line(line)
+            with capture.global_and_fixture_disabled() if capture is not None else nullcontext():
+                reporter.ensure_newline()
+                reporter.write_line(line)
 
     def _invocation_id(self) -> str:
         """`EP_INVOCATION_ID`, else one per evaluation and session."""
