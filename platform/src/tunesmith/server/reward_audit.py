@@ -5,7 +5,6 @@ It tells a person where to look; it prevents nothing, and a run without findings
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -111,7 +110,7 @@ def duplicates(rows: Sequence[AuditRow]) -> list[Duplicate]:
 
 def normalised(answer: str) -> str:
     """An answer as it is compared with others."""
-    return re.sub(r"\s+", " ", answer).strip().casefold()
+    return " ".join(answer.split()).casefold()
 
 
 def dominance(rows: Sequence[AuditRow]) -> list[dict[str, Any]]:
@@ -131,8 +130,10 @@ def dominance(rows: Sequence[AuditRow]) -> list[dict[str, Any]]:
 def by_steps(rows: Sequence[AuditRow]) -> list[dict[str, Any]]:
     """Share of duplicates, rank correlation of length and score, and mean length, of each step."""
     found = []
-    for step in sorted({row.step for row in rows}):
-        members = [row for row in rows if row.step == step]
+    steps: dict[int, list[AuditRow]] = {}
+    for row in rows:
+        steps.setdefault(row.step, []).append(row)
+    for step, members in sorted(steps.items()):
         counted = [row for row in members if row.tokens is not None]
         lengths, scores = [float(row.tokens or 0) for row in counted], [row.score for row in counted]
         correlation = _pearson(_ranks(lengths), _ranks(scores)) if len(counted) > 2 else None

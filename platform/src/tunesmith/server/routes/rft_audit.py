@@ -19,7 +19,8 @@ from tunesmith.server.routes.rft_rollouts import summaries
 router = APIRouter(prefix=f"/v1/accounts/{{account_id}}/{NOUN}/{{job_id}}", tags=[NOUN])
 
 MOST_ROLLOUTS = 50_000
-"""The latest ones: an audit is asked for while a run goes on."""
+DEFAULT_ROLLOUTS = 20_000
+"""The latest ones: an audit is asked for while a run goes on, and should answer in a second or two."""
 TOP_SCORED = 20
 
 
@@ -28,7 +29,7 @@ def get_audit(
     account: AccountId,
     job_id: str,
     session: Reader,
-    rollouts: Annotated[int, Query(ge=1, le=MOST_ROLLOUTS)] = MOST_ROLLOUTS,
+    rollouts: Annotated[int, Query(ge=1, le=MOST_ROLLOUTS)] = DEFAULT_ROLLOUTS,
 ) -> dict[str, Any]:
     """Score against length, top-scored rollouts, answers given to different rows, metrics that decide alone, their course over the
     steps, and what to look at. Of the latest `rollouts` scored ones. An audit tells; it prevents nothing."""
