@@ -253,3 +253,18 @@ def test_a_spreadsheet_runs_nothing_of_a_csv(tmp_path: Path):
     connection.close()
     assert ",'=HYPERLINK(1)," in table
     assert ",=HYPERLINK" not in table
+
+
+def test_numbers_that_json_does_not_know_spoil_no_query(tmp_path: Path):
+    path = tmp_path / "results.db"
+    with ResultsStore(path) as writer:
+        writer.log(made(1, bad=float("nan"), worse=float("-inf")))
+        writer.log(made(2))
+    connection = connect(path)
+    where = filters.read(json.dumps([{"filters": [{"field": f"{INFO}.ratio", "operator": "==", "value": "0.5"}]}]))
+    assert page_of(connection, where).matching == 2
+    where = filters.read(
+        json.dumps([{"filters": [{"field": "$.messages[0].content", "operator": "==", "value": "Question 1"}]}])
+    )
+    assert page_of(connection, where).matching == 1
+    connection.close()

@@ -183,7 +183,12 @@ class ResultsStore:
                     self._connection.execute(statement, (earlier,))
                 self._connection.execute(MOVE_LINES, (later, earlier))
             self._connection.execute("COMMIT")
-        except sqlite3.Error as error:
+        except (
+            sqlite3.Error,
+            ValueError,
+            TypeError,
+            RecursionError,
+        ) as error:  # the thread must live: others wait for it
             self._error = error
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")

@@ -40,7 +40,7 @@ def summary_of(data: str, created: float, updated: float, host: str, pid: int, p
         created, updated: unix seconds.
         host, pid, process_started: the process that wrote it.
     """
-    row = json.loads(data)
+    row = json.loads(data, parse_constant=lambda name: None)  # NaN and its like are no JSON to SQLite
     ids, given = _dict(row.get("execution_metadata")), _dict(row.get("input_metadata"))
     status, evaluation = _dict(row.get("rollout_status")), _dict(row.get("eval_metadata"))
     result, eval_status = _dict(row.get("evaluation_result")), _dict(evaluation.get("status"))
