@@ -22,29 +22,37 @@ export function useLive(): Connection {
   useEffect(() => {
     const again = new Throttle((key) => client.invalidateQueries({ queryKey: key }));
     let dropped = false;
-    const source = new EventSource("/api/watch");
-    source.onopen = () => {
-      setConnection("open");
-      // The server started anew: its event ids may not reach back to what was missed.
-      if (dropped) client.invalidateQueries();
-      dropped = false;
+    let source: EventSource;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const open = () => {
+      source = new EventSource("/api/watch");
+      source.onopen = () => {
+        setConnection("open");
+        // The server may have started anew: then its events do not reach back to what was missed.
+        if (dropped) client.invalidateQueries();
+        dropped = false;
+      };
+      source.onerror = () => {
+        dropped = true;
+        setConnection("lost");
+        // The browser tries again by itself, but not after an answer that is no stream.
+        if (source.readyState === EventSource.CLOSED) timer = setTimeout(open, 3000);
+      };
+      source.addEventListener("rows", (message) => {
+        const { rolloutIds } = JSON.parse(message.data) as { rolloutIds: string[] };
+        for (const [noun, pause] of READ_AGAIN) again.call([noun], pause);
+        const told = new Set(rolloutIds);
+        for (const query of client.getQueryCache().findAll({ queryKey: ["row"] }))
+          if (told.has(String(query.queryKey[1]))) again.call(query.queryKey.slice(0, 2), 500);
+      });
+      source.addEventListener("logs", (message) => {
+        for (const id of (JSON.parse(message.data) as { rolloutIds: string[] }).rolloutIds)
+          again.call(["logs", id], 500);
+      });
     };
-    source.onerror = () => {
-      dropped = true;
-      setConnection("lost");
-    };
-    source.addEventListener("rows", (message) => {
-      const { rolloutIds } = JSON.parse(message.data) as { rolloutIds: string[] };
-      for (const [noun, pause] of READ_AGAIN) again.call([noun], pause);
-      const shown = new Set(rolloutIds);
-      for (const query of client.getQueryCache().findAll({ queryKey: ["row"] }))
-        if (shown.has(String(query.queryKey[1]))) again.call(query.queryKey.slice(0, 2), 500);
-    });
-    source.addEventListener("logs", (message) => {
-      for (const id of (JSON.parse(message.data) as { rolloutIds: string[] }).rolloutIds)
-        again.call(["logs", id], 500);
-    });
+    open();
     return () => {
+      clearTimeout(timer);
       source.close();
       again.close();
     };
