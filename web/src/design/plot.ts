@@ -243,6 +243,8 @@ function drawMarks(
     free = x;
     ctx.fillStyle = tint(mark.colour, 1);
     ctx.save();
+    ctx.textAlign = "left";
+    ctx.textBaseline = "alphabetic";
     ctx.translate(x - 3 * devicePixelRatio, bbox.top + bbox.height - 4 * devicePixelRatio);
     ctx.rotate(-Math.PI / 2);
     ctx.fillText(mark.label, 0, 0);
