@@ -108,7 +108,10 @@ export function useDeleteDataset() {
   const client = useQueryClient();
   return useMutation({
     mutationFn: (id: string) => remove(`${account}/datasets/${id}`),
-    onSuccess: () => client.invalidateQueries({ queryKey: [NOUN] }),
+    onSuccess: () => {
+      // Only the list: the page of what is gone would ask for it once more.
+      client.invalidateQueries({ queryKey: [NOUN], exact: true });
+    },
   });
 }
 
@@ -144,7 +147,9 @@ export function useUploadDataset() {
       }
       return get<Dataset>(`${account}/datasets/${shortId(dataset.name)}`);
     },
-    onSettled: () => client.invalidateQueries({ queryKey: [NOUN] }),
+    onSettled: () => {
+      client.invalidateQueries({ queryKey: [NOUN] });
+    },
   });
 }
 

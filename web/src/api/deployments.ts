@@ -40,7 +40,9 @@ export function useCreateDeployment() {
   return useMutation({
     mutationFn: ({ id, ...body }: NewDeployment) =>
       post<Deployment>(`${account}/deployments${queryText({ deploymentId: id })}`, body),
-    onSuccess: () => client.invalidateQueries({ queryKey: [NOUN] }),
+    onSuccess: () => {
+      client.invalidateQueries({ queryKey: [NOUN] });
+    },
   });
 }
 
@@ -49,7 +51,9 @@ export function useScaleDeployment(id: string) {
   const client = useQueryClient();
   return useMutation({
     mutationFn: (replicaCount: 0 | 1) => patch(path, { replicaCount }),
-    onSuccess: () => client.invalidateQueries({ queryKey: [NOUN] }),
+    onSuccess: () => {
+      client.invalidateQueries({ queryKey: [NOUN] });
+    },
   });
 }
 
@@ -58,6 +62,9 @@ export function useDeleteDeployment() {
   const client = useQueryClient();
   return useMutation({
     mutationFn: (id: string) => remove(`${account}/deployments/${id}`),
-    onSuccess: () => client.invalidateQueries({ queryKey: [NOUN] }),
+    onSuccess: () => {
+      // Only the list: the page of what is gone would ask for it once more.
+      client.invalidateQueries({ queryKey: [NOUN], exact: true });
+    },
   });
 }

@@ -117,7 +117,9 @@ export function useEditEvaluator(id: string) {
   const client = useQueryClient();
   return useMutation({
     mutationFn: (edit: EvaluatorEdit) => post<EvaluatorVersion>(path, edit),
-    onSuccess: () => client.invalidateQueries({ queryKey: [NOUN] }),
+    onSuccess: () => {
+      client.invalidateQueries({ queryKey: [NOUN] });
+    },
   });
 }
 
@@ -126,6 +128,9 @@ export function useDeleteEvaluator() {
   const client = useQueryClient();
   return useMutation({
     mutationFn: (id: string) => remove(`${account}/evaluators/${id}`),
-    onSuccess: () => client.invalidateQueries({ queryKey: [NOUN] }),
+    onSuccess: () => {
+      // Only the list: the page of what is gone would ask for it once more.
+      client.invalidateQueries({ queryKey: [NOUN], exact: true });
+    },
   });
 }

@@ -151,7 +151,9 @@ export function useStartJob(kind: JobKind) {
   return useMutation({
     mutationFn: ({ id, body }: { id: string; body: JobBody }) =>
       post<{ name: string }>(path + queryText({ [JOB_ID[kind]]: id }), body),
-    onSuccess: () => client.invalidateQueries({ queryKey: [JOB_NOUN[kind]] }),
+    onSuccess: () => {
+      client.invalidateQueries({ queryKey: [JOB_NOUN[kind]] });
+    },
   });
 }
 

@@ -65,6 +65,9 @@ export function useDeleteModel() {
   const client = useQueryClient();
   return useMutation({
     mutationFn: (name: string) => remove(`/v1/${name}`),
-    onSuccess: () => client.invalidateQueries({ queryKey: [NOUN] }),
+    onSuccess: () => {
+      // Only the list: the page of what is gone would ask for it once more.
+      client.invalidateQueries({ queryKey: [NOUN], exact: true });
+    },
   });
 }

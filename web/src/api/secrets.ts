@@ -27,7 +27,9 @@ export function useStoreSecret() {
       secret.name
         ? patch(`/v1/${secret.name}`, { value: secret.value })
         : post(`${account}/secrets`, { name: secret.id, keyName: secret.keyName, value: secret.value }),
-    onSuccess: () => client.invalidateQueries({ queryKey: [NOUN] }),
+    onSuccess: () => {
+      client.invalidateQueries({ queryKey: [NOUN] });
+    },
   });
 }
 
@@ -35,6 +37,9 @@ export function useDeleteSecret() {
   const client = useQueryClient();
   return useMutation({
     mutationFn: (name: string) => remove(`/v1/${name}`),
-    onSuccess: () => client.invalidateQueries({ queryKey: [NOUN] }),
+    onSuccess: () => {
+      // Only the list: the page of what is gone would ask for it once more.
+      client.invalidateQueries({ queryKey: [NOUN], exact: true });
+    },
   });
 }

@@ -39,7 +39,9 @@ export function useCreateUser() {
       displayName?: string;
       serviceAccount: boolean;
     }) => post<User>(`${account}/users${queryText({ userId: id })}`, body),
-    onSuccess: () => client.invalidateQueries({ queryKey: [NOUN] }),
+    onSuccess: () => {
+      client.invalidateQueries({ queryKey: [NOUN] });
+    },
   });
 }
 
@@ -47,7 +49,10 @@ export function useDeleteUser() {
   const client = useQueryClient();
   return useMutation({
     mutationFn: (name: string) => remove(`/v1/${name}`),
-    onSuccess: () => client.invalidateQueries({ queryKey: [NOUN] }),
+    onSuccess: () => {
+      // Only the list: the page of what is gone would ask for it once more.
+      client.invalidateQueries({ queryKey: [NOUN], exact: true });
+    },
   });
 }
 
@@ -57,7 +62,9 @@ export function useCreateApiKey(user: string) {
   return useMutation({
     mutationFn: (key: { displayName: string; expireTime?: string }) =>
       post<ApiKey>(`/v1/${user}/apiKeys`, { apiKey: key }),
-    onSuccess: () => client.invalidateQueries({ queryKey: [NOUN] }),
+    onSuccess: () => {
+      client.invalidateQueries({ queryKey: [NOUN] });
+    },
   });
 }
 
@@ -65,6 +72,8 @@ export function useEndApiKey(user: string) {
   const client = useQueryClient();
   return useMutation({
     mutationFn: (keyId: string) => post(`/v1/${user}/apiKeys:delete`, { keyId }),
-    onSuccess: () => client.invalidateQueries({ queryKey: [NOUN] }),
+    onSuccess: () => {
+      client.invalidateQueries({ queryKey: [NOUN] });
+    },
   });
 }

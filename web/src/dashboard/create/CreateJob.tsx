@@ -84,7 +84,7 @@ function Steps({ first, from, bases }: { first: Form; from?: string; bases: read
           />
         </div>
       )}
-      <div className="grid items-start gap-6 xl:grid-cols-[minmax(0,1fr)_24rem]">
+      <div className="grid grid-cols-[minmax(0,1fr)] items-start gap-6 xl:grid-cols-[minmax(0,1fr)_24rem]">
         <div className="min-w-0 space-y-4">
           <Step number={1} title="Base model">
             <BaseModelStep form={form} bases={bases} onChange={change} />

@@ -45,7 +45,7 @@ export function Review(props: {
   const changes = original ? changedFields(original, form) : [];
 
   return (
-    <div className="space-y-4 xl:sticky xl:top-5">
+    <div className="min-w-0 space-y-4 xl:sticky xl:top-5">
       <Panel title="Review">
         <div className="space-y-4">
           <EstimateView estimate={missing.length ? undefined : estimate} missing={missing} may={may} />
@@ -156,9 +156,11 @@ function EstimateView(props: {
     ],
     ["Steps", count(data.steps)],
     ...(data.rollouts ? [["Rollouts", count(data.rollouts)] as [string, string]] : []),
-    ...(data.sampledTokens ? [["Sampled tokens", tokens(data.sampledTokens)] as [string, string]] : []),
-    ...(data.promptTokens ? [["Prompt tokens", range(data.promptTokens, count)] as [string, string]] : []),
-    ...(data.trainedTokens ? [["Trained tokens", tokens(data.trainedTokens)] as [string, string]] : []),
+    ...(most(data.sampledTokens) ? [["Sampled tokens", tokens(data.sampledTokens)] as [string, string]] : []),
+    ...(most(data.promptTokens)
+      ? [["Prompt tokens", range(data.promptTokens, count)] as [string, string]]
+      : []),
+    ...(most(data.trainedTokens) ? [["Trained tokens", tokens(data.trainedTokens)] as [string, string]] : []),
   ];
   return (
     <div className={estimate.isFetching ? "opacity-60" : undefined} aria-busy={estimate.isFetching}>
@@ -187,6 +189,10 @@ function EstimateView(props: {
 function range({ low, high }: { low: number; high: number }, show: (value: number) => string): string {
   const [from, to] = [show(low), show(high)];
   return from === to ? from : `${from} to ${to}`;
+}
+
+function most(value: number | { low: number; high: number } | undefined): number {
+  return typeof value === "number" ? value : (value?.high ?? 0);
 }
 
 function tokens(value: number | { low: number; high: number }): string {

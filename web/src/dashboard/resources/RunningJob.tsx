@@ -7,6 +7,7 @@ import { shortId } from "~/api/names";
 import { useWatch } from "~/api/watch";
 import { Badge, ResourceState, Score } from "~/design/Badge";
 import { figure } from "~/design/figures";
+import { Progress } from "~/design/Progress";
 import { Sparkline } from "~/design/Sparkline";
 import { Time } from "~/design/Time";
 
@@ -41,13 +42,8 @@ export function RunningJob({ job }: { job: AnyJob }) {
         <JobFigure job={job} />
       </div>
       <div>
-        <progress
-          value={job.percent}
-          max={100}
-          aria-label={`Progress of ${job.displayName || id}`}
-          className="h-1.5 w-full accent-accent"
-        />
-        <div className="tabular flex justify-between text-xs text-ink-soft">
+        <Progress share={job.percent / 100} label={`Progress of ${job.displayName || id}`} />
+        <div className="tabular mt-1 flex justify-between text-xs text-ink-soft">
           <span>{job.percent} %</span>
           {step !== null && total !== null && (
             <span>

@@ -7,6 +7,7 @@ import { Button } from "~/design/Button";
 import { Dialog } from "~/design/Dialog";
 import { Field, Input } from "~/design/Field";
 import { bytes, percent } from "~/design/figures";
+import { Progress } from "~/design/Progress";
 import { toast } from "~/design/Toast";
 import { lineOf } from "./lineOf";
 
@@ -85,7 +86,7 @@ export function UploadDialog(props: {
         </label>
         {upload.isPending && (
           <div className="space-y-1">
-            <progress className="h-2 w-full accent-accent" value={share} max={1} aria-label="Upload" />
+            <Progress share={share} label="Upload" />
             <p className="text-xs text-ink-soft" role="status">
               {share < 1 ? `${percent(share)} sent` : "All sent. Each line is being checked."}
             </p>

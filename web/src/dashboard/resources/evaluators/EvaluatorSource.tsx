@@ -44,18 +44,17 @@ function Files(props: {
 
   const save = () => {
     if (!changed || edit.isPending) return;
-    edit.mutate(
-      { baseVersion: version, files: changes, message },
-      {
-        onSuccess: (made) => {
-          toast(`Version ${made.version} is being built.`);
-          setEditing(false);
-          setDrafts({});
-          setMessage("");
-          navigate({ to: `/dashboard/evaluators/${id}`, search: { tab: "build" } as never });
-        },
-      },
-    );
+    // Not a callback of `mutate`: those are lost when the new version replaces this component first.
+    edit
+      .mutateAsync({ baseVersion: version, files: changes, message })
+      .then((made) => {
+        toast(`Version ${made.version} is being built.`);
+        setEditing(false);
+        setDrafts({});
+        setMessage("");
+        navigate({ to: `/dashboard/evaluators/${id}`, search: { tab: "build" } as never });
+      })
+      .catch(() => undefined); // shown below the editor
   };
   const add = () => {
     const name = window.prompt("Path of the new file, e.g. scoring.py")?.trim();
