@@ -1,4 +1,5 @@
 // The evaluator's source while it scores: edit, save, and the next step uses it. Every save is a version, built and kept.
+import { useQueryClient } from "@tanstack/react-query";
 import { useMemo, useState } from "react";
 import { useControl } from "~/api/control";
 import {
@@ -58,11 +59,11 @@ function Editor(props: EditorProps) {
   const [base, setBase] = useState(newest.version);
   const [edits, setEdits] = useState<Record<string, string>>({});
   const dirty = Object.keys(edits).length > 0;
-  if (base !== newest.version && !dirty) setBase(newest.version);
+  if (base < newest.version && !dirty) setBase(newest.version);
   const source = useEvaluatorSource(evaluator, base);
   return (
     <Panel title="Evaluator" flush actions={<VersionState {...props} version={newest} />}>
-      {base !== newest.version && dirty && (
+      {base < newest.version && dirty && (
         <div
           role="alert"
           className="flex flex-wrap items-center gap-2 border-b bg-fair-soft px-4 py-2 text-[13px]"
@@ -101,6 +102,7 @@ function Files(
   const mayChange = useMayChange();
   const edit = useEditEvaluator(evaluator);
   const control = useControl(props.id);
+  const client = useQueryClient();
   const texts = files.filter((file) => file.text !== null && !/\.(jsonl|csv|txt\.gz)$/.test(file.path));
   const entry = entryOf(newest, texts);
   const [path, setPath] = useState<string | null>(null);
@@ -126,6 +128,11 @@ function Files(
         files: edits,
         message: "Edited in the studio",
       });
+      // The new version's source is known: the editor keeps its place and its history.
+      client.setQueryData<SourceFile[]>(
+        ["evaluators", evaluator, "versions", made.version, "source"],
+        files.map((one) => ({ ...one, text: edits[one.path] ?? one.text })),
+      );
       onEdits({});
       props.onSaved(made.version);
     } catch (error) {
