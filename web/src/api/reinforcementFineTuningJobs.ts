@@ -1,5 +1,12 @@
 // RFT jobs: types and queries. Keys begin with the noun, so that what changed on the platform is read again.
-import { keepPreviousData, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import {
+  keepPreviousData,
+  useInfiniteQuery,
+  useMutation,
+  useQuery,
+  useQueryClient,
+} from "@tanstack/react-query";
+import { useEffect, useMemo } from "react";
 import { useAccountPath } from "~/dashboard/session";
 import { get, post, remove } from "./http";
 import type {
@@ -116,20 +123,30 @@ export function useRollout(id: string, rolloutId: string) {
   });
 }
 
-/** All lines that a job's logs hold now, page after page. */
-export async function readLogs(path: string, signal?: AbortSignal): Promise<RftLogLine[]> {
-  const lines: RftLogLine[] = [];
-  let pageToken = "";
-  do {
-    const page = await get<{ lines: RftLogLine[]; nextPageToken?: string }>(
-      path,
-      { pageSize: 1000, pageToken },
-      signal,
-    );
-    lines.push(...page.lines);
-    pageToken = page.nextPageToken ?? "";
-  } while (pageToken);
-  return lines;
+/** The lines that a job's logs hold now; they come in pages, shown as they come. */
+export function useRftLogs(id: string) {
+  const path = `${useAccountPath()}/${RFT_JOBS}/${id}/logs`;
+  const query = useInfiniteQuery({
+    // Not below the job's key: logs are not read again at each of its changes, the stream brings what is new.
+    queryKey: ["logs", ...rftJobKey(id)],
+    queryFn: ({ pageParam, signal }) =>
+      get<{ lines: RftLogLine[]; nextPageToken?: string }>(
+        path,
+        { pageSize: 1000, pageToken: pageParam },
+        signal,
+      ),
+    initialPageParam: "",
+    getNextPageParam: (last) => last.nextPageToken || undefined,
+    staleTime: 30_000,
+    refetchOnWindowFocus: false,
+  });
+  const { hasNextPage, isFetching, isError, fetchNextPage } = query;
+  useEffect(() => {
+    if (hasNextPage && !isFetching && !isError) fetchNextPage();
+  }, [hasNextPage, isFetching, isError, fetchNextPage]);
+  const { data } = query;
+  const lines = useMemo(() => data?.pages.flatMap((page) => page.lines), [data]);
+  return { ...query, data: lines };
 }
 
 export function useRftAudit(id: string) {

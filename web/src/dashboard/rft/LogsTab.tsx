@@ -1,27 +1,19 @@
 // The logs of a job: what its processes wrote, what agents posted, what happened to it; live while it runs.
-import { useQuery } from "@tanstack/react-query";
 import { useEffect, useMemo, useRef, useState } from "react";
 import { unfinished } from "~/api/fineTuningJobs";
 import { shortId } from "~/api/names";
-import { RFT_JOBS, type RftJob, readLogs, rftJobKey } from "~/api/reinforcementFineTuningJobs";
+import { type RftJob, useRftLogs } from "~/api/reinforcementFineTuningJobs";
 import type { RftLogLine } from "~/api/rft";
 import { useWatch } from "~/api/watch";
 import { LogView } from "~/design/LogView";
 import { Empty, Loaded } from "~/design/Panel";
-import { useAccountPath } from "../session";
 
 const COLLECT = 200; // milliseconds
 
 export function LogsTab({ job, onRollout }: { job: RftJob; onRollout: (rolloutId: string) => void }) {
   const id = shortId(job.name);
-  const path = `${useAccountPath()}/${RFT_JOBS}/${id}/logs`;
   const live = unfinished(job.state);
-  const read = useQuery({
-    queryKey: ["logs", ...rftJobKey(id)],
-    queryFn: ({ signal }) => readLogs(path, signal),
-    // While the job runs the stream brings what is new; once it has ended, all is read once more.
-    staleTime: live ? Number.POSITIVE_INFINITY : 30_000,
-  });
+  const read = useRftLogs(id);
   const fresh = useFreshLines(live ? `logs/${job.name}` : null);
   const lines = useMemo(() => {
     if (!fresh.length) return read.data ?? [];
