@@ -13,7 +13,31 @@ export default defineConfig({
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
     chunkSizeWarningLimit: 600,
-    rollupOptions: { input: { local: "local.html", dashboard: "dashboard.html" } },
+    rollupOptions: {
+      input: { local: "local.html", dashboard: "dashboard.html" },
+      // A hundred small files compress badly, and many wait for each other: what is always needed stands together, and so do
+      // the pages of one part. Editor, Markdown and charts stay apart.
+      output: {
+        codeSplitting: {
+          groups: [
+            {
+              name: "frame",
+              test: /node_modules\/(react|react-dom|scheduler|@tanstack|radix-ui|@radix-ui|@floating-ui|lucide-react|clsx)\//,
+            },
+            {
+              name: "shared",
+              test: /src\/(api|design\/(?!Chart|plot|CodeMirror)|conversation\/(?!Markdown))/,
+            },
+            {
+              name: "jobs",
+              test: /src\/dashboard\/(rft|tuning|sessions|create|studio)\//,
+              includeDependenciesRecursively: false,
+            },
+            { name: "resources", test: /src\/dashboard\/resources\//, includeDependenciesRecursively: false },
+          ],
+        },
+      },
+    },
   },
   server: {
     // `npm run dev` beside a running platform or `ep logs`: TUNESMITH_DEV_TARGET says where it listens.

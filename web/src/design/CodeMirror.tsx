@@ -1,7 +1,7 @@
 // The editor behind CodeEditor: line numbers, search, indentation, problems by line. Colours are the theme's variables, so both
 // themes are one; the styles that it adds carry the page's nonce. Escape, then Tab leaves it with the keyboard.
 import { defaultKeymap, history, historyKeymap, indentWithTab } from "@codemirror/commands";
-import { python } from "@codemirror/lang-python";
+import { pythonLanguage } from "@codemirror/lang-python";
 import {
   bracketMatching,
   HighlightStyle,
@@ -174,7 +174,7 @@ function around(name: string): Extension[] {
     search({ top: true }),
     indentUnit.of("    "),
     syntaxHighlighting(COLOURS),
-    ...(name.endsWith(".py") ? [python()] : []),
+    ...(name.endsWith(".py") ? [pythonLanguage] : []),
     LOOK,
   ];
 }
