@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 from pathlib import Path
 
@@ -38,6 +39,8 @@ def main() -> int:
     if arguments.tokens < 2:
         parser.error("--tokens must be 2 or more")
     disable_progress_bar()  # stderr is a log file here
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("tunesmith").setLevel(logging.INFO)
     try:
         if arguments.measure is not None:
             print(json.dumps(measure(arguments.measure, arguments.tokens, family=arguments.family)))

@@ -8,6 +8,7 @@ rests on one order: checkpoint, then metrics line, then adapter; a restart compl
 from __future__ import annotations
 
 import json
+import logging
 import math
 import time
 from contextlib import closing
@@ -28,6 +29,8 @@ from tunesmith.training.losses import LossInput, loss_for
 from tunesmith.training.model import load_policy
 from tunesmith.training.packing import build_pack, plan_packs, sequences_of
 from tunesmith.training.publish import canary, publish, remove_torn_folders
+
+log = logging.getLogger(__name__)
 
 ADAM_BETAS = (0.9, 0.95)
 POLL_SECONDS = 0.01
@@ -135,6 +138,10 @@ def _train(run_dir: Path, config: RunConfig, metrics: JsonLines, until_step: int
         if record["step"] > recorded:  # else a lost checkpoint made us take the step again
             metrics.append(record)
         publish(run_dir, step, policy, canary_logprobs)
+        log.info(
+            "Step %d: loss %.4g, gradient norm %.3g, %d tokens trained, %.1f s; version %d is written.",
+            *(record["step"], loss, grad_norm, batch_tokens, record["seconds"], step),
+        )
 
     return step
 
