@@ -26,7 +26,7 @@ export default defineConfig({
             },
             {
               name: "shared",
-              test: /src\/(api|design\/(?!Chart|plot|CodeMirror)|conversation\/(?!Markdown))/,
+              test: /src\/(api|design\/(?!Chart|plot|CodeEditor|CodeMirror)|conversation\/(?!Markdown))/,
             },
             {
               name: "jobs",
