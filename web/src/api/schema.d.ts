@@ -164,6 +164,46 @@ export interface paths {
         patch: operations["update_v1_accounts__account_id__datasets__dataset_id__patch"];
         trace?: never;
     };
+    "/v1/accounts/{account_id}/datasets/{dataset_id}/rows": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Rows
+         * @description One page of rows, in their order; `contains` narrows it to those with a text.
+         */
+        get: operations["rows_v1_accounts__account_id__datasets__dataset_id__rows_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/accounts/{account_id}/datasets/{dataset_id}/statistics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Figures
+         * @description Lengths, roles, fields and duplicates of all rows.
+         */
+        get: operations["figures_v1_accounts__account_id__datasets__dataset_id__statistics_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/accounts/{account_id}/datasets/{dataset_id}:getDownloadEndpoint": {
         parameters: {
             query?: never;
@@ -444,6 +484,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/accounts/{account_id}/dpoJobs:estimate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Estimate Dpo
+         * @description Steps, tokens, time and cost of a DPO or ORPO job, as ranges, and what they assume. Checked as a create is.
+         */
+        post: operations["estimate_dpo_v1_accounts__account_id__dpoJobs_estimate_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/accounts/{account_id}/dpoJobs:validate": {
         parameters: {
             query?: never;
@@ -578,6 +638,126 @@ export interface paths {
          * @description Change what describes the evaluator; with `prepareCodeUpload` a new version waits for its source.
          */
         patch: operations["update_v1_accounts__account_id__evaluators__evaluator_id__patch"];
+        trace?: never;
+    };
+    "/v1/accounts/{account_id}/evaluators/{evaluator_id}/results": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Results
+         * @description What the evaluator scored: evaluations that ran here and RFT jobs, newest first.
+         */
+        get: operations["results_v1_accounts__account_id__evaluators__evaluator_id__results_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/accounts/{account_id}/evaluators/{evaluator_id}/versions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List
+         * @description Every upload and every edit, newest first.
+         */
+        get: operations["list__v1_accounts__account_id__evaluators__evaluator_id__versions_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/accounts/{account_id}/evaluators/{evaluator_id}/versions/{version}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get
+         * @description One version, with its build log.
+         */
+        get: operations["get_v1_accounts__account_id__evaluators__evaluator_id__versions__version__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/accounts/{account_id}/evaluators/{evaluator_id}/versions/{version}/diff": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Diff
+         * @description What a version has otherwise than version `base`; without one, than the version before it.
+         */
+        get: operations["diff_v1_accounts__account_id__evaluators__evaluator_id__versions__version__diff_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/accounts/{account_id}/evaluators/{evaluator_id}/versions/{version}/source": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Source
+         * @description The files of a version.
+         */
+        get: operations["source_v1_accounts__account_id__evaluators__evaluator_id__versions__version__source_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/accounts/{account_id}/evaluators/{evaluator_id}:edit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Edit
+         * @description Make the next version by changing files of the newest, and queue its build. Without any change the answer is the base version.
+         */
+        post: operations["edit_v1_accounts__account_id__evaluators__evaluator_id__edit_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/v1/accounts/{account_id}/evaluators/{evaluator_id}:getBuildLogEndpoint": {
@@ -840,6 +1020,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/accounts/{account_id}/reinforcementFineTuningJobs/{job_id}/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Audit
+         * @description Score against length, top-scored rollouts, answers given to different rows, metrics that decide alone, their course over the
+         *     steps, and what to look at. Of the latest `rollouts` scored ones. An audit tells; it prevents nothing.
+         */
+        get: operations["get_audit_v1_accounts__account_id__reinforcementFineTuningJobs__job_id__audit_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/accounts/{account_id}/reinforcementFineTuningJobs/{job_id}/events": {
         parameters: {
             query?: never;
@@ -861,6 +1062,47 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/accounts/{account_id}/reinforcementFineTuningJobs/{job_id}/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Download
+         * @description Rollouts (with their rows, in CSV without) or metrics (a record per chunk, with its optimizer step's figures), streamed.
+         */
+        get: operations["download_v1_accounts__account_id__reinforcementFineTuningJobs__job_id__export_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/accounts/{account_id}/reinforcementFineTuningJobs/{job_id}/logs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Logs
+         * @description One page of log lines, oldest first. `level` means that and above; `step` and `epoch` the time in which they went on; `tail`
+         *     the last so many. The position of any line is a `pageToken`, with which the log goes on behind it, also at its end.
+         */
+        get: operations["logs_v1_accounts__account_id__reinforcementFineTuningJobs__job_id__logs_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/accounts/{account_id}/reinforcementFineTuningJobs/{job_id}/metrics": {
         parameters: {
             query?: never;
@@ -873,6 +1115,26 @@ export interface paths {
          * @description Everything a chart needs: a line per optimizer step, and the run's events (chunks, evaluations, versions).
          */
         get: operations["metrics_v1_accounts__account_id__reinforcementFineTuningJobs__job_id__metrics_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/accounts/{account_id}/reinforcementFineTuningJobs/{job_id}/report": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Report
+         * @description The job's steps, tokens and at most `rollouts` rollouts as one HTML file that fetches nothing.
+         */
+        get: operations["report_v1_accounts__account_id__reinforcementFineTuningJobs__job_id__report_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -936,6 +1198,126 @@ export interface paths {
          * @description Ask for the job's end; its last checkpoint is kept. A finished job stays as it is.
          */
         post: operations["cancel_v1_accounts__account_id__reinforcementFineTuningJobs__job_id__cancel_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/accounts/{account_id}/reinforcementFineTuningJobs/{job_id}:clone": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Clone
+         * @description Create the same job with some fields changed, checked as any create. Its model has a new name unless the changes give one.
+         */
+        post: operations["clone_v1_accounts__account_id__reinforcementFineTuningJobs__job_id__clone_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/accounts/{account_id}/reinforcementFineTuningJobs/{job_id}:control": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Control Job
+         * @description Ask for any of these; it counts from the next chunk on. Answers with the job: `control` says what is asked and in force.
+         */
+        post: operations["control_job_v1_accounts__account_id__reinforcementFineTuningJobs__job_id__control_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/accounts/{account_id}/reinforcementFineTuningJobs/{job_id}:resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Resume
+         * @description Queue a failed job again; it goes on from its run directory. Rollouts without a valid score are rolled out again.
+         */
+        post: operations["resume_v1_accounts__account_id__reinforcementFineTuningJobs__job_id__resume_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/accounts/{account_id}/reinforcementFineTuningJobs/{job_id}:rewind": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Rewind
+         * @description A new job that begins as this one was at a policy version: adapter, optimizer, place in the data. This one ends if it runs.
+         */
+        post: operations["rewind_v1_accounts__account_id__reinforcementFineTuningJobs__job_id__rewind_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/accounts/{account_id}/reinforcementFineTuningJobs:compare": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Compare
+         * @description Two to eight jobs (`job=`, ids or names): curves, held-out scores, time, tokens, cost, and the options in which they differ.
+         */
+        get: operations["compare_v1_accounts__account_id__reinforcementFineTuningJobs_compare_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/accounts/{account_id}/reinforcementFineTuningJobs:estimate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Estimate Rft
+         * @description Steps, rollouts, tokens, time and cost of an RFT job, as ranges, and what they assume. Checked as a create is.
+         */
+        post: operations["estimate_rft_v1_accounts__account_id__reinforcementFineTuningJobs_estimate_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1296,6 +1678,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/accounts/{account_id}/supervisedFineTuningJobs:estimate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Estimate Sft
+         * @description Steps, tokens, time and cost of an SFT job, as ranges, and what they assume. Checked as a create is.
+         */
+        post: operations["estimate_sft_v1_accounts__account_id__supervisedFineTuningJobs_estimate_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/accounts/{account_id}/supervisedFineTuningJobs:validate": {
         parameters: {
             query?: never;
@@ -1406,6 +1808,26 @@ export interface paths {
          * @description End a key. The gateway refuses it at most five seconds later, everything else at once.
          */
         post: operations["delete_v1_accounts__account_id__users__user_id__apiKeys_delete_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/accounts/{account_id}/watch": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Watch
+         * @description Server-sent events of the topics until the client goes; the id of an event, sent back as Last-Event-ID, goes on after it.
+         */
+        get: operations["watch_v1_accounts__account_id__watch_get"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1593,6 +2015,18 @@ export interface components {
             parameterCount?: string;
         };
         /**
+         * Bin
+         * @description Rows with so many characters.
+         */
+        Bin: {
+            /** From */
+            from: number;
+            /** Rows */
+            rows: number;
+            /** To */
+            to: number;
+        };
+        /**
          * BrowserSession
          * @description Who is signed in.
          */
@@ -1725,6 +2159,60 @@ export interface components {
             } | null;
         };
         /**
+         * DatasetRow
+         * @description One row.
+         */
+        DatasetRow: {
+            /** Index */
+            index: number;
+            /** Row */
+            row: {
+                [key: string]: unknown;
+            };
+        };
+        /**
+         * DatasetRows
+         * @description A page of rows.
+         */
+        DatasetRows: {
+            /** Nextpagetoken */
+            nextPageToken: string;
+            /** Rows */
+            rows: components["schemas"]["DatasetRow"][];
+            /** Totalsize */
+            totalSize: number;
+        };
+        /**
+         * DatasetStatistics
+         * @description Figures over all rows.
+         */
+        DatasetStatistics: {
+            /** Bytes */
+            bytes: number;
+            characters: components["schemas"]["Quantiles"];
+            /** Duplicates */
+            duplicates: number;
+            /** Fields */
+            fields: {
+                [key: string]: number;
+            };
+            /** Histogram */
+            histogram: components["schemas"]["Bin"][];
+            messages: components["schemas"]["Spread"];
+            /** Roles */
+            roles: {
+                [key: string]: number;
+            };
+            /** Rowkind */
+            rowKind: string;
+            /** Rows */
+            rows: number;
+            /** Withsystem */
+            withSystem: number;
+            /** Withtools */
+            withTools: number;
+        };
+        /**
          * Decay
          * @description How a learning rate falls after its warm-up.
          */
@@ -1805,6 +2293,14 @@ export interface components {
         DeploymentScale: {
             /** Replicacount */
             replicaCount: number;
+        };
+        /**
+         * Diff
+         * @description What differs between two versions.
+         */
+        Diff: {
+            /** Files */
+            files: components["schemas"]["FileDiff"][];
         };
         /**
          * DpoConfig
@@ -2033,6 +2529,23 @@ export interface components {
             evaluatorId: string;
         };
         /**
+         * EvaluatorEdit
+         * @description Body of an edit.
+         */
+        EvaluatorEdit: {
+            /** Baseversion */
+            baseVersion: number;
+            /** Files */
+            files: {
+                [key: string]: string | null;
+            };
+            /**
+             * Message
+             * @default
+             */
+            message: string;
+        };
+        /**
          * EvaluatorInput
          * @description The fields that a client may set.
          */
@@ -2059,11 +2572,100 @@ export interface components {
             } | null;
         };
         /**
+         * EvaluatorResult
+         * @description What an evaluator scored in one job.
+         */
+        EvaluatorResult: {
+            /** Evaluatorversion */
+            evaluatorVersion: number;
+            /** Invalid */
+            invalid: number;
+            /** Job */
+            job: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "evaluation" | "rft";
+            /** Meanscore */
+            meanScore?: number;
+            /** Model */
+            model?: string;
+            /** Rollouts */
+            rollouts: number;
+            /** Time */
+            time: string;
+        };
+        /**
+         * EvaluatorResults
+         * @description What an evaluator scored, newest first.
+         */
+        EvaluatorResults: {
+            /** Results */
+            results: components["schemas"]["EvaluatorResult"][];
+        };
+        /**
          * EvaluatorState
          * @description Where an evaluator's newest version stands.
          * @enum {string}
          */
         EvaluatorState: "BUILDING" | "ACTIVE" | "BUILD_FAILED";
+        /**
+         * EvaluatorVersion
+         * @description One source of an evaluator.
+         */
+        EvaluatorVersion: {
+            /** Buildlog */
+            buildLog?: string;
+            /** Createtime */
+            createTime: string;
+            /** Current */
+            current: boolean;
+            /** Described */
+            described: {
+                [key: string]: unknown;
+            };
+            /** Entrypoint */
+            entryPoint: string;
+            /** Message */
+            message: string;
+            /** Name */
+            name: string;
+            /**
+             * Origin
+             * @enum {string}
+             */
+            origin: "upload" | "edit";
+            state: components["schemas"]["EvaluatorState"];
+            status: components["schemas"]["Status"];
+            /** Updatetime */
+            updateTime: string;
+            /** Version */
+            version: number;
+        };
+        /**
+         * EvaluatorVersions
+         * @description All versions of an evaluator, newest first.
+         */
+        EvaluatorVersions: {
+            /** Evaluatorversions */
+            evaluatorVersions: components["schemas"]["EvaluatorVersion"][];
+        };
+        /**
+         * FileDiff
+         * @description One file that two versions have otherwise.
+         */
+        FileDiff: {
+            /** Diff */
+            diff?: string;
+            /** Path */
+            path: string;
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "added" | "removed" | "changed";
+        };
         /** HTTPValidationError */
         HTTPValidationError: {
             /** Detail */
@@ -2256,6 +2858,20 @@ export interface components {
             secret?: string | null;
         };
         /**
+         * Quantiles
+         * @description Characters of text a row.
+         */
+        Quantiles: {
+            /** Max */
+            max: number;
+            /** Min */
+            min: number;
+            /** P50 */
+            p50: number;
+            /** P95 */
+            p95: number;
+        };
+        /**
          * RenderPreviewInput
          * @description What a render preview is asked for.
          */
@@ -2284,6 +2900,37 @@ export interface components {
             initializingReplicaCount: number;
             /** Readyreplicacount */
             readyReplicaCount: number;
+        };
+        /**
+         * RftCloneInput
+         * @description The same job with some of its fields changed.
+         */
+        RftCloneInput: {
+            /**
+             * Changes
+             * @default {}
+             */
+            changes: {
+                [key: string]: unknown;
+            };
+            /** Displayname */
+            displayName?: string | null;
+        };
+        /**
+         * RftControlInput
+         * @description Body of `:control`: any of these. null takes a wish back: the job's own learning rate, or evaluator version, counts again.
+         */
+        RftControlInput: {
+            /** Autoevaluatorversion */
+            autoEvaluatorVersion?: boolean | null;
+            /** Evaluatorversion */
+            evaluatorVersion?: number | null;
+            /** Learningrate */
+            learningRate?: number | null;
+            /** Paused */
+            paused?: boolean | null;
+            /** Steps */
+            steps?: number | null;
         };
         /**
          * RftJob
@@ -2410,6 +3057,16 @@ export interface components {
             trainingConfig: components["schemas"]["TrainingConfig"];
             /** @default {} */
             wandbConfig: components["schemas"]["WandbConfig"];
+        };
+        /**
+         * RftRewindInput
+         * @description Body of `:rewind`.
+         */
+        RftRewindInput: {
+            /** Displayname */
+            displayName?: string | null;
+            /** Version */
+            version: number;
         };
         /**
          * Role
@@ -2701,6 +3358,38 @@ export interface components {
             filenameToSignedUrls: {
                 [key: string]: string;
             };
+        };
+        /**
+         * Source
+         * @description The files of a version.
+         */
+        Source: {
+            /** Files */
+            files: components["schemas"]["SourceFile"][];
+        };
+        /**
+         * SourceFile
+         * @description One file of a version.
+         */
+        SourceFile: {
+            /** Path */
+            path: string;
+            /** Size */
+            size: number;
+            /** Text */
+            text?: string;
+        };
+        /**
+         * Spread
+         * @description Messages a row.
+         */
+        Spread: {
+            /** Max */
+            max: number;
+            /** Mean */
+            mean: number;
+            /** Min */
+            min: number;
         };
         /**
          * Status
@@ -3287,6 +3976,74 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Dataset"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    rows_v1_accounts__account_id__datasets__dataset_id__rows_get: {
+        parameters: {
+            query?: {
+                pageSize?: number;
+                pageToken?: string;
+                contains?: string;
+            };
+            header?: never;
+            path: {
+                dataset_id: string;
+                account_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DatasetRows"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    figures_v1_accounts__account_id__datasets__dataset_id__statistics_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset_id: string;
+                account_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DatasetStatistics"];
                 };
             };
             /** @description Validation Error */
@@ -3931,6 +4688,43 @@ export interface operations {
             };
         };
     };
+    estimate_dpo_v1_accounts__account_id__dpoJobs_estimate_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                account_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DpoJobInput"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: unknown;
+                    };
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     validate_v1_accounts__account_id__dpoJobs_validate_post: {
         parameters: {
             query?: never;
@@ -4274,6 +5068,207 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Evaluator"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    results_v1_accounts__account_id__evaluators__evaluator_id__results_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                evaluator_id: string;
+                account_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EvaluatorResults"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list__v1_accounts__account_id__evaluators__evaluator_id__versions_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                evaluator_id: string;
+                account_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EvaluatorVersions"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_v1_accounts__account_id__evaluators__evaluator_id__versions__version__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                evaluator_id: string;
+                version: number;
+                account_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EvaluatorVersion"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    diff_v1_accounts__account_id__evaluators__evaluator_id__versions__version__diff_get: {
+        parameters: {
+            query?: {
+                base?: number | null;
+            };
+            header?: never;
+            path: {
+                evaluator_id: string;
+                version: number;
+                account_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Diff"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    source_v1_accounts__account_id__evaluators__evaluator_id__versions__version__source_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                evaluator_id: string;
+                version: number;
+                account_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Source"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    edit_v1_accounts__account_id__evaluators__evaluator_id__edit_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                evaluator_id: string;
+                account_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EvaluatorEdit"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EvaluatorVersion"];
                 };
             };
             /** @description Validation Error */
@@ -4880,6 +5875,42 @@ export interface operations {
             };
         };
     };
+    get_audit_v1_accounts__account_id__reinforcementFineTuningJobs__job_id__audit_get: {
+        parameters: {
+            query?: {
+                rollouts?: number;
+            };
+            header?: never;
+            path: {
+                job_id: string;
+                account_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: unknown;
+                    };
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     events_v1_accounts__account_id__reinforcementFineTuningJobs__job_id__events_get: {
         parameters: {
             query?: never;
@@ -4914,6 +5945,85 @@ export interface operations {
             };
         };
     };
+    download_v1_accounts__account_id__reinforcementFineTuningJobs__job_id__export_get: {
+        parameters: {
+            query?: {
+                what?: "rollouts" | "metrics";
+                format?: "jsonl" | "csv" | "json";
+            };
+            header?: never;
+            path: {
+                job_id: string;
+                account_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    logs_v1_accounts__account_id__reinforcementFineTuningJobs__job_id__logs_get: {
+        parameters: {
+            query?: {
+                source?: ("orchestrator" | "learner" | "evaluator-host" | "agent" | "job") | null;
+                level?: ("DEBUG" | "INFO" | "WARNING" | "ERROR") | null;
+                contains?: string;
+                rolloutId?: string | null;
+                epoch?: number | null;
+                step?: number | null;
+                pageSize?: number;
+                pageToken?: string;
+                tail?: number | null;
+            };
+            header?: never;
+            path: {
+                job_id: string;
+                account_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: unknown;
+                    };
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     metrics_v1_accounts__account_id__reinforcementFineTuningJobs__job_id__metrics_get: {
         parameters: {
             query?: never;
@@ -4935,6 +6045,40 @@ export interface operations {
                     "application/json": {
                         [key: string]: unknown;
                     };
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    report_v1_accounts__account_id__reinforcementFineTuningJobs__job_id__report_get: {
+        parameters: {
+            query?: {
+                rollouts?: number;
+            };
+            header?: never;
+            path: {
+                job_id: string;
+                account_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
                 };
             };
             /** @description Validation Error */
@@ -5044,6 +6188,224 @@ export interface operations {
             cookie?: never;
         };
         requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: unknown;
+                    };
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    clone_v1_accounts__account_id__reinforcementFineTuningJobs__job_id__clone_post: {
+        parameters: {
+            query?: {
+                reinforcementFineTuningJobId?: string | null;
+            };
+            header?: never;
+            path: {
+                job_id: string;
+                account_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RftCloneInput"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: unknown;
+                    };
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    control_job_v1_accounts__account_id__reinforcementFineTuningJobs__job_id__control_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                job_id: string;
+                account_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RftControlInput"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RftJob"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    resume_v1_accounts__account_id__reinforcementFineTuningJobs__job_id__resume_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                job_id: string;
+                account_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RftJob"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    rewind_v1_accounts__account_id__reinforcementFineTuningJobs__job_id__rewind_post: {
+        parameters: {
+            query?: {
+                reinforcementFineTuningJobId?: string | null;
+            };
+            header?: never;
+            path: {
+                job_id: string;
+                account_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RftRewindInput"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RftJob"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    compare_v1_accounts__account_id__reinforcementFineTuningJobs_compare_get: {
+        parameters: {
+            query?: {
+                job?: string[];
+            };
+            header?: never;
+            path: {
+                account_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: unknown;
+                    };
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    estimate_rft_v1_accounts__account_id__reinforcementFineTuningJobs_estimate_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                account_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RftJobInput"];
+            };
+        };
         responses: {
             /** @description Successful Response */
             200: {
@@ -5910,6 +7272,43 @@ export interface operations {
             };
         };
     };
+    estimate_sft_v1_accounts__account_id__supervisedFineTuningJobs_estimate_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                account_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SftJobInput"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: unknown;
+                    };
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     validate_v1_accounts__account_id__supervisedFineTuningJobs_validate_post: {
         parameters: {
             query?: never;
@@ -6228,6 +7627,41 @@ export interface operations {
                     "application/json": {
                         [key: string]: unknown;
                     };
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    watch_v1_accounts__account_id__watch_get: {
+        parameters: {
+            query: {
+                topic: string[];
+            };
+            header?: {
+                "Last-Event-ID"?: string;
+            };
+            path: {
+                account_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
                 };
             };
             /** @description Validation Error */
