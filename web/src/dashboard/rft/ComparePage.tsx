@@ -14,7 +14,6 @@ import { count, figure } from "~/design/figures";
 import { Empty, Loaded, Panel } from "~/design/Panel";
 import { align } from "~/design/series";
 import { span, Time } from "~/design/Time";
-import { useTitle } from "../title";
 import { words } from "./OptionsTab";
 import { SMOOTHINGS } from "./search";
 import { costText } from "./Tiles";
@@ -22,7 +21,6 @@ import { costText } from "./Tiles";
 const MOST = 8;
 
 export function ComparePage() {
-  useTitle("Compare jobs");
   const search = useSearch({ strict: false }) as { job?: unknown; smoothing?: unknown };
   const navigate = useNavigate();
   const ids = [

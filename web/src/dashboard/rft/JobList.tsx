@@ -11,14 +11,12 @@ import { Input, Select } from "~/design/Field";
 import { count, figure } from "~/design/figures";
 import { Empty, Failure } from "~/design/Panel";
 import { Time } from "~/design/Time";
-import { useTitle } from "../title";
 import { LinkButton } from "./LinkButton";
 
 const KINDS = { rft: "Reinforcement", sft: "Supervised", dpo: "Preference" } as const;
 const MOST = 200;
 
 export function JobList() {
-  useTitle("Fine-tuning");
   const jobs = useNewestJobs(MOST);
   const navigate = useNavigate();
   const [kind, setKind] = useState("");

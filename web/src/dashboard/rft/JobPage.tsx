@@ -4,7 +4,6 @@ import { lazy, Suspense } from "react";
 import { shortId } from "~/api/names";
 import { type RftJob, useRftJob, useRftMetrics } from "~/api/reinforcementFineTuningJobs";
 import { Failure, Loaded, Skeleton } from "~/design/Panel";
-import { useTitle } from "../title";
 import { EpochTab } from "./EpochTab";
 import { JobHeader } from "./JobHeader";
 import { JobTabs } from "./JobTabs";
@@ -23,7 +22,6 @@ const RolloutDrawer = lazy(() =>
 export function JobPage() {
   const { id } = useParams({ strict: false }) as { id: string };
   const job = useRftJob(shortId(id));
-  useTitle(job.data?.displayName || shortId(id));
   useLiveJob(job.data, shortId(id));
   return (
     <Loaded query={job} what="The job" lines={8}>

@@ -7,16 +7,19 @@ export const rftRoutes: AnyRoute[] = [
   createRoute({
     getParentRoute: () => root,
     path: "/dashboard/fine-tuning",
+    staticData: { title: "Fine-tuning" },
     component: lazyRouteComponent(() => import("./JobList"), "JobList"),
   }),
   createRoute({
     getParentRoute: () => root,
     path: "/dashboard/fine-tuning/compare",
+    staticData: { title: "Compare jobs" },
     component: lazyRouteComponent(() => import("./ComparePage"), "ComparePage"),
   }),
   createRoute({
     getParentRoute: () => root,
     path: "/dashboard/fine-tuning/reinforcement/$id",
+    staticData: { title: "RFT job" },
     validateSearch: parseJobSearch,
     component: lazyRouteComponent(() => import("./JobPage"), "JobPage"),
   }),
