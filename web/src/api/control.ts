@@ -2,6 +2,7 @@
 import { keepPreviousData, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useAccountPath } from "~/dashboard/session";
 import { get, post } from "./http";
+import { shortId } from "./names";
 import { RFT_JOBS, type RftJob, rftJobKey } from "./reinforcementFineTuningJobs";
 import type { EvaluationRow, RolloutQuery, RolloutSummary } from "./rft";
 
@@ -30,7 +31,11 @@ export function useRewind(id: string) {
   const client = useQueryClient();
   return useMutation({
     mutationFn: (version: number) => post<RftJob>(`${path}:rewind`, { version }),
-    onSuccess: () => client.invalidateQueries({ queryKey: [RFT_JOBS] }),
+    // Nobody waits for the lists to be read again.
+    onSuccess: (job) => {
+      client.setQueryData([...rftJobKey(shortId(job.name))], job);
+      client.invalidateQueries({ queryKey: [RFT_JOBS] });
+    },
   });
 }
 

@@ -192,7 +192,9 @@ export function merged(first: readonly SessionEvent[], second: readonly SessionE
 export function useSessionActions(id: string) {
   const path = `${useAccountPath()}/sessions/${id}`;
   const client = useQueryClient();
-  const again = () => client.invalidateQueries({ queryKey: [NOUN] });
+  const again = () => {
+    client.invalidateQueries({ queryKey: [NOUN] });
+  };
   return {
     send: useMutation({
       mutationFn: (message: string) => post<AgentSession>(`${path}:send`, { message }),
@@ -209,7 +211,9 @@ export function useStartSession() {
   return useMutation({
     mutationFn: (body: { instruction: string; displayName?: string }) =>
       post<AgentSession>(`${account}/sessions`, body),
-    onSuccess: () => client.invalidateQueries({ queryKey: [NOUN] }),
+    onSuccess: () => {
+      client.invalidateQueries({ queryKey: [NOUN] });
+    },
   });
 }
 

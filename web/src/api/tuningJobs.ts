@@ -99,7 +99,9 @@ export function useHeldOutRows(kind: TuningKind, id: string, job: TuningJob, ste
 export function useTuningActions(kind: TuningKind, id: string) {
   const path = `${useAccountPath()}/${JOB_NOUN[kind]}/${id}`;
   const client = useQueryClient();
-  const again = () => client.invalidateQueries({ queryKey: [JOB_NOUN[kind]] });
+  const again = () => {
+    client.invalidateQueries({ queryKey: [JOB_NOUN[kind]] });
+  };
   return {
     cancel: useMutation({ mutationFn: () => post(`${path}:cancel`), onSuccess: again }),
     resume: useMutation({ mutationFn: () => post(`${path}:resume`), onSuccess: again }),
