@@ -90,7 +90,8 @@ async def test_a_resumed_job_keeps_its_progress_until_the_run_says_otherwise(set
     await claim.report("JOB_STATE_RUNNING")
     shown = _job(sessions)
     assert shown is not None
-    assert shown.progress == {"percent": 43, "epoch": 1, "run": status, "processes": []}
+    run = {**status, "sampled_tokens": 0, "trained_tokens": 0}
+    assert shown.progress == {"percent": 43, "epoch": 1, "run": run, "processes": []}
 
 
 @pytest.mark.parametrize("state", sorted(jobs.FINAL_STATES))
