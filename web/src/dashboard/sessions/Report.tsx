@@ -26,7 +26,7 @@ export function Report({ session }: { session: AgentSession }) {
     >
       <Loaded query={report} what="The report">
         {({ path, text }) => (
-          <article className="max-w-3xl space-y-3">
+          <article className="max-w-4xl space-y-3 [&_table]:[overflow-wrap:normal]">
             {reportParts(text).map((part, place) =>
               part.kind === "figure" ? (
                 <figure key={part.file} className="rounded-md border bg-white p-3">
