@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -67,12 +66,12 @@ def make(platform: Platform, folder: Path) -> World:
     platform.request(
         "POST", f"{ROOT}/deployments?deploymentId=shown", {"baseModel": f"accounts/local/models/{world.model}"}
     )
-    said = platform.run(
-        BIN / "tunesmith", "session", "start", "--dataset", "sums",
-        "--instruction", "Fine-tune tiny-math-v1 on the dataset sums so that answers have its form.", "--json", cwd=folder,
-    )  # fmt: skip
-    assert said.returncode == 0, said.stdout
-    world.session = json.loads(said.stdout)["name"].rsplit("/", 1)[-1]
+    instruction = (
+        "Run SFT on accounts/local/datasets/sums across tiny-math-v1 with learning rates 1e-3 and 2e-3, LoRA rank 8, and 1 epoch. "
+        "Use validation loss for evaluation."
+    )
+    tuning.run(platform, "session", "create", "--session-id", "shown", "--instruction", instruction, "--wait")
+    world.session = "shown"
     world.pages = pages(world)
     return world
 
