@@ -155,7 +155,7 @@ export function DataTable<T extends RowData>(props: DataTableProps<T>) {
         aria-label={props.label}
         // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable with the keyboard
         tabIndex={0}
-        className="relative overflow-auto outline-offset-[-2px]"
+        className="@container relative overflow-auto outline-offset-[-2px]"
         style={{ maxHeight: props.maxHeight ?? "75dvh" }}
       >
         <table
@@ -186,7 +186,11 @@ export function DataTable<T extends RowData>(props: DataTableProps<T>) {
           {props.rows?.length === 0 && (
             <tbody>
               <tr>
-                <td colSpan={span}>{props.empty ?? <Empty title="Nothing here yet" />}</td>
+                <td colSpan={span}>
+                  <div className="sticky left-0 w-[100cqw]">
+                    {props.empty ?? <Empty title="Nothing here yet" />}
+                  </div>
+                </td>
               </tr>
             </tbody>
           )}
@@ -249,9 +253,7 @@ export function DataTable<T extends RowData>(props: DataTableProps<T>) {
                   <tr>
                     <td colSpan={span} className="border-b bg-ground p-0">
                       {/* As wide as the box, not as the table: what is opened need not be scrolled sideways. */}
-                      <div className="sticky left-0" style={{ width: box.current?.clientWidth }}>
-                        {expand(row.original)}
-                      </div>
+                      <div className="sticky left-0 w-[100cqw]">{expand(row.original)}</div>
                     </td>
                   </tr>
                 )}

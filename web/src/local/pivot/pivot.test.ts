@@ -11,7 +11,7 @@ test("numbers read as what they are", () => {
     "0.500, 95 % interval 0.400 to 0.600, 8 values",
   );
   expect(explain({ value: null, count: 1, low: null, high: null }, "stderr")).toBe(
-    "1 value: too few for this",
+    "none: 1 value, too few for this",
   );
   expect(keyLabel([null, ""])).toBe("(none) · (empty)");
 });

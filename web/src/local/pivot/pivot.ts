@@ -34,7 +34,7 @@ export function format(value: number | null | undefined, aggregator: Aggregator)
 /** What hovering over a cell says. */
 export function explain(cell: Cell, aggregator: Aggregator): string {
   const counted = `${cell.count.toLocaleString()} ${aggregator === "count" ? "rollouts" : cell.count === 1 ? "value" : "values"}`;
-  if (cell.value === null) return `${counted}: too few for this`;
+  if (cell.value === null) return `none: ${counted}, too few for this`;
   const between =
     cell.low !== null && cell.high !== null
       ? `, 95 % interval ${format(cell.low, aggregator)} to ${format(cell.high, aggregator)}`
