@@ -11,6 +11,7 @@ if ! node -e 'const [a, b] = process.versions.node.split(".").map(Number); proce
 fi
 if [ ! -e node_modules/.package-lock.json ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
   echo "setup: what the pages are built with (about 360 npm packages, 100 MB)"
-  npm ci --no-audit --no-fund --loglevel=error
+  # Not `npm ci`: it refuses a lock without the packages of other systems, which a registry need not have. Versions are the lock's.
+  npm install --no-save --no-audit --no-fund --loglevel=error
 fi
 npm run --silent build
