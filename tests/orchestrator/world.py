@@ -34,6 +34,8 @@ class World:
         self.score = score
         self.delay = delay
         self.asked: list[str] = []
+        self.models: dict[str, str] = {}
+        """Policy version that each rollout was asked of; another World's host may have been asked, then it is the newest."""
         self.requests = 0
         self.loaded: dict[str, dict[str, Any]] = {}
         self.retired: list[str] = []
@@ -144,6 +146,7 @@ class World:
             self.requests += 1
             for attempt in request["attempts"]:
                 self.asked.append(attempt["rollout_id"])
+                self.models[attempt["rollout_id"]] = request["completion_params"].get("model", "")
                 await asyncio.sleep(self.delay)
                 if self.silent:
                     self.silent -= 1
@@ -183,7 +186,7 @@ class World:
         ids = list(hashlib.sha256(rollout.rsplit("-a", 1)[0].encode()).digest()[:4])
         completion = {
             "turn": 0,
-            "model": newest["name"],
+            "model": self.models.get(rollout.split("-t")[0]) or newest["name"],
             "prompt_ids": [1, 2],
             "sampled_ids": ids,
             "logprobs": [-0.25] * 4,

@@ -156,7 +156,7 @@ class Run:
                 f"{len(invalid)} of {len(rollouts)} rollouts of chunk {chunk.index} have no valid score: "
                 f"{commonest_reasons(rollouts)}. Run the evaluator with `ep local-test` on these rows."
             )
-        grouped = group(rollouts)
+        grouped, figures = group(rollouts), curated(rollouts)
         if any(rollout.sequences for members in grouped.kept for rollout in members):
             seal(
                 grouped,
@@ -187,7 +187,7 @@ class Run:
             dropped_groups=grouped.dropped,
             completion_tokens=_completion_tokens(rollouts),
             seconds=round(time.monotonic() - started, 3),
-            **curated(rollouts),
+            **figures,
             **self.spent.read(),
         )
         self.record.update(
