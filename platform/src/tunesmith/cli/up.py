@@ -112,6 +112,7 @@ Tunesmith is up at {url}
   {protection}
 
 Next, in another terminal:
+  tunesmith dashboard           see everything in the browser, signed in
   python evaluation.py          run an eval against the served model
   ep create rft                 train against it
   tunesmith session create      have the Agent fine-tune on a dataset
