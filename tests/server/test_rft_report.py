@@ -9,7 +9,7 @@ import io
 import json
 import re
 import tarfile
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ from tunesmith.db.completions import CorrelationIds
 from tunesmith.db.jobs import enqueue
 from tunesmith.db.rollouts import add_events, add_rollouts
 from tunesmith.db.tables import EvaluatorVersion
+from tunesmith.evaluators.sources import SourceFile, compare
 from tunesmith.server.run_report import packed, spread
-from tunesmith.server.run_sources import differences
 
 from tests.server.conftest import BASE_MODEL, Platform
 from tests.server.test_rft_monitoring import spec
@@ -41,11 +41,12 @@ def evaluations(step: int, row: int) -> dict[str, Any]:
     return line(step, row, 0, kind="evaluation", rollout_id=f"j-e{step}-r{row}-k0-a0")
 
 
-def archive(source: str) -> bytes:
+def archive(source: str, top: str) -> bytes:
+    """As clients pack a project, in a folder of its name, which an edit calls `project`."""
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w:gz") as tar:
         for name, text in (("evaluation.py", source), ("same.txt", "same")):
-            member = tarfile.TarInfo(name)
+            member = tarfile.TarInfo(f"{top}/{name}")
             member.size = len(text)
             tar.addfile(member, io.BytesIO(text.encode()))
     return content.getvalue()
@@ -78,7 +79,7 @@ def job(platform: Platform, bundle: Path) -> Platform:
         for version in (1, 2, 3):
             key = f"evaluators/local/e/{version}/source.tar.gz"
             target = control.settings.path("objects", *key.split("/"))
-            target.write_bytes(archive(f"score = {version}\n"))
+            target.write_bytes(archive(f"score = {version}\n", "mine" if version == 1 else "project"))
             session.add(EvaluatorVersion(
                 name=f"{EVALUATOR}/versions/{version}", evaluator=EVALUATOR, version=version, archive_key=key,
                 state="ACTIVE", message="more red", origin="edit",
@@ -190,12 +191,16 @@ def test_steps_are_thinned_evenly_with_both_ends(count: int, most: int) -> None:
 
 
 def test_differences_name_each_file_once() -> None:
-    before: dict[str, str | None] = {"a": "1", "gone": "x", "same": "s", "binary": "t"}
-    after: dict[str, str | None] = {"a": "2", "new": "y", "same": "s", "binary": None}
-    told: Callable[[dict[str, Any]], tuple] = lambda file: (file["path"], file["status"], file["diff"] is None)  # noqa: E731
-    assert [told(file) for file in differences(before, after)] == [
+    before = [*files(a="1", binary="t", gone="x", same="s")]
+    after = [*files(a="2", binary=None, new="y", same="s")]
+    assert [(file["path"], file["status"], file["diff"] is None) for file in compare(before, after)] == [
         ("a", "changed", False),
         ("binary", "changed", True),
         ("gone", "removed", False),
         ("new", "added", False),
     ]
+
+
+def files(**texts: str | None) -> Iterator[SourceFile]:
+    for path, text in texts.items():
+        yield SourceFile(path, 1, text, f"digest of {text}")

@@ -6,12 +6,13 @@ An archive is only ever opened the way a build opens it (`archive.unpack`), in a
 from __future__ import annotations
 
 import difflib
+import hashlib
 import io
 import os
 import re
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from tunesmith.evaluators import archive
 
 LONGEST_TEXT = 256 * 1024
 """Bytes of a file that is shown as text."""
+MOST_TEXT = 16 * 1024 * 1024
+"""Bytes of all texts of a project together; the files behind that are named without theirs."""
 MOST_FILES = 200
 """Files that one edit may change."""
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
@@ -36,6 +39,8 @@ class SourceFile:
     """Bytes."""
     text: str | None
     """None where it is too long, not UTF-8, or a link."""
+    digest: str
+    """Equal for equal content, or for links to the same place."""
 
 
 @contextmanager
@@ -49,21 +54,22 @@ def unpacked(packed: Path) -> Iterator[Path]:
 
 def read_files(source: Path) -> list[SourceFile]:
     """The files of an unpacked project, by path."""
-    found = []
+    found: list[SourceFile] = []
+    room = MOST_TEXT
     for path in sorted(source.rglob("*")):
         if path.is_symlink() or path.is_file():
-            size = path.lstat().st_size
-            text = None if path.is_symlink() or size > LONGEST_TEXT else _text(path.read_bytes())
-            found.append(SourceFile(path.relative_to(source).as_posix(), size, text))
+            file = _read(path, path.relative_to(source).as_posix(), min(room, LONGEST_TEXT))
+            room -= file.size if file.text is not None else 0
+            found.append(file)
     return found
 
 
-def compare(before: Path, after: Path) -> list[dict[str, str | None]]:
-    """What differs between two unpacked projects: `{"path", "status", "diff"}` each, the diff None where a side is no text."""
-    old, new = {f.path: f for f in read_files(before)}, {f.path: f for f in read_files(after)}
+def compare(before: Sequence[SourceFile], after: Sequence[SourceFile]) -> list[dict[str, str | None]]:
+    """What differs between two projects: `{"path", "status", "diff"}` each, by path, the diff None where a side is no text."""
+    old, new = {file.path: file for file in before}, {file.path: file for file in after}
     changed: list[dict[str, str | None]] = []
     for path in sorted({*old, *new}):
-        if path in old and path in new and _same(before / path, after / path):
+        if path in old and path in new and old[path].digest == new[path].digest:
             continue
         status = "changed" if path in old and path in new else "added" if path in new else "removed"
         texts = [side[path].text if path in side else "" for side in (old, new)]
@@ -139,10 +145,13 @@ def _write(target: Path, path: str, text: str) -> bool:
     return True
 
 
-def _same(one: Path, other: Path) -> bool:
-    if one.is_symlink() or other.is_symlink():
-        return one.is_symlink() and other.is_symlink() and os.readlink(one) == os.readlink(other)
-    return one.stat().st_size == other.stat().st_size and one.read_bytes() == other.read_bytes()
+def _read(path: Path, name: str, longest: int) -> SourceFile:
+    size = path.lstat().st_size
+    if path.is_symlink():
+        return SourceFile(name, size, None, f"link to {os.readlink(path)}")
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return SourceFile(name, size, _text(path.read_bytes()) if size <= longest else None, digest)
 
 
 def _diff(path: str, before: str | None, after: str | None) -> str | None:

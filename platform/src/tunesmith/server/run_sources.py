@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-import io
-import tarfile
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,13 +11,12 @@ from sqlalchemy.orm import Session
 
 from tunesmith.db.tables import EvaluatorVersion, Job
 from tunesmith.errors import TunesmithError
+from tunesmith.evaluators.sources import SourceFile, compare, read_files, unpacked
 from tunesmith.schemas.wire import Time, Wire
 from tunesmith.server.control import ControlPlane
 
-LARGEST_FILE = 64 * 1024
+LONGEST_TEXT = 64 * 1024
 """Bytes; what is larger is data, and is named without its text."""
-
-Sources = dict[str, str | None]
 
 
 class RunEvaluatorVersion(Wire):
@@ -41,7 +38,7 @@ def evaluator_versions(session: Session, control: ControlPlane, job: Job, used: 
     for number in sorted({int(job.spec["evaluator_version"]), *scored}):
         name = f"{job.spec['evaluator']}/versions/{number}"
         row = session.get(EvaluatorVersion, name)
-        files = _sources(control, job, row, number)
+        files = _files(control, job, row, number)
         known = RunEvaluatorVersion(name=name, version=number, entry_point=job.spec.get("entry_point", ""))
         if row is not None:
             fields = {field: getattr(row, field) for field in ("origin", "message", "state", "entry_point")}
@@ -52,68 +49,31 @@ def evaluator_versions(session: Session, control: ControlPlane, job: Job, used: 
             {
                 **known.dump(),
                 "used": number in scored,
-                "files": [{"path": path, "text": text} for path, text in sorted(files.items())],
-                "diff": None if before is None else differences(before, files),
+                "files": [{"path": file.path, "size": file.size, "text": _short(file.text)} for file in files],
+                "diff": None
+                if before is None
+                else [{**each, "diff": _short(each["diff"])} for each in compare(before, files)],
             }
         )
         before = files
     return found
 
 
-def differences(before: Sources, after: Sources) -> list[dict[str, Any]]:
-    """`{"path", "status", "diff"}` of each file that is not the same in both; `diff` is unified, null for what is no text."""
-    found = []
-    for path in sorted({*before, *after}):
-        if path in before and path in after and before[path] == after[path]:
-            continue
-        status = "added" if path not in before else "removed" if path not in after else "changed"
-        old, new = before.get(path, ""), after.get(path, "")
-        lines = None
-        if old is not None and new is not None:
-            compared = difflib.unified_diff(old.splitlines(), new.splitlines(), path, path, lineterm="")
-            lines = "\n".join(compared)
-        found.append({"path": path, "status": status, "diff": lines})
-    return found
-
-
-def _sources(control: ControlPlane, job: Job, row: EvaluatorVersion | None, number: int) -> Sources:
+def _files(control: ControlPlane, job: Job, row: EvaluatorVersion | None, number: int) -> list[SourceFile]:
     """Files of a version: of its archive, else of its built folder; nothing where neither is there any more."""
     if row is not None:
         try:
-            return _in_archive(control.objects.read(row.archive_key))
-        except (TunesmithError, OSError, tarfile.TarError):
+            with tempfile.TemporaryDirectory(dir=control.scratch()) as folder:
+                with unpacked(control.objects.download(row.archive_key, Path(folder) / "source.tar.gz")) as source:
+                    return read_files(source)
+        except (TunesmithError, OSError):
             pass  # it was removed with its evaluator; what was built may still be there
-    folder = row.build_dir if row is not None else None
-    if folder is None and number == job.spec["evaluator_version"]:
-        folder = job.spec["evaluator_dir"]
-    return _in_folder(Path(folder) / "src") if folder else {}
+    built = row.build_dir if row is not None else None
+    if built is None and number == job.spec["evaluator_version"]:
+        built = job.spec["evaluator_dir"]
+    files = read_files(Path(built) / "src") if built else []
+    return [file for file in files if "__pycache__/" not in file.path]
 
 
-def _in_archive(content: bytes) -> Sources:
-    found: Sources = {}
-    with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as archive:
-        for member in archive:
-            if member.isfile() and not _made_by_python(member.name):
-                file = archive.extractfile(member) if member.size <= LARGEST_FILE else None
-                found[member.name.removeprefix("./")] = _text(file.read()) if file else None
-    return found
-
-
-def _in_folder(folder: Path) -> Sources:
-    found: Sources = {}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if path.is_file() and not path.is_symlink() and not _made_by_python(name):
-            found[name] = _text(path.read_bytes()) if path.stat().st_size <= LARGEST_FILE else None
-    return found
-
-
-def _made_by_python(name: str) -> bool:
-    return "__pycache__/" in name or name.endswith(".pyc")
-
-
-def _text(content: bytes) -> str | None:
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        return None
+def _short(text: str | None) -> str | None:
+    return text if text is not None and len(text.encode()) <= LONGEST_TEXT else None

@@ -45,8 +45,7 @@ def get(account: AccountId, evaluator_id: str, version: int, session: Reader) ->
 @router.get("/versions/{version}/source")
 def source(account: AccountId, evaluator_id: str, version: int, control: Control) -> dict[str, Any]:
     """The files of a version."""
-    with _unpacked(control, _name(account, evaluator_id), version) as folder:
-        files = sources.read_files(folder)
+    files = _files(control, _name(account, evaluator_id), version)
     return {"files": [{"path": file.path, "size": file.size, "text": file.text} for file in files]}
 
 
@@ -62,11 +61,8 @@ def diff(
     name = _name(account, evaluator_id)
     with reading(control.sessions) as session:
         older = [row.version for row in table.list_versions(session, name) if row.version < version]
-    with _unpacked(control, name, version) as after:
-        if base is None and not older:
-            return {"files": sources.compare(after / "nothing", after)}
-        with _unpacked(control, name, base or older[0]) as before:
-            return {"files": sources.compare(before, after)}
+    before = _files(control, name, base or older[0]) if base is not None or older else []
+    return {"files": sources.compare(before, _files(control, name, version))}
 
 
 @router.post(":edit")
@@ -103,6 +99,11 @@ def results(account: AccountId, evaluator_id: str, session: Reader) -> dict[str,
     name = get_evaluator(session, _name(account, evaluator_id)).name
     found = [EvaluatorResult.model_validate(result) for result in results_of(session, name)]
     return {"results": [{"model": None, "meanScore": None, **result.dump()} for result in found]}
+
+
+def _files(control: ControlPlane, name: str, version: int) -> list[sources.SourceFile]:
+    with _unpacked(control, name, version) as folder:
+        return sources.read_files(folder)
 
 
 @contextmanager
