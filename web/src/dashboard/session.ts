@@ -41,9 +41,10 @@ async function whoAmI(): Promise<Session | null> {
 /** Sign in with an API key, or with the token of a one-time link; signing out. */
 export function useSigning() {
   const client = useQueryClient();
+  // What the one before has read is forgotten. Not `clear()`: whoever shows the session would go on showing the old one.
   const renew = (session: Session | null) => {
-    client.clear();
     client.setQueryData(KEY, session);
+    client.removeQueries({ predicate: ({ queryKey }) => queryKey[0] !== KEY[0] });
   };
   return {
     signIn: async (with_: { apiKey: string } | { link: string }) =>
