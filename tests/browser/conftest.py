@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext
 
+from scripts.sample_results import fill
 from tests.browser.browser import chromium
+from tests.browser.local import LocalUi, ep_logs
 from tests.browser.world import World, make
 from tests.loop.platform import Platform
 
@@ -26,6 +28,15 @@ def world() -> Iterator[World]:
         folder = Path(home) / "w"
         folder.mkdir()
         yield make(platform, folder)
+
+
+@pytest.fixture(scope="session")
+def sample_ui() -> Iterator[LocalUi]:
+    """`ep logs` over 1,000 made-up rollouts of five invocations, hostile ones among them."""
+    with tempfile.TemporaryDirectory(prefix="ts") as home:
+        fill(Path(home) / "results.db", 1000)
+        with ep_logs(Path(home)) as running:
+            yield running
 
 
 @pytest.fixture(scope="session")
