@@ -18,6 +18,8 @@ SCREENS = REPO / ".tools" / "screens"
 """Every page as the suite saw it, by name, width and theme."""
 WIDTHS = {"wide": (1280, 900), "narrow": (390, 844)}
 THEMES = ("light", "dark")
+NAMED = "tunesmith.test"
+"""A host name that leads to this machine, for looking at a server as another machine does."""
 
 
 @contextmanager
@@ -26,7 +28,9 @@ def chromium() -> Iterator[Browser]:
     path = shutil.which("chromium")
     assert path, "Chromium is missing; `make test-browser` installs it."
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", f"--host-resolver-rules=MAP {NAMED} 127.0.0.1"]
+        )
         yield browser
         browser.close()
 

@@ -37,6 +37,7 @@ class World:
     dpo: str = "sums-dpo"
     session: str = ""
     evaluator: str = ""
+    evaluator_version: int = 1
     dataset: str = ""
     model: str = ""
     pages: dict[str, str] = field(default_factory=dict)
@@ -62,6 +63,7 @@ def make(platform: Platform, folder: Path) -> World:
         else job["trainingConfig"]["outputModel"].rsplit("/", 1)[-1]
     )
     world.evaluator, world.dataset = job["evaluator"].rsplit("/", 1)[-1], job["dataset"].rsplit("/", 1)[-1]
+    world.evaluator_version = failed["evaluatorVersion"]
     platform.request("POST", f"{ROOT}/secrets", {"name": "accounts/local/secrets/token", "keyName": "TOKEN", "value": "do-not-show-me"})  # fmt: skip
     platform.request(
         "POST", f"{ROOT}/deployments?deploymentId=shown", {"baseModel": f"accounts/local/models/{world.model}"}
@@ -79,10 +81,32 @@ def make(platform: Platform, folder: Path) -> World:
 def create_rft(world: World, name: str, body: str, *flags: str, count: int = 8) -> str:
     """Start an RFT job on a small project; its id."""
     folder = projects.write(world.folder / name, body, dataset=projects.rows(count))
+    return start_rft(world, name, folder, *flags)
+
+
+def start_rft(world: World, name: str, folder: Path, *flags: str) -> str:
+    """`ep create rft` in a project's folder; the id of the job."""
     command = ["ep", "create", "rft", "--base-model", projects.BASE, "--epochs", "2", "--chunk-size", "4", "--n", "4"]
     started = world.platform.run(BIN / command[0], *command[1:], "--job-id", f"{name}-job", *flags, "--yes", cwd=folder)
     assert started.returncode == 0, started.stdout
     return f"{name}-job"
+
+
+def hostile_project(folder: Path) -> Path:
+    """A project whose prompts, reasons, metrics and printed lines are hostile, and whose evaluator puts hostile text into answers."""
+    source = projects.HEADER.replace("def scored(", "def judged(")
+    source += f"    hostile = {HOSTILE!r}[number % {len(HOSTILE)}]\n    print('INFO', hostile, flush=True)\n"
+    source += projects.BODIES["dense"]
+    source += "    row.messages[-1].content = text + ' ' + hostile\n"
+    source += "    metric = MetricResult(score=score, is_score_valid=True, reason=hostile)\n"
+    source += (
+        "    row.evaluation_result = EvaluateResult(score=score, reason=hostile, metrics={hostile[:40]: metric})\n"
+    )
+    source += "    return row\n"
+    rows = projects.rows(8)
+    for row, text in zip(rows, [*HOSTILE, "Nothing."], strict=True):
+        row["messages"][0]["content"] += f" {text}"
+    return projects.write(folder, dataset=rows, source=source)
 
 
 def hostile_row(text: str) -> dict[str, object]:
@@ -111,7 +135,7 @@ def pages(world: World) -> dict[str, str]:
         "studio": f"/dashboard/studio/{world.rft}",
         "evaluators": "/dashboard/evaluators",
         "evaluator": f"/dashboard/evaluators/{world.evaluator}",
-        "evaluator-version": f"/dashboard/evaluators/{world.evaluator}/versions/1",
+        "evaluator-version": f"/dashboard/evaluators/{world.evaluator}/versions/{world.evaluator_version}",
         "datasets": "/dashboard/datasets",
         "dataset": "/dashboard/datasets/sums",
         "models": "/dashboard/models",

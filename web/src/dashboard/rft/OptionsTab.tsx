@@ -11,7 +11,7 @@ import { Time } from "~/design/Time";
 export function OptionsTab({ job }: { job: RftJob }) {
   const training = Object.entries(job.trainingConfig).filter(([name]) => !/Model$|warmStartFrom/.test(name));
   return (
-    <div className="grid items-start gap-4 lg:grid-cols-2">
+    <div className="grid grid-cols-[minmax(0,1fr)] items-start gap-4 lg:grid-cols-2">
       <Panel title="What goes in and comes out">
         <Facts>
           <Fact name="Evaluator">
