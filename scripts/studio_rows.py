@@ -12,7 +12,7 @@ from typing import Any
 
 REPO = Path(__file__).resolve().parents[1]
 
-STUDIO = REPO / "platform/src/tunesmith/studio/svg"
+STUDIO = REPO / "platform/src/tunesmith/catalog/examples/svg"
 AGENT = REPO / "examples/svg_agent"
 FILES = {
     STUDIO / "rows.jsonl": (AGENT / "evaluator/drawings_dataset.jsonl", 400),

@@ -23,7 +23,7 @@ from tunesmith.cli.transfer import upload
 from tunesmith.errors import FailedPrecondition, InvalidArgument, Unavailable
 from tunesmith.schemas.names import short_id
 
-EXAMPLES = Path(__file__).parents[1] / "studio"
+EXAMPLES = Path(__file__).parents[1] / "catalog" / "examples"
 """One folder an example, with its `studio.json`."""
 BUILD_SECONDS = 600.0
 LARGEST_FILE = 256 * 1024
