@@ -162,6 +162,7 @@ def test_groups_are_joined_by_and_and_each_has_its_own_logic(store: Any):
         ('[{"filters": [{"field": "$.a[x]", "operator": "==", "value": "x"}]}]', "from character 4 on"),
         ('[{"filters": [{"field": "$", "operator": "==", "value": "x"}]}]', "whole row"),
         ('[{"filters": [{"field": "$.a", "operator": ">", "value": "much"}]}]', "no number"),
+        ('[{"filters": [{"field": "$.a", "operator": ">", "value": 1' + "0" * 400 + "}]}]", "no number"),
         ('[{"filters": [{"field": "$.a", "operator": "==", "value": "soon", "type": "date"}]}]', "no date"),
         ('[{"filters": [{"field": "$.a", "operator": "contains", "value": "2026-01-01", "type": "date"}]}]', "date"),
         ("[" * 100_000, "not valid JSON"),
@@ -247,11 +248,13 @@ def test_a_spreadsheet_runs_nothing_of_a_csv(tmp_path: Path):
     with ResultsStore(path) as writer:
         row = made(1)
         row.messages = [Message(role="user", content="=HYPERLINK(1)"), Message(role="assistant", content="+1, 'a'\n2")]
+        row.evaluation_result.reason = " =cmd()"
         writer.log(row)
     connection = connect(path)
     table = "".join(export(connection, "csv"))
     connection.close()
     assert ",'=HYPERLINK(1)," in table
+    assert ",' =cmd()," in table
     assert ",=HYPERLINK" not in table
 
 

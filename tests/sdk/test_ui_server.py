@@ -122,6 +122,7 @@ async def test_the_routes_answer_as_promised(filled: Path):
         ("/api/rows/nobody", {}, 404, "no rollout nobody"),
         ("/api/pivot", {"rows": "{}"}, 400, "rows must be a JSON list"),
         ("/api/pivot", {"rows": "[1]"}, 400, "no field"),
+        ("/api/pivot", {"rows": '["$[\\"\\ud800\\"]"]'}, 400, "half a character"),
         ("/api/pivot", {"aggregator": "mode"}, 400, "no aggregator"),
         ("/api/compare", {"left": "a"}, 400, "two different"),
         ("/api/export", {"format": "xml"}, 400, "format must be jsonl or csv"),

@@ -14,11 +14,10 @@ from typing import Any
 
 from eval_protocol.errors import UsageError
 from eval_protocol.evaluation.intervals import t_quantile
-from eval_protocol.models.status import NOT_ERRORS
 from eval_protocol.results.filters import EVERYTHING, Where
+from eval_protocol.results.summaries import NOT_FAILED
 
 SIDES = {"invocation": "invocation_id", "model": "model"}
-NOT_FAILED = ", ".join(str(int(code)) for code in sorted(NOT_ERRORS))
 EXACT_PAIRS = 16
 """With at most so many pairs that differ, every combination of signs is tried."""
 FLIPS = 10_000

@@ -77,7 +77,7 @@ def _lines(records: list[list[Any]]) -> str:
 
 
 def _safe(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(LEADING) else value
+    return f"'{value}" if isinstance(value, str) and value.lstrip(" ").startswith(LEADING) else value
 
 
 def _ids(connection: sqlite3.Connection, where: Where) -> list[int]:

@@ -235,7 +235,7 @@ def _number(value: Any, condition: Condition) -> float:
 def _maybe_number(value: Any) -> float | None:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
 

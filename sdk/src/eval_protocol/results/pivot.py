@@ -15,15 +15,14 @@ from typing import Any
 
 from eval_protocol.errors import UsageError
 from eval_protocol.evaluation.intervals import Z, interval, t_quantile, wilson
-from eval_protocol.models.status import NOT_ERRORS
 from eval_protocol.results.filters import EVERYTHING, Where
 from eval_protocol.results.paths import Path, parse
+from eval_protocol.results.summaries import NOT_FAILED
 
 MOST_ROWS, MOST_COLUMNS = 2000, 200
 """Keys that are shown; more is no table for a person."""
 MOST_FIELDS = 5
 """Of rows, and of columns."""
-NOT_FAILED = ", ".join(str(int(code)) for code in sorted(NOT_ERRORS))
 AGG_SCORE = "$.evaluation_result.agg_score"
 Key = tuple[Any, ...]
 

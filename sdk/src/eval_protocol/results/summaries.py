@@ -10,6 +10,10 @@ import json
 import sqlite3
 from typing import Any
 
+from eval_protocol.models.status import NOT_ERRORS
+
+NOT_FAILED = ", ".join(str(int(code)) for code in sorted(NOT_ERRORS))
+"""Statuses of rollouts whose scores count, as an SQL list."""
 SNIPPET = 300
 """Characters of prompt and answer in a list."""
 HEAVY = (

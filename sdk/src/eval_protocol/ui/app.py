@@ -81,6 +81,8 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         return _error(400, str(error))
     except EvalProtocolError as error:
         return _error(500, str(error))
+    except UnicodeEncodeError:
+        return _error(400, "A field or value holds half a character (a lone surrogate), which no rollout can hold.")
     except sqlite3.Error as error:
         log.warning("%s %s: %s", request.method, request.path, error)
         return _error(500, f"The results store {request.app[READER].path} could not be read: {error}.")

@@ -39,8 +39,9 @@ class Live:
         self._woken = asyncio.Event()
         self._look: asyncio.Task[None] | None = None
         self._closing = False
-        self._told: list[str] = []
-        """Rollouts with lines that are in no store, in the order in which they were told of."""
+        self._told: dict[str, int] = {}
+        """Rollout with lines that are in no store -> the number of the latest word about it."""
+        self._words = 0
         self.streams = 0
         """Open pages."""
 
@@ -64,7 +65,8 @@ class Live:
 
     def tell(self, rollout_id: str) -> None:
         """There are new lines of a rollout, elsewhere than in the store."""
-        self._told.append(rollout_id)
+        self._words += 1
+        self._told[rollout_id] = self._words
         self._wake()
 
     def _heard(self) -> None:
@@ -99,14 +101,14 @@ class Live:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
         place = Place.read(request.headers.get("Last-Event-ID")) or await self._reader.run(changes.now)
         await response.prepare(request)
-        told = len(self._told)
+        told = self._words
         self.streams += 1
         try:
             await response.write(f"retry: 1000\nid: {place}\n\n: ready\n\n".encode())
             while not self._closing:
                 woken = self._woken
                 found = await self._reader.run(changes.since, place)
-                elsewhere, told = self._told[told:], len(self._told)
+                elsewhere, told = [name for name, word in self._told.items() if word > told], self._words
                 if found or elsewhere:
                     place = found.place
                     await response.write(await self._events(found, elsewhere))
