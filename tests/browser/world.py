@@ -103,9 +103,9 @@ def hostile_project(folder: Path) -> Path:
         "    row.evaluation_result = EvaluateResult(score=score, reason=hostile, metrics={hostile[:40]: metric})\n"
     )
     source += "    return row\n"
-    rows = projects.rows(8)
-    for row, text in zip(rows, [*HOSTILE, "Nothing."], strict=True):
-        row["messages"][0]["content"] += f" {text}"
+    rows = projects.rows(24)
+    for number, row in enumerate(rows):
+        row["messages"][0]["content"] += f" {HOSTILE[number % len(HOSTILE)]}"
     return projects.write(folder, dataset=rows, source=source)
 
 
