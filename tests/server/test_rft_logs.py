@@ -181,6 +181,7 @@ def test_secrets_and_keys_are_named_not_shown(job: Platform) -> None:
 def test_wrong_questions_are_errors(job: Platform) -> None:
     for query in ({"pageToken": "x"}, {"source": "moon"}, {"level": "LOUD"}, {"tail": 0}, {"step": -1}):
         job.fails(400, "GET", PATH, params=query)
+    assert job.ok("GET", PATH, params={"pageToken": "e9999999999999999999"})["lines"] is not None
     job.fails(404, "GET", "/reinforcementFineTuningJobs/none/logs")
 
 

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 import pytest
+from sqlalchemy import text
 from tunesmith.db.jobs import claim, enqueue, expire_leases, finish, renew, set_progress
 from tunesmith.db.rollouts import add_events, add_rollouts
 from tunesmith.db.tables import EvaluatorVersion, Job
@@ -143,6 +144,22 @@ def test_a_page_hears_what_others_make_change_and_remove(platform: Platform) -> 
         page.until_true(
             lambda: page.of("changed")[-1] == {"noun": "reinforcementFineTuningJobs", "names": [NAME]}, "job"
         )
+
+
+def test_a_database_that_cannot_be_read_for_a_while_ends_no_stream(
+    platform: Platform, caplog: pytest.LogCaptureFixture
+) -> None:
+    with watching(platform, "changes") as page:
+        _rename(platform, "providers", "away")
+        page.until_true(lambda: "could not be looked at" in caplog.text, "failed look")
+        _rename(platform, "away", "providers")
+        name = platform.dataset("d")
+        page.until_true(lambda: any(name in c["names"] for c in page.of("changed")), "dataset")
+
+
+def _rename(platform: Platform, table: str, new: str) -> None:
+    with platform.control.sessions.begin() as session:
+        session.execute(text(f"ALTER TABLE {table} RENAME TO {new}"))
 
 
 def test_changes_between_two_streams_are_told_once(platform: Platform) -> None:
@@ -317,6 +334,10 @@ def test_what_cannot_be_watched_is_said_at_once(running: Platform) -> None:
     running.fails(400, "GET", "/watch?" + "&".join("topic=changes" for _ in range(100)))
     for wrong in ("nonsense!", "e30x", "W10", "eyJjaGFuZ2VzIjoiYSJ9"):
         running.fails(400, "GET", "/watch?topic=changes", headers={"Last-Event-ID": wrong})
+    for events in (1.5, 2**70, "1"):
+        at = {f"jobs/{NAME}": {"job": 0.0, "events": events, "metrics": -1, "rollouts": 0, "end": 0}}
+        wrong = base64.urlsafe_b64encode(json.dumps(at).encode()).decode()
+        running.fails(400, "GET", f"/watch?topic=jobs/{NAME}", headers={"Last-Event-ID": wrong})
 
 
 def test_a_stream_ends_with_its_key(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,13 +111,19 @@ def start_build(session: Session, name: str) -> Job | None:
 
 def start_edit(session: Session, name: str, base: int, archive_key: str, message: str) -> Job:
     """Queue the build of a new version that was made from version `base`. Raises NotFound, AlreadyExists when `base` is not the newest."""
-    evaluator, newest = get_evaluator(session, name), newest_version(session, name)
+    evaluator = get_evaluator(session, name)
+    check_newest(session, name, base)
+    return _build(session, evaluator, archive_key, EDIT, message)
+
+
+def check_newest(session: Session, name: str, base: int) -> None:
+    """Raise AlreadyExists when an edit of an evaluator's version `base` would lose what a newer one changed."""
+    newest = newest_version(session, name)
     if base != newest:
         raise AlreadyExists(
             f"The evaluator {name} is at version {newest}, and this edit was made from version {base}. "
             f"Look at what version {newest} changed, and make the edit from it."
         )
-    return _build(session, evaluator, archive_key, EDIT, message)
 
 
 def _build(session: Session, evaluator: Evaluator, archive_key: str, origin: str, message: str) -> Job:

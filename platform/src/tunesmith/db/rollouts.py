@@ -68,10 +68,10 @@ def add_events(session: Session, job: str, file: str, lines: Sequence[Line]) -> 
     session.execute(insert(JobEvent).on_conflict_do_nothing(index_elements=["key"]), rows)
 
 
-def list_events(session: Session, job: str, file: str, after: int = -1) -> list[JobEvent]:
-    """Lines of one file of a job, in order, from byte offset `after` (exclusive) on."""
+def list_events(session: Session, job: str, file: str, after: int = -1, most: int | None = None) -> list[JobEvent]:
+    """Lines of one file of a job, in order, from byte offset `after` (exclusive) on; the first `most` of them (None: all)."""
     query = select(JobEvent).where(JobEvent.job == job, JobEvent.file == file, JobEvent.offset > after)
-    return list(session.scalars(query.order_by(JobEvent.offset)))
+    return list(session.scalars(query.order_by(JobEvent.offset).limit(most)))
 
 
 def forget(session: Session, job: str, run_dir: str) -> None:

@@ -8,7 +8,9 @@ position on. The reader keeps what it saw when nobody watches: a stream that com
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
+import sqlite3
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
@@ -17,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Engine, func, select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import PoolProxiedConnection
 from starlette.concurrency import run_in_threadpool
@@ -24,6 +27,7 @@ from starlette.concurrency import run_in_threadpool
 from tunesmith.db import tables
 from tunesmith.db.session import reading
 
+log = logging.getLogger(__name__)
 LOOK_SECONDS = 0.5
 """Between two looks, at least."""
 OVERLAP_SECONDS = 60.0
@@ -180,7 +184,13 @@ class Changes:
         told = self.looks
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            await run_in_threadpool(self.look)
+            try:
+                await run_in_threadpool(self.look)
+            except (
+                SQLAlchemyError,
+                sqlite3.Error,
+            ) as error:  # the next look may do better; without one nobody would hear anything again
+                log.warning("the database could not be looked at for changes: %s", error)
             if self.looks != told:  # by this look, or by that of a stream which has just begun
                 told = self.looks
                 news, self._news = self._news, asyncio.Event()

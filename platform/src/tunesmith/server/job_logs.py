@@ -40,6 +40,8 @@ TAIL_BYTES = 1024 * 1024
 _SHORTEST_SECRET = 6
 _PLACES = {"o": "orchestrator", "l": "learner", "h": "evaluator-host", "a": "agent", "e": "events", "s": "state"}
 _START = {"events": -1}
+_LARGEST = 2**63 - 1
+"""Integer of the database."""
 _POSITION = re.compile(r"(?:[olhaes]-?\d{1,19}(?:\.|$))*")
 Places = dict[str, int]
 
@@ -196,7 +198,7 @@ def _cleaner(control: ControlPlane, session: Session, job: Job) -> Callable[[str
 def _places(position: str) -> Places:
     if not _POSITION.fullmatch(position):
         raise InvalidArgument("pageToken is not one that this log gave out. Leave it out to begin at the first line.")
-    given = {_PLACES[part[0]]: int(part[1:]) for part in position.split(".") if part}
+    given = {_PLACES[part[0]]: min(int(part[1:]), _LARGEST) for part in position.split(".") if part}
     return {name: given.get(name, _START.get(name, 0)) for name in _PLACES.values()}
 
 

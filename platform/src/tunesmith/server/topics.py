@@ -164,8 +164,8 @@ class JobTopic:
 
     def _lines(self, session: Session, job: Job, file: str, after: int) -> Sequence[tuple[int, dict[str, Any]]]:
         if job.kind == "rft":
-            found = rollouts_table.list_events(session, job.name, file, after)
-            return [(event.offset, event.record) for event in found[: AT_ONCE + 1]]
+            found = rollouts_table.list_events(session, job.name, file, after, AT_ONCE + 1)
+            return [(event.offset, event.record) for event in found]
         path = self.watcher.control.settings.data_dir / "runs" / short_id(job.name) / file
         if not path.is_file():
             return []
@@ -309,12 +309,16 @@ def _fields(position: Position, first: dict[str, Any]) -> dict[str, Any]:
     """The position's fields, or those of a beginning. Raises InvalidArgument when it is not one of ours."""
     if position is None:
         return {**first}
-    if not isinstance(position, dict) or any(
-        not isinstance(position.get(key), int | float if isinstance(value, int | float) else type(value))
-        for key, value in first.items()
-    ):
+    if not isinstance(position, dict) or not all(_is_like(position.get(key), value) for key, value in first.items()):
         raise InvalidArgument("Last-Event-ID is not one that this stream gave out.")
     return {**position}
+
+
+def _is_like(given: Any, value: Any) -> bool:
+    """Whether a position's field is of the kind that we write: a whole number that a database takes, another number, or text."""
+    if isinstance(value, int):
+        return isinstance(given, int) and abs(given) < 2**63
+    return isinstance(given, int | float if isinstance(value, float) else type(value))
 
 
 def _pair(position: Position) -> tuple[str, int]:

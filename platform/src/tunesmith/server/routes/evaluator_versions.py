@@ -12,11 +12,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from tunesmith.db import evaluator_versions as table
-from tunesmith.db.evaluators import get_evaluator, start_edit
+from tunesmith.db.evaluators import check_newest, get_evaluator, start_edit
 from tunesmith.db.session import reading
 from tunesmith.db.tables import Evaluator as EvaluatorRow
 from tunesmith.db.tables import EvaluatorVersion as VersionRow
-from tunesmith.errors import AlreadyExists
 from tunesmith.evaluators import sources
 from tunesmith.schemas.evaluator_versions import EvaluatorEdit, EvaluatorResult, EvaluatorVersion
 from tunesmith.schemas.names import resource_name
@@ -72,19 +71,14 @@ def edit(account: AccountId, evaluator_id: str, body: EvaluatorEdit, control: Co
     with reading(control.sessions) as session:
         evaluator = get_evaluator(session, name)
         base = table.get_version(session, name, body.base_version)
-        newest = table.newest_version(session, name)
-    if base.version != newest:
-        raise AlreadyExists(
-            f"The evaluator {name} is at version {newest}, and this edit was made from version {base.version}. "
-            f"Look at what version {newest} changed, and make the edit from it."
-        )
+        check_newest(session, name, base.version)
     with _unpacked(control, name, base.version) as folder:
         if not sources.apply(folder, body.files):
             return version_wire(base, evaluator)
         packed = folder.parent / "edited.tar.gz"
         sources.pack(folder, packed)
         digest = hashlib.sha256(packed.read_bytes()).hexdigest()[:32]
-        key = f"evaluators/{account}/{evaluator_id}/edits/{newest + 1}-{digest}.tar.gz"
+        key = f"evaluators/{account}/{evaluator_id}/edits/{base.version + 1}-{digest}.tar.gz"
         control.objects.put_file(key, packed)
     with control.sessions.begin() as session:
         start_edit(session, name, body.base_version, key, body.message)

@@ -16,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
 from tunesmith.db.session import reading
-from tunesmith.errors import InvalidArgument, NotFound, TunesmithError
+from tunesmith.errors import InvalidArgument, TunesmithError
 from tunesmith.schemas.names import account_name
 from tunesmith.server import permissions
 from tunesmith.server.auth import AccountId, bearer, known_key
@@ -104,7 +104,7 @@ async def _events(stream: Stream, changes: Changes, first: str) -> AsyncIterator
             looks = await changes.wait(looks, min(stream.soon(HEARTBEAT_SECONDS), HEARTBEAT_SECONDS))
             try:
                 text = await run_in_threadpool(stream.read)
-            except (TunesmithError, NotFound):
+            except TunesmithError:
                 return  # the key ended: whoever comes back is told why
             if text:
                 yield text
