@@ -131,6 +131,17 @@ export function useUploadDataset() {
   const client = useQueryClient();
   return useMutation({
     mutationFn: async ({ id, file, displayName, adapted, onProgress }: Upload) => {
+      // A browser does not read a file that was written to after it was chosen.
+      await file
+        .slice(0, 1)
+        .arrayBuffer()
+        .catch(() => {
+          throw new ApiError(
+            `${file.name} has changed since it was chosen. Choose it again.`,
+            0,
+            "FILE_CHANGED",
+          );
+        });
       const dataset = await post<Dataset>(`${account}/datasets`, {
         datasetId: id,
         dataset: {

@@ -148,7 +148,11 @@ function FileDrop({ file, onFile }: { file: File | null; onFile: (file: File) =>
         accept=".jsonl,.ndjson,.json,application/jsonl"
         aria-label="JSONL file"
         className="sr-only"
-        onChange={(event) => event.target.files?.[0] && onFile(event.target.files[0])}
+        onChange={(event) => {
+          if (event.target.files?.[0]) onFile(event.target.files[0]);
+          // So that the same file, mended, can be chosen once more.
+          event.target.value = "";
+        }}
       />
     </label>
   );
