@@ -3,7 +3,7 @@ PY := .venv/bin/python
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup web test-browser bench-ui demo demo-agent check test test-loop verify-agent test-clients bench bench-gateway bench-sft tiny-model learning-curves learning-check learning-curves-tools demo-svg learning-curves-svg learning-check-svg wheels clean
+.PHONY: help setup web test-browser screens bench-ui demo demo-agent check test test-loop verify-agent test-clients bench bench-gateway bench-sft tiny-model learning-curves learning-check learning-curves-tools demo-svg learning-curves-svg learning-check-svg wheels clean
 
 help: ## Print this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,10 @@ test-clients: setup ## Published clients and foreign agents, unmodified, each in
 test-browser: setup ## The pages in Chromium: every one at two widths in both themes, and the main stories with a live job
 	@bash scripts/browser.sh
 	@$(PY) -m pytest -m browser tests/browser --durations=10
+
+screens: setup ## The pictures in docs/screens, taken anew from a studio in which a model learns (about five minutes)
+	@bash scripts/browser.sh
+	@$(PY) -m scripts.screens
 
 bench-ui: setup ## `ep logs` beside the published one at 5,000 rows, alone at 100,000: paint, filter, idle CPU, memory
 	@bash scripts/browser.sh
