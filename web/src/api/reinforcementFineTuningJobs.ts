@@ -78,12 +78,8 @@ export interface RftControl {
   } | null;
 }
 
-const FINAL = new Set(["COMPLETED", "EARLY_STOPPED", "FAILED", "CANCELLED"]);
-
-/** Whether a job of any kind has ended: nothing of it changes by itself any more. */
-export function isFinal(state: string): boolean {
-  return FINAL.has(state.replace(/^JOB_STATE_/, ""));
-}
+/** Kept fresh by the job's own stream (`useLiveJob`), not read again whenever any job changes. */
+const STREAMED = { streamed: true };
 
 export function rftJobKey(id: string) {
   return [RFT_JOBS, id] as const;
@@ -96,7 +92,11 @@ export function useRftJob(id: string) {
 
 export function useRftMetrics(id: string) {
   const path = `${useAccountPath()}/${RFT_JOBS}/${id}/metrics`;
-  return useQuery({ queryKey: [...rftJobKey(id), "metrics"], queryFn: () => get<RftMetrics>(path) });
+  return useQuery({
+    queryKey: [...rftJobKey(id), "metrics"],
+    queryFn: () => get<RftMetrics>(path),
+    meta: STREAMED,
+  });
 }
 
 export function useRollouts(id: string, query: RolloutQuery, enabled = true) {
@@ -120,6 +120,7 @@ export function useRollout(id: string, rolloutId: string) {
     queryKey: [...rftJobKey(id), "rollout", rolloutId],
     queryFn: ({ signal }) => get<RolloutDetails>(path, undefined, signal),
     placeholderData: keepPreviousData,
+    meta: STREAMED,
   });
 }
 
@@ -151,7 +152,11 @@ export function useRftLogs(id: string) {
 
 export function useRftAudit(id: string) {
   const path = `${useAccountPath()}/${RFT_JOBS}/${id}/audit`;
-  return useQuery({ queryKey: [...rftJobKey(id), "audit"], queryFn: () => get<RftAudit>(path) });
+  return useQuery({
+    queryKey: [...rftJobKey(id), "audit"],
+    queryFn: () => get<RftAudit>(path),
+    meta: STREAMED,
+  });
 }
 
 export function useRftComparison(ids: readonly string[]) {

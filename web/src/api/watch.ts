@@ -1,6 +1,7 @@
-// One stream of server-sent events for the whole page. Parts of the page say which topics they need; when the set changes the
-// stream is opened anew, going on after the last event of each. The browser's own EventSource reconnects with Last-Event-ID; when
-// it gives up (a proxy answered with an error), we try again with growing pauses.
+// One stream of server-sent events for the whole page. Parts of the page say which topics they need; when the set changes a new
+// stream is opened, and the one before is closed once the new one is heard, so that no change falls between them. The browser's own
+// EventSource reconnects with Last-Event-ID; when it gives up (a proxy answered with an error), we try again with growing pauses, and
+// everything is taken to have changed meanwhile.
 import { useEffect, useRef, useSyncExternalStore } from "react";
 
 export interface WatchEvent {
@@ -25,14 +26,21 @@ const KINDS = [
   "session-event",
   "end",
 ];
+/** Milliseconds: browsers open few connections to one server, and the new stream may be waiting for the older one's. */
+const PATIENCE = 3000;
 const PAUSES = [1000, 2000, 4000, 8000, 15_000];
 
-class Watch {
+export class Watch {
   private readonly topics = new Map<string, Set<Listener>>();
   private source: EventSource | null = null;
+  /** Streams that go on until the newest is heard. */
+  private readonly older = new Set<EventSource>();
+  /** The stream broke, and what was told meanwhile is not known. */
+  private missed = false;
   private opened = "";
   private tries = 0;
   private timer: ReturnType<typeof setTimeout> | undefined;
+  private patience: ReturnType<typeof setTimeout> | undefined;
   private state: Connection = "idle";
   private readonly wakes = new Set<() => void>();
   private base = "";
@@ -79,28 +87,51 @@ class Watch {
             .join("&")}`
         : "";
     if (wanted === this.opened && this.source?.readyState !== EventSource.CLOSED) return;
-    this.source?.close();
+    if (this.source) this.older.add(this.source);
     this.source = null;
     this.opened = wanted;
     this.show(wanted ? "connecting" : "idle");
-    if (!wanted) return;
+    if (!wanted) {
+      this.closeOlder();
+      return;
+    }
+    clearTimeout(this.patience);
+    this.patience = setTimeout(() => {
+      if (this.older.size) this.missed = true;
+      this.closeOlder();
+    }, PATIENCE);
     const source = new EventSource(wanted);
     this.source = source;
     source.onopen = () => {
+      if (this.source !== source) return;
+      this.closeOlder();
       this.tries = 0;
       this.show("open");
+      if (this.missed) this.tell({ kind: "changed", data: { noun: null, names: [] } });
+      this.missed = false;
     };
     source.onerror = () => {
+      if (this.source !== source) return;
+      this.closeOlder();
       this.show("lost");
       if (source.readyState !== EventSource.CLOSED) return; // the browser tries again by itself
+      this.missed = true;
       clearTimeout(this.timer);
       this.timer = setTimeout(() => this.open(), PAUSES[Math.min(this.tries++, PAUSES.length - 1)]);
     };
     for (const kind of KINDS) {
-      source.addEventListener(kind, (message) =>
-        this.tell({ kind, data: JSON.parse((message as MessageEvent).data) }),
-      );
+      source.addEventListener(kind, (message) => {
+        // The new stream tells the other topics from their beginning, whatever an older one told of them.
+        if (this.source === source || kind === "changed")
+          this.tell({ kind, data: JSON.parse((message as MessageEvent).data) });
+      });
     }
+  }
+
+  private closeOlder(): void {
+    clearTimeout(this.patience);
+    for (const source of this.older) source.close();
+    this.older.clear();
   }
 
   private tell(event: WatchEvent): void {

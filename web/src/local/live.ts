@@ -1,7 +1,8 @@
 // Hears what was written to the store and has it read again: nothing is asked while nothing happens, and what happens fast is read at
 // most once a second (a pivot, every three). A page in the background waits until it is looked at.
-import { type QueryKey, useQueryClient } from "@tanstack/react-query";
+import { useQueryClient } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
+import { Throttle } from "~/api/readAgain";
 
 export type Connection = "connecting" | "open" | "lost";
 
@@ -58,43 +59,4 @@ export function useLive(): Connection {
     };
   }, [client]);
   return connection;
-}
-
-/** Calls at once, then at most once in a pause; the last word is never lost. Not while the page is hidden. */
-class Throttle {
-  private readonly waiting = new Map<string, ReturnType<typeof setTimeout>>();
-  private readonly last = new Map<string, number>();
-  private readonly missed = new Map<string, QueryKey>();
-
-  constructor(private readonly act: (key: QueryKey) => void) {
-    document.addEventListener("visibilitychange", this.shown);
-  }
-
-  call(key: QueryKey, pause: number): void {
-    const name = JSON.stringify(key);
-    if (document.hidden) {
-      this.missed.set(name, key);
-      return;
-    }
-    if (this.waiting.has(name)) return;
-    const left = (this.last.get(name) ?? 0) + pause - Date.now();
-    const run = () => {
-      this.waiting.delete(name);
-      this.last.set(name, Date.now());
-      this.act(key);
-    };
-    if (left <= 0) run();
-    else this.waiting.set(name, setTimeout(run, left));
-  }
-
-  close(): void {
-    document.removeEventListener("visibilitychange", this.shown);
-    for (const timer of this.waiting.values()) clearTimeout(timer);
-  }
-
-  private readonly shown = () => {
-    if (document.hidden) return;
-    for (const key of this.missed.values()) this.act(key);
-    this.missed.clear();
-  };
 }

@@ -2,16 +2,20 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { useEffect, useRef } from "react";
 import { unfinished } from "~/api/fineTuningJobs";
+import { useReadAgain } from "~/api/readAgain";
 import { type RftJob, rftJobKey } from "~/api/reinforcementFineTuningJobs";
 import type { MetricsLine, RftMetrics, RunEvent } from "~/api/rft";
 import { useWatch } from "~/api/watch";
 
 /** Milliseconds for which lines are collected before the page is drawn again: a new stream tells all of them at once. */
 const COLLECT = 150;
+/** Milliseconds between two readings of what the server reckons from all rollouts. */
+const PAUSE = 5000;
 
-/** Keeps `useRftJob` and `useRftMetrics` of a job fresh while it is not final. */
+/** Keeps what is read of a job fresh while it is not final. */
 export function useLiveJob(job: RftJob | undefined, id: string): void {
   const client = useQueryClient();
+  const readAgain = useReadAgain();
   const kept = useRef<{ metrics: MetricsLine[]; events: RunEvent[] }>({ metrics: [], events: [] });
   const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
   useEffect(() => () => clearTimeout(timer.current), []);
@@ -29,8 +33,10 @@ export function useLiveJob(job: RftJob | undefined, id: string): void {
     else if (kind === "metrics" || kind === "events") {
       kept.current[kind].push(data.line);
       timer.current ??= setTimeout(flush, COLLECT);
-    } else if (kind === "rollouts") client.invalidateQueries({ queryKey: [...rftJobKey(id), "rollouts"] });
-    else if (kind === "end") client.invalidateQueries({ queryKey: [...rftJobKey(id)] });
+    } else if (kind === "rollouts") {
+      client.invalidateQueries({ queryKey: [...rftJobKey(id), "rollouts"] });
+      for (const part of ["rollout", "audit"]) readAgain([...rftJobKey(id), part], PAUSE);
+    } else if (kind === "end") client.invalidateQueries({ queryKey: [...rftJobKey(id)] });
   });
 }
 
