@@ -17,7 +17,7 @@ export interface Interval extends Range {
   invalid: number;
 }
 
-export interface GridPoint {
+interface GridPoint {
   loraRank: number;
   learningRate: number;
   beta: number | null;
@@ -96,7 +96,7 @@ export interface Comparison {
   statement: string;
 }
 
-export interface Deployed {
+interface Deployed {
   model: string;
   deployment: string;
   endpoint: string;
@@ -147,10 +147,15 @@ export function useAgentSession(id: string) {
   const path = `${useAccountPath()}/sessions/${id}`;
   const client = useQueryClient();
   const key = [NOUN, path];
-  useWatch(`sessions/${path.slice("/v1/".length)}`, ({ kind, data }) => {
+  const query = useQuery({
+    queryKey: key,
+    queryFn: ({ signal }) => get<AgentSession>(path, undefined, signal),
+  });
+  // Not before it is known to be there: a stream that names what is not there is refused as a whole.
+  useWatch(query.data ? `sessions/${path.slice("/v1/".length)}` : null, ({ kind, data }) => {
     if (kind === "session") client.setQueryData(key, data.session);
   });
-  return useQuery({ queryKey: key, queryFn: ({ signal }) => get<AgentSession>(path, undefined, signal) });
+  return query;
 }
 
 /** Everything that was said and done, oldest first; it grows while the page is open. */
@@ -163,7 +168,7 @@ export function useSessionEvents(id: string): { events: SessionEvent[]; error: u
   });
   // biome-ignore lint/correctness/useExhaustiveDependencies: another session begins with an empty history
   useEffect(() => setLive([]), [path]);
-  useWatch(`sessions/${path.slice("/v1/".length)}`, ({ kind, data }) => {
+  useWatch(read.data ? `sessions/${path.slice("/v1/".length)}` : null, ({ kind, data }) => {
     if (kind === "session-event") setLive((before) => merged(before, [data.event]));
   });
   return { events: merged(read.data ?? [], live), error: read.error, ready: !read.isPending };
