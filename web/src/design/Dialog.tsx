@@ -2,7 +2,7 @@
 import { clsx } from "clsx";
 import { Maximize2, Minimize2, X } from "lucide-react";
 import { Dialog as Radix } from "radix-ui";
-import { type ReactNode, useState } from "react";
+import { type ReactNode, useRef, useState } from "react";
 import { Button, IconButton } from "./Button";
 
 const VEIL = "fixed inset-0 z-40 bg-black/45";
@@ -15,12 +15,14 @@ export function Dialog(props: {
   footer?: ReactNode;
   wide?: boolean;
 }) {
+  const focus = useFocusBack();
   return (
     <Radix.Root open={props.open} onOpenChange={(open) => !open && props.onClose()}>
       <Radix.Portal>
         <Radix.Overlay className={VEIL} />
         <Radix.Content
           aria-describedby={undefined}
+          {...focus}
           className={clsx(
             "fixed top-1/2 left-1/2 z-50 flex max-h-[90dvh] w-[calc(100vw-2rem)] -translate-x-1/2 -translate-y-1/2 flex-col rounded-xl border bg-surface shadow-raised",
             props.wide ? "max-w-4xl" : "max-w-lg",
@@ -53,12 +55,14 @@ export function Drawer(props: {
   children: ReactNode;
 }) {
   const [full, setFull] = useState(false);
+  const focus = useFocusBack();
   return (
     <Radix.Root open={props.open} onOpenChange={(open) => !open && props.onClose()}>
       <Radix.Portal>
         <Radix.Overlay className={VEIL} />
         <Radix.Content
           aria-describedby={undefined}
+          {...focus}
           className={clsx(
             "fixed inset-y-0 right-0 z-50 flex w-full flex-col border-l bg-surface shadow-raised",
             !full && "lg:w-[min(72rem,92vw)]",
@@ -87,6 +91,20 @@ export function Drawer(props: {
       </Radix.Portal>
     </Radix.Root>
   );
+}
+
+/** What had the focus gets it back. Radix gives it to its own trigger only, and these windows are opened from anywhere. */
+function useFocusBack() {
+  const from = useRef<HTMLElement | null>(null);
+  return {
+    onOpenAutoFocus: () => {
+      from.current = document.activeElement as HTMLElement | null;
+    },
+    onCloseAutoFocus: (event: Event) => {
+      event.preventDefault();
+      from.current?.focus();
+    },
+  };
 }
 
 /** Asks before something that cannot be undone. */
