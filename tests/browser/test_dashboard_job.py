@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.browser.browser import expected, observe, settle
-from tests.browser.world import HOSTILE, ROOT, World, hostile_project, start_rft
+from tests.browser.world import HOSTILE, ROOT, World, live_rft
 
 pytestmark = pytest.mark.browser
 JOBS = f"{ROOT}/reinforcementFineTuningJobs"
@@ -25,12 +25,7 @@ STEP_NOW = "() => Number((document.body.innerText.match(/Step (\\d+) of/) || [])
 @pytest.fixture(scope="module")
 def live(world: World) -> str:
     """Id of a job that goes on until somebody cancels it."""
-    job = "live-job"
-    started = {one["name"].rsplit("/", 1)[-1] for one in world.platform.get(JOBS)["reinforcementFineTuningJobs"]}
-    if job not in started:
-        project = hostile_project(world.folder / "live")
-        start_rft(world, "live", project, "--epochs", "10", "--chunk-size", "2")
-    return job
+    return live_rft(world)
 
 
 @pytest.fixture
@@ -132,6 +127,7 @@ def test_logs_follow_and_can_be_searched(page: Page, world: World, live: str) ->
 
 def test_cancel_asks_first_and_a_cancelled_job_cannot_be_resumed(page: Page, world: World, live: str) -> None:
     page.goto(path(world, live))
+    steps_on(page, 15)  # every row was rolled out once
     page.get_by_role("button", name="Cancel", exact=True).click()
     page.get_by_role("button", name="Keep it").click()
     assert world.platform.get(f"{JOBS}/{live}")["state"] == "JOB_STATE_RUNNING"

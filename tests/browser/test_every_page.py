@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext
+from playwright.sync_api import Browser, BrowserContext, Page
 
 from tests.browser.browser import THEMES, WIDTHS, expected, observe, overflow, picture, settle, violations
 from tests.browser.world import World
@@ -13,33 +13,40 @@ pytestmark = pytest.mark.browser
 EXPECTED = {"missing": [r"404"]}
 
 
-@pytest.mark.parametrize("theme", THEMES)
 @pytest.mark.parametrize("width", list(WIDTHS))
-def test_every_page(browser: Browser, signed_in: BrowserContext, world: World, width: str, theme: str) -> None:
+def test_every_page(browser: Browser, signed_in: BrowserContext, world: World, width: str) -> None:
     wide, high = WIDTHS[width]
     context = browser.new_context(
-        storage_state=signed_in.storage_state(), viewport={"width": wide, "height": high}, color_scheme=theme
+        storage_state=signed_in.storage_state(), viewport={"width": wide, "height": high}, color_scheme=THEMES[0]
     )
     wrong: dict[str, list[str]] = {}
     for name, path in world.pages.items():
         page = context.new_page()
         seen = observe(page, world.platform.url)
+        found: list[str] = []
         try:
             page.goto(world.platform.url + path)
             settle(page)
-            found = expected(seen, *EXPECTED.get(name, []))
-            found += violations(page)
-            if over := overflow(page):
-                found.append(f"the page is {over} px wider than the window")
-            if page.locator("h1").count() != 1:
-                found.append(f"it has {page.locator('h1').count()} h1 headings")
-            if page.evaluate("document.documentElement.dataset.theme") != theme:
-                found.append("it does not follow the system's theme")
+            for theme in THEMES:
+                found += looks(page, theme)
+                picture(page, f"{name}-{width}-{theme}")
         except Exception as error:  # noqa: BLE001 - every page is looked at, then all that is wrong is told at once
-            found = [f"it did not load: {error}"]
-        picture(page, f"{name}-{width}-{theme}")
+            found.append(f"it did not load: {error}")
+        found += expected(seen, *EXPECTED.get(name, []))
         page.close()
         if found:
             wrong[name] = found
     context.close()
     assert not wrong, "\n".join(f"{name}: {line}" for name, lines in wrong.items() for line in lines)
+
+
+def looks(page: Page, theme: str) -> list[str]:
+    """What is wrong with an open page in a theme that the system has just changed to."""
+    page.emulate_media(color_scheme=theme)
+    found = [] if page.evaluate("document.documentElement.dataset.theme") == theme else [f"it is not {theme}"]
+    found += [f"{line} ({theme})" for line in violations(page)]
+    if over := overflow(page):
+        found.append(f"the page is {over} px wider than the window")
+    if (headings := page.locator("h1").count()) != 1:
+        found.append(f"it has {headings} h1 headings")
+    return found

@@ -92,6 +92,14 @@ def start_rft(world: World, name: str, folder: Path, *flags: str) -> str:
     return f"{name}-job"
 
 
+def live_rft(world: World) -> str:
+    """Id of an RFT job full of hostile text that goes on for minutes, until somebody cancels it; started once."""
+    name = "live"
+    if not (world.folder / name).exists():
+        start_rft(world, name, hostile_project(world.folder / name), "--epochs", "10", "--chunk-size", "1")
+    return f"{name}-job"
+
+
 def hostile_project(folder: Path) -> Path:
     """A project whose prompts, reasons, metrics and printed lines are hostile, and whose evaluator puts hostile text into answers."""
     source = projects.HEADER.replace("def scored(", "def judged(")
@@ -103,7 +111,7 @@ def hostile_project(folder: Path) -> Path:
         "    row.evaluation_result = EvaluateResult(score=score, reason=hostile, metrics={hostile[:40]: metric})\n"
     )
     source += "    return row\n"
-    rows = projects.rows(24)
+    rows = projects.rows(16)
     for number, row in enumerate(rows):
         row["messages"][0]["content"] += f" {HOSTILE[number % len(HOSTILE)]}"
     return projects.write(folder, dataset=rows, source=source)
