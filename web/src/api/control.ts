@@ -6,7 +6,7 @@ import { shortId } from "./names";
 import { RFT_JOBS, type RftJob, rftJobKey } from "./reinforcementFineTuningJobs";
 import type { EvaluationRow, RolloutQuery, RolloutSummary } from "./rft";
 
-export interface ControlRequest {
+interface ControlRequest {
   paused?: boolean;
   /** Go on for so many steps, then pause. */
   steps?: number;

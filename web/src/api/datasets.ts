@@ -34,7 +34,7 @@ export interface Rendering {
   error?: string;
   renderedDatums: { datumIndex: number; segments: Segment[] }[];
 }
-export interface RenderPreview {
+interface RenderPreview {
   examples: { sourceJsonlRowIndex: string; sourceJsonl: string; renderings: Rendering[]; error?: string }[];
   totalCount: string;
   nextPageToken: string;

@@ -28,7 +28,7 @@ export function useDeployment(id: string) {
   });
 }
 
-export interface NewDeployment {
+interface NewDeployment {
   id: string;
   baseModel: string;
   displayName?: string;

@@ -104,7 +104,7 @@ export function useEvaluatorResults(id: string) {
   });
 }
 
-export interface EvaluatorEdit {
+interface EvaluatorEdit {
   baseVersion: number;
   /** Text by path; null removes a file. */
   files: Record<string, string | null>;

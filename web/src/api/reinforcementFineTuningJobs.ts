@@ -59,7 +59,7 @@ export interface RftRun {
   updated?: number;
 }
 
-export interface RftControl {
+interface RftControl {
   requested: {
     revision: number;
     paused: boolean;

@@ -76,7 +76,7 @@ export interface EvaluationRow {
   [field: string]: unknown;
 }
 
-export interface TokenTurn {
+interface TokenTurn {
   turn: number;
   model?: string;
   finishReason: string | null;

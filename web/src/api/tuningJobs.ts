@@ -110,7 +110,7 @@ export function useTuningActions(kind: TuningKind, id: string) {
 }
 
 /** Address of a signed file on the server of this page. */
-export function fileAddress(signedUrl: string): string {
+function fileAddress(signedUrl: string): string {
   const url = new URL(signedUrl, window.location.href);
   return url.pathname + url.search;
 }

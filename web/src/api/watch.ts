@@ -147,7 +147,7 @@ export class Watch {
 }
 
 /** Whether an event belongs to a topic (docs/reference/dashboard.md, "Live changes"). */
-export function concerns(topic: string, event: WatchEvent): boolean {
+function concerns(topic: string, event: WatchEvent): boolean {
   const { kind, data } = event;
   if (topic === "changes") return kind === "changed";
   const [head, ...rest] = topic.split("/");

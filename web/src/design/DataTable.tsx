@@ -38,7 +38,7 @@ export interface Column<T> {
   hint?: string;
 }
 
-export interface DataTableProps<T extends RowData> {
+interface DataTableProps<T extends RowData> {
   /** What the table holds, read aloud: "Rollouts". */
   label: string;
   columns: readonly Column<T>[];

@@ -7,7 +7,7 @@ import { ApiError } from "~/api/http";
 import { Toasts } from "./Toast";
 import { startTheme } from "./theme";
 
-export const queryClient = new QueryClient({
+const queryClient = new QueryClient({
   defaultOptions: {
     queries: {
       // Streams say when something changed; a look on focus covers what was missed while the machine slept.

@@ -2,7 +2,7 @@
 // `sortConfig.…`), values as JSON, defaults left out. A link to a view is the view.
 
 export type Operator = "==" | "!=" | ">" | "<" | ">=" | "<=" | "contains" | "!contains" | "between";
-export type FieldType = "text" | "number" | "date" | "date-range";
+type FieldType = "text" | "number" | "date" | "date-range";
 
 export interface Filter {
   field: string;
@@ -40,17 +40,7 @@ export interface LocalState {
   };
 }
 
-export const OPERATORS: readonly Operator[] = [
-  "==",
-  "!=",
-  ">",
-  "<",
-  ">=",
-  "<=",
-  "contains",
-  "!contains",
-  "between",
-];
+const OPERATORS: readonly Operator[] = ["==", "!=", ">", "<", ">=", "<=", "contains", "!contains", "between"];
 export const AGGREGATORS: readonly Aggregator[] = ["count", "sum", "avg", "min", "max", "stderr", "pass@k"];
 export const PAGE_SIZES = [25, 50, 100, 250, 500, 1000];
 
@@ -133,7 +123,7 @@ export function filterText(filterConfig: readonly FilterGroup[]): string {
   return filled.length ? JSON.stringify(filled) : "";
 }
 
-export function isFilled(filter: Filter): boolean {
+function isFilled(filter: Filter): boolean {
   if (!filter.field || filter.value === "") return false;
   return filter.operator !== "between" || (filter.value2 ?? "") !== "";
 }

@@ -26,7 +26,7 @@ const NAMES: Record<number, string> = {
   103: "poor response",
 };
 
-export function statusName(code: number): string {
+function statusName(code: number): string {
   return NAMES[code] ?? `code ${code}`;
 }
 

@@ -9,6 +9,7 @@ import { Diff } from "~/design/Diff";
 import { figure, percent } from "~/design/figures";
 import { Panel } from "~/design/Panel";
 import { Tabs } from "~/design/Tabs";
+import { ValueTable } from "~/design/ValueTable";
 import { auditOf } from "./audit";
 import type { RunData, RunEvaluatorVersion } from "./data";
 
@@ -82,24 +83,7 @@ export function OptionsPanel({ job }: { job: RftJob }) {
   }).filter(([, value]) => value !== null && value !== undefined);
   return (
     <Panel title="Options" flush>
-      <table className="w-full text-[13px]">
-        <caption className="sr-only">Options of the job</caption>
-        <tbody>
-          {fields.map(([field, value]) => (
-            <tr key={field} className="border-b last:border-b-0">
-              <th
-                scope="row"
-                className="px-4 py-1.5 text-left align-top font-mono text-xs font-normal text-ink-soft"
-              >
-                {field}
-              </th>
-              <td className="tabular px-4 py-1.5 [overflow-wrap:anywhere]">
-                {typeof value === "object" ? JSON.stringify(value) : String(value)}
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
+      <ValueTable caption="Options of the job" values={fields} />
     </Panel>
   );
 }

@@ -2,7 +2,7 @@
 import { answerOf } from "~/dashboard/studio/drawings";
 import { asRollout, type RunRollout, type RunStep } from "./data";
 
-export interface RunAudit {
+interface RunAudit {
   rollouts: number;
   /** Share of rollouts whose answer another rollout of the file gave, too. */
   duplicateShare: number | null;

@@ -1,12 +1,11 @@
 // Where the job stands, at one glance.
-import { Link } from "@tanstack/react-router";
 import { unfinished } from "~/api/fineTuningJobs";
-import { shortId } from "~/api/names";
 import type { RftJob } from "~/api/reinforcementFineTuningJobs";
 import type { Cost, RftMetrics } from "~/api/rft";
 import { change, count, figure } from "~/design/figures";
 import { Tile } from "~/design/Panel";
 import { moment, span, Time, useNow } from "~/design/Time";
+import { ModelLink } from "../ModelLink";
 import { chunksOf, evaluationsOf } from "./curated";
 
 export function Tiles({ job, metrics }: { job: RftJob; metrics: RftMetrics | undefined }) {
@@ -119,21 +118,8 @@ function Reward({ job, metrics }: { job: RftJob; metrics: RftMetrics | undefined
   );
 }
 
-function ModelLink({ name, none }: { name: string | undefined; none: string }) {
-  if (!name) return <span className="text-ink-faint">{none}</span>;
-  return (
-    <Link
-      to={`/dashboard/models/${shortId(name)}` as string}
-      title={name}
-      className="underline decoration-line-strong underline-offset-2 hover:decoration-current"
-    >
-      {shortId(name)}
-    </Link>
-  );
-}
-
 /** Tokens of all steps so far, from the run's own lines. */
-export function tokensOf(metrics: RftMetrics | undefined): {
+function tokensOf(metrics: RftMetrics | undefined): {
   sampled: number | null;
   trained: number | null;
 } {

@@ -6,7 +6,7 @@ import { figure } from "~/design/figures";
 
 export type PhaseState = "done" | "now" | "waiting" | "failed" | "later" | "skipped";
 
-export interface PhaseLine {
+interface PhaseLine {
   id: string;
   title: string;
   state: PhaseState;
@@ -76,7 +76,7 @@ function what(session: AgentSession, id: string, state: PhaseState): string {
 }
 
 /** "score 0.12 to 0.98". */
-export function gain(found: Comparison): string {
+function gain(found: Comparison): string {
   return `${found.metric} ${figure(found.base.mean)} to ${figure(found.tuned.mean)}`;
 }
 

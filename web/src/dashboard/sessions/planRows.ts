@@ -2,7 +2,7 @@
 import type { Plan } from "~/api/sessions";
 import { count, figure } from "~/design/figures";
 
-export interface PlanRow {
+interface PlanRow {
   label: string;
   values: string[];
   /** Not said by the person: decided by the documented default. */

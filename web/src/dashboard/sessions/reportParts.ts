@@ -1,6 +1,6 @@
 // A report cut at its own pictures: only files that lie beside it are shown, everything else goes through safe Markdown.
 
-export type ReportPart = { kind: "text"; text: string } | { kind: "figure"; file: string; label: string };
+type ReportPart = { kind: "text"; text: string } | { kind: "figure"; file: string; label: string };
 
 const FIGURE = /^!\[([^\]]*)\]\(([a-z0-9_-]+\.svg)\)$/i;
 

@@ -6,11 +6,13 @@ export const sessionRoutes: AnyRoute[] = [
   createRoute({
     getParentRoute: () => root,
     path: "/dashboard/sessions",
+    staticData: { title: "Sessions" },
     component: lazyRouteComponent(() => import("./SessionsPage"), "SessionsPage"),
   }),
   createRoute({
     getParentRoute: () => root,
     path: "/dashboard/sessions/$id",
+    staticData: { title: "Session" },
     component: lazyRouteComponent(() => import("./SessionPage"), "SessionPage"),
   }),
 ];

@@ -68,7 +68,7 @@ export const Drawing = memo(function Drawing(props: {
   );
 });
 
-export function scoreText(rollout: { score: number | null; isScoreValid: boolean }): string {
+function scoreText(rollout: { score: number | null; isScoreValid: boolean }): string {
   if (!rollout.isScoreValid) return "invalid";
   return rollout.score === null ? "none" : rollout.score.toFixed(2);
 }

@@ -10,7 +10,6 @@ import { ResourceState } from "~/design/Badge";
 import { Loaded, Panel, Skeleton } from "~/design/Panel";
 import { evaluationsOf, rewardCurve } from "../rft/curated";
 import { useLiveJob } from "../rft/live";
-import { useTitle } from "../title";
 import { Controls } from "./Controls";
 import { Drawings } from "./Drawings";
 import { EvaluatorEditor } from "./EvaluatorEditor";
@@ -23,7 +22,6 @@ export function StudioPage() {
   const { id } = useParams({ strict: false }) as { id: string };
   const job = useRftJob(id);
   const metrics = useRftMetrics(id);
-  useTitle(job.data ? `Studio: ${job.data.displayName || id}` : "Studio");
   useLiveJob(job.data, id);
   return (
     <Loaded query={job} what={`Job ${id}`} lines={8}>

@@ -6,6 +6,7 @@ export const studioRoutes: AnyRoute[] = [
   createRoute({
     getParentRoute: () => root,
     path: "/dashboard/studio/$id",
+    staticData: { title: "Studio" },
     component: lazyRouteComponent(() => import("./StudioPage"), "StudioPage"),
   }),
 ];

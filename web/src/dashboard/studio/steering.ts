@@ -58,7 +58,7 @@ export function problemsIn(log: string, path: string): CodeProblem[] {
 }
 
 /** A learning rate's place on a logarithmic slider from 0 to 1000, and back (two significant digits). */
-export const RATES = { least: 1e-6, most: 1e-2 };
+const RATES = { least: 1e-6, most: 1e-2 };
 
 export function placeOf(rate: number): number {
   const { least, most } = RATES;

@@ -2,6 +2,7 @@
 import type { TuningJob } from "~/api/tuningJobs";
 import { Json } from "~/conversation/Json";
 import { Panel } from "~/design/Panel";
+import { ValueTable } from "~/design/ValueTable";
 
 const HIDDEN =
   /SignedUrls?$|^(run|processes|status|notes|jobProgress|state|name|displayName|createTime|updateTime|completedTime|createdBy|estimatedCost)$/;
@@ -17,24 +18,7 @@ export function Options({ job }: { job: TuningJob }) {
   return (
     <div className="grid items-start gap-3 lg:grid-cols-2">
       <Panel title="In force" flush>
-        <table className="w-full text-[13px]">
-          <caption className="sr-only">Options in force</caption>
-          <tbody>
-            {fields.map(([field, value]) => (
-              <tr key={field} className="border-b last:border-b-0">
-                <th
-                  scope="row"
-                  className="px-4 py-1.5 text-left align-top font-mono text-xs font-normal text-ink-soft"
-                >
-                  {field}
-                </th>
-                <td className="tabular px-4 py-1.5 [overflow-wrap:anywhere]">
-                  {typeof value === "object" ? JSON.stringify(value) : String(value)}
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
+        <ValueTable caption="Options in force" values={fields} />
       </Panel>
       {job.notes.length > 0 && (
         <Panel title="Accepted without effect">

@@ -1,11 +1,10 @@
 // Where a training run stands, at one glance.
-import { Link } from "@tanstack/react-router";
 import { unfinished } from "~/api/fineTuningJobs";
-import { shortId } from "~/api/names";
 import { optionsOf, type TuningJob, type TuningKind, type TuningLine } from "~/api/tuningJobs";
 import { count, figure, percent } from "~/design/figures";
 import { Tile } from "~/design/Panel";
 import { moment, span, Time, useNow } from "~/design/Time";
+import { ModelLink } from "../ModelLink";
 import { newest } from "./curves";
 
 export function TuningTiles(props: { kind: TuningKind; job: TuningJob; lines: readonly TuningLine[] }) {
@@ -75,19 +74,6 @@ export function TuningTiles(props: { kind: TuningKind; job: TuningJob; lines: re
         }
       />
     </div>
-  );
-}
-
-function ModelLink({ name }: { name: string | undefined }) {
-  if (!name) return <span className="text-ink-faint">none</span>;
-  return (
-    <Link
-      to={`/dashboard/models/${shortId(name)}` as string}
-      title={name}
-      className="underline decoration-line-strong underline-offset-2 hover:decoration-current"
-    >
-      {shortId(name)}
-    </Link>
   );
 }
 

@@ -2,7 +2,7 @@
 import type { Comparison, Invocation, Model, Pair } from "../rows";
 
 /** Below it a difference counts as unlikely to be chance. */
-export const SIGNIFICANT = 0.05;
+const SIGNIFICANT = 0.05;
 
 export function signed(value: number): string {
   // The minus of mathematics is as wide as the plus: columns line up.

@@ -39,6 +39,6 @@ export function updated(held: RowPage, fresh: RowPage): RowPage {
   };
 }
 
-export function newcomers(held: RowPage, fresh: RowPage): number {
+function newcomers(held: RowPage, fresh: RowPage): number {
   return Math.max(0, fresh.matching - held.matching);
 }

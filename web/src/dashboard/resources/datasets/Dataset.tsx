@@ -12,13 +12,13 @@ import { ChangeButton } from "~/dashboard/ChangeButton";
 import { Badge, ResourceState } from "~/design/Badge";
 import { Button } from "~/design/Button";
 import { CopyButton } from "~/design/Copy";
-import { Confirm } from "~/design/Dialog";
 import { bytes, count } from "~/design/figures";
 import { PageHeader } from "~/design/PageHeader";
 import { Failure, Loaded, Tile } from "~/design/Panel";
 import { Tabs } from "~/design/Tabs";
 import { Time } from "~/design/Time";
-import { toast, toastError } from "~/design/Toast";
+import { toastError } from "~/design/Toast";
+import { DeleteConfirm } from "../DeleteConfirm";
 import { DatasetRendering } from "./DatasetRendering";
 import { DatasetRows } from "./DatasetRows";
 import { DatasetStatisticsView } from "./DatasetStatistics";
@@ -130,27 +130,15 @@ function Head({ dataset, id }: { dataset: DatasetShown; id: string }) {
       >
         {dataset.displayName}
       </PageHeader>
-      <Confirm
+      <DeleteConfirm
         open={asked}
         onClose={() => setAsked(false)}
-        title={`Delete ${id}?`}
-        action="Delete it"
-        busy={remove.isPending}
-        onConfirm={() =>
-          remove.mutate(id, {
-            onSuccess: () => {
-              toast(`${id} was deleted.`);
-              navigate({ to: "/dashboard/datasets" });
-            },
-            onError: (error) => {
-              setAsked(false);
-              toastError(error);
-            },
-          })
-        }
+        name={id}
+        remove={remove}
+        list="/dashboard/datasets"
       >
         Its {dataset.exampleCount ?? ""} rows are removed for good. While a job needs them this is refused.
-      </Confirm>
+      </DeleteConfirm>
     </>
   );
 }

@@ -58,7 +58,7 @@ function Figures({ data }: { data: DatasetStatistics }) {
   );
 }
 
-export function Histogram({ bins }: { bins: DatasetStatistics["histogram"] }) {
+function Histogram({ bins }: { bins: DatasetStatistics["histogram"] }) {
   const most = Math.max(1, ...bins.map((bin) => bin.rows));
   if (bins.length === 0) return <p className="text-ink-faint">No rows.</p>;
   const summary = bins.map((bin) => `${count(bin.from)} to ${count(bin.to)}: ${count(bin.rows)}`).join("; ");

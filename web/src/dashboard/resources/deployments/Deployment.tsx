@@ -13,11 +13,11 @@ import { ChangeButton } from "~/dashboard/ChangeButton";
 import { ResourceState } from "~/design/Badge";
 import { Button } from "~/design/Button";
 import { CopyButton } from "~/design/Copy";
-import { Confirm } from "~/design/Dialog";
 import { PageHeader } from "~/design/PageHeader";
 import { Failure, Loaded, Panel, Tile } from "~/design/Panel";
 import { Time } from "~/design/Time";
 import { toast, toastError } from "~/design/Toast";
+import { DeleteConfirm } from "../DeleteConfirm";
 import { CallSnippets } from "../models/CallSnippets";
 import { modelPath } from "../models/names";
 
@@ -123,27 +123,15 @@ function Head({ deployment, id }: { deployment: DeploymentShown; id: string }) {
       >
         {deployment.description || deployment.displayName}
       </PageHeader>
-      <Confirm
+      <DeleteConfirm
         open={asked}
         onClose={() => setAsked(false)}
-        title={`Delete ${id}?`}
-        action="Delete it"
-        busy={remove.isPending}
-        onConfirm={() =>
-          remove.mutate(id, {
-            onSuccess: () => {
-              toast(`${id} was deleted.`);
-              navigate({ to: "/dashboard/deployments" });
-            },
-            onError: (error) => {
-              setAsked(false);
-              toastError(error);
-            },
-          })
-        }
+        name={id}
+        remove={remove}
+        list="/dashboard/deployments"
       >
         Calls that name it fail from then on. The model stays. There is no way back but deploying it again.
-      </Confirm>
+      </DeleteConfirm>
     </>
   );
 }

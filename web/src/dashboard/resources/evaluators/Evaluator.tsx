@@ -11,12 +11,11 @@ import {
 import { ChangeButton } from "~/dashboard/ChangeButton";
 import { Badge, ResourceState } from "~/design/Badge";
 import { CopyButton } from "~/design/Copy";
-import { Confirm } from "~/design/Dialog";
 import { PageHeader } from "~/design/PageHeader";
 import { Failure, Loaded } from "~/design/Panel";
 import { Tabs } from "~/design/Tabs";
 import { Time } from "~/design/Time";
-import { toast, toastError } from "~/design/Toast";
+import { DeleteConfirm } from "../DeleteConfirm";
 import { EvaluatorBuild } from "./EvaluatorBuild";
 import { EvaluatorResults } from "./EvaluatorResults";
 import { EvaluatorSource } from "./EvaluatorSource";
@@ -159,27 +158,15 @@ function Head(props: { evaluator: EvaluatorShown; id: string; version: number; o
           Updated <Time at={evaluator.updateTime} ago />
         </span>
       </PageHeader>
-      <Confirm
+      <DeleteConfirm
         open={asked}
         onClose={() => setAsked(false)}
-        title={`Delete ${id}?`}
-        action="Delete it"
-        busy={remove.isPending}
-        onConfirm={() =>
-          remove.mutate(id, {
-            onSuccess: () => {
-              toast(`${id} was deleted.`);
-              navigate({ to: "/dashboard/evaluators" });
-            },
-            onError: (error) => {
-              setAsked(false);
-              toastError(error);
-            },
-          })
-        }
+        name={id}
+        remove={remove}
+        list="/dashboard/evaluators"
       >
         All its versions go, except what running jobs hold until they end.
-      </Confirm>
+      </DeleteConfirm>
     </>
   );
 }

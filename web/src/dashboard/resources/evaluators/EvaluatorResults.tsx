@@ -117,7 +117,7 @@ export function EvaluatorResults({ id }: { id: string }) {
 }
 
 /** Means of the newest runs, oldest first. */
-export function Recent({ results }: { results: readonly EvaluatorResult[] }) {
+function Recent({ results }: { results: readonly EvaluatorResult[] }) {
   const scored = useMemo(
     () =>
       results

@@ -9,12 +9,11 @@ import { useSession } from "~/dashboard/session";
 import { Badge, ResourceState } from "~/design/Badge";
 import { Button } from "~/design/Button";
 import { CopyButton } from "~/design/Copy";
-import { Confirm } from "~/design/Dialog";
 import { count } from "~/design/figures";
 import { PageHeader } from "~/design/PageHeader";
 import { Loaded, Panel } from "~/design/Panel";
 import { Time } from "~/design/Time";
-import { toast, toastError } from "~/design/Toast";
+import { DeleteConfirm } from "../DeleteConfirm";
 import { DeployDialog } from "../deployments/DeployDialog";
 import { CallSnippets } from "./CallSnippets";
 import { JobLink, kindLabel, parameters } from "./Models";
@@ -93,27 +92,15 @@ function Head({ model }: { model: ModelShown }) {
         <code className="font-mono text-xs break-all">{model.name}</code>
       </PageHeader>
       <DeployDialog open={deploying} model={model.name} onClose={() => setDeploying(false)} />
-      <Confirm
+      <DeleteConfirm
         open={asked}
         onClose={() => setAsked(false)}
-        title={`Delete ${shortId(model.name)}?`}
-        action="Delete it"
-        busy={remove.isPending}
-        onConfirm={() =>
-          remove.mutate(model.name, {
-            onSuccess: () => {
-              toast(`${shortId(model.name)} was deleted.`);
-              navigate({ to: "/dashboard/models" });
-            },
-            onError: (error) => {
-              setAsked(false);
-              toastError(error);
-            },
-          })
-        }
+        name={model.name}
+        remove={remove}
+        list="/dashboard/models"
       >
         Its files go for good, and it is no longer served. While a job or deployment needs it this is refused.
-      </Confirm>
+      </DeleteConfirm>
     </>
   );
 }

@@ -5,7 +5,7 @@ export const SNIPPETS = [
   { id: "python", label: "Python" },
   { id: "javascript", label: "JavaScript (npm)" },
 ] as const;
-export type SnippetKind = (typeof SNIPPETS)[number]["id"];
+type SnippetKind = (typeof SNIPPETS)[number]["id"];
 
 /** `origin`: where the platform is, e.g. "http://127.0.0.1:7777". */
 export function snippet(kind: SnippetKind, model: string, origin: string): string {
