@@ -67,14 +67,10 @@ function Facts({ run }: { run: RunData }) {
     <div className="grid grid-cols-2 gap-2.5 sm:grid-cols-3 xl:grid-cols-6">
       <Tile label="Base model" value={shortId(config.baseModel ?? config.warmStartFrom) || "none"} />
       <Tile label="Output model" value={shortId(config.outputModel) || "none"} />
-      <Tile
-        label="Mean reward"
-        value={`${figure(means[0])} to ${figure(means.at(-1))}`}
-        hint="first and last step"
-      />
+      <Tile label="Mean reward" value={fromTo(means[0], means.at(-1))} hint="first and last step" />
       <Tile
         label="Held-out score"
-        value={typeof first === "number" ? `${figure(first)} to ${figure(last as number)}` : "none"}
+        value={fromTo(first, last)}
         hint={heldOut[0] ? `${count(Number(heldOut[0].n))} rows` : "no rows were held out"}
       />
       <Tile
@@ -89,6 +85,12 @@ function Facts({ run }: { run: RunData }) {
       />
     </div>
   );
+}
+
+function fromTo(first: unknown, last: unknown): string {
+  return typeof first === "number" && typeof last === "number"
+    ? `${first.toFixed(3)} to ${last.toFixed(3)}`
+    : "none";
 }
 
 function Steps({ run }: { run: RunData }) {

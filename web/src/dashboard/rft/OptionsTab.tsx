@@ -64,7 +64,11 @@ export function OptionsTab({ job }: { job: RftJob }) {
             </Fact>
           ))}
           <Fact name="Chunk size (rows per step)">{shown(job.chunkSize)}</Fact>
-          <Fact name="Loss">{shown(job.lossConfig.method)}</Fact>
+          <Fact name="Loss">
+            {job.lossConfig.method === "METHOD_UNSPECIFIED"
+              ? "importance-weighted, masked (the default)"
+              : shown(job.lossConfig.method)}
+          </Fact>
           {Object.entries(job.lossConfig)
             .filter(([name]) => name !== "method")
             .map(([name, value]) => (

@@ -21,7 +21,12 @@ export function HistoryStrip({ rollout, onOpen }: StripProps) {
       <h2 className="text-[13px] font-semibold">
         The same row, before and after{" "}
         {typeof first === "number" && typeof last === "number" && (
-          <span className={clsx("tabular font-mono text-xs", last >= first ? "text-good" : "text-bad")}>
+          <span
+            className={clsx(
+              "tabular font-mono text-xs",
+              last > first ? "text-good" : last < first ? "text-bad" : "text-ink-faint",
+            )}
+          >
             {change(last - first)}
           </span>
         )}
