@@ -204,7 +204,8 @@ class Run:
         with self.spent.timing("wait"):
             while not adapter_path(self.run_dir, version).exists():
                 if time.time() - started > 10 and not self.record.status.message:
-                    message = f"waiting for policy version {version} from the learner since {started:.0f}"
+                    since = time.strftime("%H:%M:%S", time.gmtime(started))
+                    message = f"waiting for policy version {version} from the learner since {since} UTC"
                     self.record.update(message=message)
                 await asyncio.sleep(POLL_SECONDS)
         if self.record.status.message:
