@@ -3,6 +3,7 @@ import { Bot, User } from "lucide-react";
 import { useEffect, useRef } from "react";
 import { Bounded } from "~/conversation/Bounded";
 import { Markdown, Plain } from "~/conversation/Markdown";
+import { reasoning, textOf } from "~/conversation/messages";
 import { Spinner } from "~/design/Button";
 import { CopyButton } from "~/design/Copy";
 import { count, figure } from "~/design/figures";
@@ -37,6 +38,13 @@ export function Transcript({ chat }: { chat: Chat }) {
 
 function Turn({ turn, live }: { turn: Said; live: boolean }) {
   const mine = turn.role === "user";
+  // Some models think within the answer's text, others in a field of its own.
+  const told = reasoning({
+    role: turn.role,
+    content: turn.content,
+    reasoning_content: turn.answer?.reasoning,
+  });
+  const answer = textOf({ content: told.rest });
   return (
     <article className="flex gap-3" aria-label={mine ? "You" : "Answer"}>
       <span
@@ -46,13 +54,13 @@ function Turn({ turn, live }: { turn: Said; live: boolean }) {
         {mine ? <User size={14} /> : <Bot size={14} />}
       </span>
       <div className="min-w-0 flex-1 space-y-2">
-        {turn.answer?.reasoning && (
-          <details className="rounded-md border bg-sunken px-3 py-1.5" open={live && !turn.content}>
+        {told.thought && (
+          <details className="rounded-md border bg-sunken px-3 py-1.5" open={live && !answer}>
             <summary className="cursor-pointer text-xs text-ink-soft">Reasoning</summary>
-            <Bounded text={turn.answer.reasoning}>{(shown) => <Plain text={shown} />}</Bounded>
+            <Bounded text={told.thought}>{(shown) => <Plain text={shown} />}</Bounded>
           </details>
         )}
-        {mine ? <Plain text={turn.content} /> : <Markdown text={turn.content} />}
+        {mine ? <Plain text={turn.content} /> : <Markdown text={answer} />}
         {turn.error && (
           <p role="alert" className="rounded-md border border-bad bg-bad-soft px-3 py-2 break-words text-bad">
             {turn.error}
