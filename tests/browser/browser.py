@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response, sync_playwright
 
@@ -17,7 +17,7 @@ AXE = REPO / "web" / "node_modules" / "axe-core" / "axe.min.js"
 SCREENS = REPO / ".tools" / "screens"
 """Every page as the suite saw it, by name, width and theme."""
 WIDTHS = {"wide": (1280, 900), "narrow": (390, 844)}
-THEMES = ("light", "dark")
+THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 NAMED = "tunesmith.test"
 """A host name that leads to this machine, for looking at a server as another machine does."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
@@ -40,7 +42,7 @@ def test_every_page(browser: Browser, signed_in: BrowserContext, world: World, w
     assert not wrong, "\n".join(f"{name}: {line}" for name, lines in wrong.items() for line in lines)
 
 
-def looks(page: Page, theme: str) -> list[str]:
+def looks(page: Page, theme: Literal["light", "dark"]) -> list[str]:
     """What is wrong with an open page in a theme that the system has just changed to."""
     page.emulate_media(color_scheme=theme)
     found = [] if page.evaluate("document.documentElement.dataset.theme") == theme else [f"it is not {theme}"]
