@@ -27,7 +27,6 @@ PASSED = {
     "pivotConfig.threshold": 0.8,
     "pivotConfig.selectedValueField": FIELD["score"],
 }
-MODELS = {"left": "gpt-4.1", "right": "accounts/tunesmith/models/tiny-svg-v1"}
 PAGES = {
     "table": "/table",
     "table-filtered": address("table", {"filterConfig": FORM}),
@@ -37,7 +36,6 @@ PAGES = {
     "pivot-pass-at-k": address("pivot", PASSED),
     "compare-nothing": "/compare",
     "compare": address("compare", {"compareConfig.left": "sample-0-0000", "compareConfig.right": "sample-0-0004"}),
-    "compare-models": address("compare", {"compareConfig": {"by": "model", **MODELS}}),
 }
 
 
