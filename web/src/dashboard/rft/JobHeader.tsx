@@ -66,7 +66,7 @@ export function JobHeader({ job }: { job: RftJob }) {
           </nav>
           <div className="flex flex-wrap items-center gap-x-3 gap-y-1">
             <h1 className="text-xl font-semibold break-all">{title}</h1>
-            <ResourceState state={job.state} />
+            <ResourceState state={pausedNow(job) ? "PAUSED" : job.state} />
           </div>
           <p className="flex items-center gap-1 text-xs text-ink-soft">
             <span className="truncate font-mono">{job.name}</span>
@@ -153,9 +153,22 @@ export function JobHeader({ job }: { job: RftJob }) {
   );
 }
 
+function pausedNow(job: RftJob): boolean {
+  return job.state === "JOB_STATE_RUNNING" && !!job.control?.inForce?.paused;
+}
+
+/** Why a job stands still, where the platform says nothing. */
+function standing(job: RftJob): string | null {
+  if (pausedNow(job))
+    return "Paused. It goes on from the studio, and keeps its place in the queue until then.";
+  if (job.state === "JOB_STATE_PENDING" || job.state === "JOB_STATE_CREATING")
+    return "Waits for its turn. RFT jobs run one after the other unless the platform is set to run more at a time; a paused job keeps its place until it goes on or is cancelled.";
+  return null;
+}
+
 /** What the platform says about the job; prominent when it failed. */
 function StatusLine({ job }: { job: RftJob }) {
-  const message = job.status?.message || job.run?.message;
+  const message = job.status?.message || job.run?.message || standing(job);
   if (!message) return null;
   const failed = job.state === "JOB_STATE_FAILED";
   return (
