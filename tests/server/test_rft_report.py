@@ -118,6 +118,9 @@ def test_the_file_has_the_jobs_figures_rollouts_and_sources(job: Platform) -> No
     assert data["kept"] == {"rollouts": 35, "of": 35, "withTokens": 0}
     rollout = data["steps"][1]["rollouts"][0]
     assert (rollout["rowIndex"], rollout["score"], rollout["messages"][1]["content"]) == (0, 0.4, "What is 0 + 0?")
+    whole = job.ok("GET", PATH.replace("/report", "/audit"))
+    assert data["audit"] == {name: value for name, value in whole.items() if name != "topScored"}
+    assert data["audit"]["rollouts"] == 32
     versions = data["evaluator"]["versions"]
     assert [(v["version"], v["used"], v["message"]) for v in versions] == [(1, True, "more red"), (2, True, "more red")]
     assert versions[0]["diff"] is None

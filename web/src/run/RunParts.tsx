@@ -1,16 +1,15 @@
 // What scored the run, what its options were, and what a look at its rollouts says about the reward.
-import { useMemo, useState } from "react";
+import { useState } from "react";
 import { shortId } from "~/api/names";
 import type { RftJob } from "~/api/reinforcementFineTuningJobs";
 import type { RunEvent } from "~/api/rft";
+import { AuditSummary } from "~/dashboard/studio/AuditSummary";
 import { inForceFrom } from "~/dashboard/studio/steering";
 import { Code } from "~/design/Copy";
 import { Diff } from "~/design/Diff";
-import { figure, percent } from "~/design/figures";
 import { Panel } from "~/design/Panel";
 import { Tabs } from "~/design/Tabs";
 import { ValueTable } from "~/design/ValueTable";
-import { auditOf } from "./audit";
 import type { RunData, RunEvaluatorVersion } from "./data";
 
 export function EvaluatorPanel(props: { evaluator: RunData["evaluator"]; events: readonly RunEvent[] }) {
@@ -89,33 +88,9 @@ export function OptionsPanel({ job }: { job: RftJob }) {
 }
 
 export function AuditPanel({ run }: { run: RunData }) {
-  const audit = useMemo(() => auditOf(run.steps), [run]);
   return (
-    <Panel title="Reward audit of the rollouts in this file">
-      <dl className="tabular grid grid-cols-2 gap-3">
-        <div>
-          <dt className="text-xs text-ink-faint">Answers given more than once</dt>
-          <dd className="text-lg font-semibold">{percent(audit.duplicateShare)}</dd>
-        </div>
-        <div>
-          <dt className="text-xs text-ink-faint">Score with length (rank correlation)</dt>
-          <dd className="text-lg font-semibold">{figure(audit.lengthCorrelation)}</dd>
-        </div>
-      </dl>
-      {audit.duplicates.length > 0 && (
-        <ul className="mt-3 space-y-2">
-          {audit.duplicates.map((one) => (
-            <li key={one.answer} className="border-l-2 border-line-strong pl-3">
-              <p className="tabular text-xs text-ink-soft">
-                {one.count} times, mean score {figure(one.meanScore)}
-              </p>
-              <p className="line-clamp-2 font-mono text-xs [overflow-wrap:anywhere]">
-                {one.answer.slice(0, 300)}
-              </p>
-            </li>
-          ))}
-        </ul>
-      )}
+    <Panel title="Reward audit">
+      <AuditSummary data={run.audit} />
     </Panel>
   );
 }

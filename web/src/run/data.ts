@@ -2,7 +2,7 @@
 import type { WholeRollout } from "~/api/control";
 import type { EvaluatorVersion, FileDifference, SourceFile } from "~/api/evaluators";
 import type { RftJob } from "~/api/reinforcementFineTuningJobs";
-import type { MetricsLine, RolloutSummary, RunEvent } from "~/api/rft";
+import type { MetricsLine, RftAudit, RolloutSummary, RunEvent } from "~/api/rft";
 import type { ChatMessage } from "~/conversation/messages";
 import type { Token } from "~/design/TokenView";
 
@@ -45,6 +45,7 @@ export interface RunData {
   evaluator: { name: string; versions: RunEvaluatorVersion[] };
   steps: RunStep[];
   evaluations: RunStep[];
+  audit: Omit<RftAudit, "topScored">;
   kept: { rollouts: number; of: number; withTokens: number };
 }
 

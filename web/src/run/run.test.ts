@@ -1,8 +1,7 @@
 // @vitest-environment node
 import { gzipSync } from "node:zlib";
 import { expect, test } from "vitest";
-import { auditOf, spearman } from "./audit";
-import { asTokens, type RunStep, readRun } from "./data";
+import { asTokens, readRun } from "./data";
 
 const RUN = JSON.stringify({ format: 1, job: { name: "x" }, steps: [] });
 
@@ -32,22 +31,4 @@ test("only sampled tokens carry the advantage", () => {
     { text: "a", logprob: null, sampled: false, advantage: null },
     { text: "b", logprob: -0.5, sampled: true, advantage: 1.5 },
   ]);
-});
-
-test("the audit sees answers that repeat and scores that follow the length", () => {
-  const rollout = (content: string, score: number, completionTokens: number) => ({
-    isScoreValid: true,
-    score,
-    completionTokens,
-    messages: [{ role: "assistant", content }],
-  });
-  const step = {
-    rollouts: [rollout("a", 0.1, 1), rollout("a", 0.3, 1), rollout("b", 0.9, 5)],
-  } as unknown as RunStep;
-  const audit = auditOf([step]);
-  expect(audit.duplicateShare).toBeCloseTo(2 / 3);
-  expect(audit.duplicates).toEqual([{ answer: "a", count: 2, meanScore: 0.2 }]);
-  expect(audit.lengthCorrelation).toBeGreaterThan(0.8);
-  expect(spearman([1, 2, 3], [3, 2, 1])).toBeCloseTo(-1);
-  expect(spearman([1, 2, 3], [1, 1, 1])).toBeNull();
 });

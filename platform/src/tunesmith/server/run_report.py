@@ -27,7 +27,9 @@ from tunesmith.db.tables import Job, Rollout
 from tunesmith.errors import Internal, Unavailable
 from tunesmith.server.control import ControlPlane
 from tunesmith.server.dashboard import pages
+from tunesmith.server.reward_audit import audit
 from tunesmith.server.routes.reinforcement_fine_tuning_jobs import rft_job_wire
+from tunesmith.server.routes.rft_audit import audited_rows
 from tunesmith.server.routes.rft_rollouts import summaries, turns_of
 from tunesmith.server.run_sources import evaluator_versions
 
@@ -69,6 +71,7 @@ def run_data(control: ControlPlane, name: str, job: Job, rollouts: int) -> dict[
             if event["kind"] in ("chunk", "evaluation") and event.get("evaluator_version")
         ]
         versions = evaluator_versions(session, control, job, used)
+        audited = audit(audited_rows(session, name))
     return {
         "format": FORMAT,
         "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -79,6 +82,7 @@ def run_data(control: ControlPlane, name: str, job: Job, rollouts: int) -> dict[
         "evaluator": {"name": job.spec["evaluator"], "versions": versions},
         "steps": _steps(events, slots, shown),
         "evaluations": _evaluations(events, slots, shown),
+        "audit": audited,
         "kept": {"rollouts": kept, "of": of, "withTokens": sum(1 for each in shown.values() if each["turns"])},
     }
 

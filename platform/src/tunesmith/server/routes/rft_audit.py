@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
+from sqlalchemy.orm import Session
 
 from tunesmith.db.reinforcement_fine_tuning_jobs import get_rft_job
 from tunesmith.db.rollout_pages import AuditedRollout, by_ids, scored_for_audit
@@ -34,10 +35,15 @@ def get_audit(
     """Score against length, top-scored rollouts, answers given to different rows, metrics that decide alone, their course over the
     steps, and what to look at. Of the latest `rollouts` scored ones. An audit tells; it prevents nothing."""
     job = get_rft_job(session, resource_name(account, NOUN, job_id))
-    rows = [_row(rollout) for rollout in scored_for_audit(session, job.name, rollouts)]
+    rows = audited_rows(session, job.name, rollouts)
     best = sorted(enumerate(rows), key=lambda place: (-place[1].score, -place[0]))[:TOP_SCORED]  # of equals the latest
     top = by_ids(session, job.name, [row.rollout_id for _, row in best])
     return {**audit(rows), "topScored": summaries(session, top)}
+
+
+def audited_rows(session: Session, job: str, most: int = DEFAULT_ROLLOUTS) -> list[AuditRow]:
+    """The latest scored training rollouts of a job (resource name), at most `most`, as an audit takes them."""
+    return [_row(rollout) for rollout in scored_for_audit(session, job, most)]
 
 
 def _row(rollout: AuditedRollout) -> AuditRow:
