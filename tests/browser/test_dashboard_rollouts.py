@@ -106,6 +106,12 @@ def test_a_rollout_in_full_and_the_same_row_before_and_after(page: Page, world: 
     expect(details).to_have_count(0)
 
 
+def test_a_query_that_means_nothing_shows_the_page(page: Page, world: World) -> None:
+    page.goto(job_path(world, "?tab=nothing&epoch=x&min=low&sort=&page=-1"))
+    expect(page.get_by_role("tab", name="Summary")).to_have_attribute("aria-selected", "true")
+    expect(page.get_by_label("Reward", exact=True).first).to_be_visible()
+
+
 def test_audit_and_options_tell_what_the_api_tells(page: Page, world: World) -> None:
     audit = world.platform.get(f"{JOBS}/{world.rft}/audit")
     page.goto(job_path(world, "?tab=audit"))

@@ -28,9 +28,12 @@ export interface JobSearch {
 export const PAGE_SIZE = 25;
 export const SMOOTHINGS = [0, 5, 10, 20, 50] as const;
 
-/** A URL's query as a search, without what it cannot mean: an old or wrong link shows the page, not an error. */
+/**
+ * A URL's query as a search, without what it cannot mean: an old or wrong link shows the page, not an error. Such a key is
+ * undefined, not left out: the router would put what stands in the URL in its place.
+ */
 export function parseJobSearch(raw: Record<string, unknown>): JobSearch {
-  const found: JobSearch = {
+  return {
     tab: TABS.find((tab) => tab === raw.tab),
     epoch: whole(raw.epoch),
     step: whole(raw.step),
@@ -50,9 +53,6 @@ export function parseJobSearch(raw: Record<string, unknown>): JobSearch {
     rollout: text(raw.rollout),
     smoothing: SMOOTHINGS.find((span) => span === number(raw.smoothing)),
   };
-  for (const key of Object.keys(found) as (keyof JobSearch)[])
-    if (found[key] === undefined) delete found[key];
-  return found;
 }
 
 /** What the server is asked for. */
