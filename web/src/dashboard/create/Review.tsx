@@ -22,6 +22,13 @@ import { useMayChange } from "../session";
 import { bodyOf, commandOf, type Form } from "./body";
 import { OPTIONS, problemOf, rangeOf } from "./options";
 
+/** A body, whether nothing in it is wrong as far as this page knows, and whether nothing is missing. */
+interface Typed {
+  body: JobBody;
+  right: boolean;
+  whole: boolean;
+}
+
 export function Review(props: {
   form: Form;
   base: Model | undefined;
@@ -36,11 +43,14 @@ export function Review(props: {
   const missing = missingOf(form);
   const body = bodyOf(form, base);
   // Both calls want whole bodies; the server is asked when typing has paused, and only about what can be right.
-  const settled = useSettled(JSON.stringify(body), 400);
-  const asked = problems.length === 0 && may ? (JSON.parse(settled) as JobBody) : null;
+  const right = problems.length === 0 && may;
+  const settled = JSON.parse(
+    useSettled(JSON.stringify({ body, right, whole: !missing.length }), 400),
+  ) as Typed;
+  const asked = settled.right ? settled.body : null;
   const named = !!(form.baseModel || form.warmStartFrom);
   const validation = useValidation(form.kind, named ? withNames(asked) : null);
-  const estimate = useEstimate(form.kind, missing.length === 0 ? asked : null);
+  const estimate = useEstimate(form.kind, settled.whole ? asked : null);
   const wrong = [...problems, ...(validation.error ? [validation.error.message] : [])];
   const changes = original ? changedFields(original, form) : [];
 
