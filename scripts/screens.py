@@ -88,7 +88,7 @@ def studio(browser: Browser, home: Path, environment: dict[str, str], options: a
         address = f"{base}/dashboard/fine-tuning/reinforcement/{job}"
         page.goto(f"{address}?smoothing=5")
         picture(page, options.out / "job.png", "h1")
-        page.goto(f"{address}?tab=epoch&epoch=0&step={options.steps - 2}&sort=-score")
+        page.goto(f"{address}?tab=epoch&epoch=0&step={options.edit_after + 4}&sort=-score")
         picture(page, options.out / "rollouts.png", "tbody tr")
         page.locator("tbody tr").nth(1).click()
         picture(page, options.out / "rollout.png", "[role=dialog] h2")
