@@ -51,7 +51,7 @@ def test_to_a_rollout_and_back(browser: Browser, world: World) -> None:
     reach(page, "BUTTON tab Summary")
     page.keyboard.press("ArrowRight")
     expect(page.get_by_role("tab", name="Epoch 0")).to_have_attribute("aria-selected", "true")
-    expect(page.get_by_role("table", name="Rollouts").locator("tbody tr").first).to_be_visible()
+    expect(page.get_by_role("table", name="Rollouts").locator("tr[tabindex]").first).to_be_visible()
     reach(page, "TR")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
