@@ -159,7 +159,9 @@ def test_a_model_is_deployed_and_two_are_asked_side_by_side(page: Page, world: W
         expect(answer).to_contain_text("tokens/s", timeout=ANSWER)
         said = world.platform.chat(model, tuning.QUESTION, temperature=0, max_tokens=40)
         content = said["choices"][0]["message"]["content"]
-        expect(answer).to_contain_text(content.strip().split("\n")[0][:30])
+        # What it thought within its answer is folded away.
+        expect(answer).to_contain_text(content.removeprefix("<think>").rpartition("</think>")[2].strip()[:30])
+        expect(answer).not_to_contain_text("think>")
     picture(page, "playground-compared-wide-light")
     page.get_by_role("button", name="Clear").click()
     expect(page.get_by_role("article", name="Answer")).to_have_count(0)
