@@ -45,8 +45,11 @@ def test_every_page(browser: Browser, signed_in: BrowserContext, world: World, w
 def looks(page: Page, theme: Literal["light", "dark"]) -> list[str]:
     """What is wrong with an open page in a theme that the system has just changed to."""
     page.emulate_media(color_scheme=theme)
-    found = [] if page.evaluate("document.documentElement.dataset.theme") == theme else [f"it is not {theme}"]
-    found += [f"{line} ({theme})" for line in violations(page)]
+    page.wait_for_function("theme => document.documentElement.dataset.theme === theme", arg=theme, timeout=5_000)
+    page.evaluate(
+        "() => Promise.allSettled(document.getAnimations().filter(a => a instanceof CSSTransition).map(a => a.finished))"
+    )
+    found = [f"{line} ({theme})" for line in violations(page)]
     if over := overflow(page):
         found.append(f"the page is {over} px wider than the window")
     if (headings := page.locator("h1").count()) != 1:
