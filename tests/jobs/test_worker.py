@@ -61,6 +61,11 @@ class Work(Handler):
     async def linger(self, job, context):
         await asyncio.sleep(600)
 
+    async def stand_still(self, job, context):
+        context.waits = True
+        await context.cancelled.wait()
+        return Outcome(jobs.CANCELLED, "wound up", "CANCELLED")
+
     async def block_briefly(self, job, context):
         await asyncio.sleep(0.3)
         return Outcome(jobs.COMPLETED)
@@ -191,6 +196,15 @@ async def test_limits_per_kind_hold(settings, sessions, handler):
             await final(sessions, name)
     assert handler.most == 2
     assert sorted(handler.runs) == names
+
+
+async def test_a_job_that_stands_still_leaves_its_place_to_another(settings, sessions, handler):
+    paused = enqueue(sessions, "paused", "stand_still")
+    async with working(settings, sessions, [(handler, 1)]):
+        await until(sessions, paused, lambda job: job.lease_owner is not None)
+        name = enqueue(sessions, "next", "succeed")
+        assert (await final(sessions, name)).state == jobs.COMPLETED
+        assert handler.running == 1, "the paused one is held all the while"
 
 
 async def test_leases_are_renewed_and_an_orderly_stop_gives_the_job_back_at_once(settings, sessions, handler):

@@ -100,6 +100,8 @@ class JobContext:
     owner: str
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     """Set within a second of a request to cancel or delete the job."""
+    waits: bool = False
+    """Set by a handler whose job stands still until a person lets it go on: meanwhile another job of its kind may begin."""
     _children: list[launch.Process] = field(default_factory=list)
 
     async def transaction(self, work: Callable[[Session], T]) -> T:

@@ -126,7 +126,7 @@ class Worker:
             held.task.cancel()
 
     async def _claim(self) -> None:
-        running = Counter(held.job.kind for held in self._held.values())
+        running = Counter(held.job.kind for held in self._held.values() if not held.context.waits)
         for kind, limit in self._limits.items():
             while running[kind] < limit and not self._stopping:
                 job = await self._claim_one(kind)
