@@ -119,7 +119,7 @@ export function OptionsTab({ job }: { job: RftJob }) {
 }
 
 function Facts({ children }: { children: ReactNode }) {
-  return <dl className="grid grid-cols-[minmax(8rem,12rem)_minmax(0,1fr)] gap-x-4 gap-y-1.5">{children}</dl>;
+  return <dl className="grid grid-cols-[minmax(0,2fr)_minmax(0,3fr)] gap-x-4 gap-y-1.5">{children}</dl>;
 }
 
 function Fact({ name, children }: { name: string; children: ReactNode }) {
