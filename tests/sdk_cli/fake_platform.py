@@ -149,6 +149,13 @@ class FakePlatform:
         if request.method == "DELETE":
             del self.evaluators[str(identity)]
             return 200, {}, {}
+        if request.method == "PATCH":
+            found.update(request.json)
+            if "prepareCodeUpload" in request.query:
+                found |= {"state": "BUILDING", "builds": None}
+                if self.has_versions:
+                    found["version"] = self.uploads.get(str(identity), 0) + 1
+            return 200, {key: value for key, value in found.items() if key != "builds"}, {}
         if found["builds"]:
             found["state"] = found["builds"].pop(0) if len(found["builds"]) > 1 else found["builds"][0]
         return 200, {**{key: value for key, value in found.items() if key != "builds"}, "status": self.build_status}, {}

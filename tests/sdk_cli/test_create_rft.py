@@ -171,12 +171,15 @@ def test_an_unchanged_evaluator_is_not_sent_again_and_a_changed_one_is(
     platform.requests.clear()
     third = ep(*FAST[:-1], "third")
     assert "because its source changed" in third.out
-    assert platform.writes[:2] == [f"DELETE {A}/evaluators/{EVALUATOR}", f"POST {A}/evaluatorsV2"]
+    evaluator = f"{A}/evaluators/{EVALUATOR}"
+    assert [line for line in platform.writes if evaluator in line][:1] == [f"PATCH {evaluator}"]
+    assert not any(line.startswith("DELETE") for line in platform.writes), "earlier versions stay"
 
     platform.requests.clear()
     fourth = ep(*FAST[:-1], "fourth", "--force")
     assert "because --force" in fourth.out
-    assert platform.of(f"POST {A}/evaluatorsV2")
+    assert platform.uploads[EVALUATOR] == 3
+    assert platform.evaluators[EVALUATOR]["commitHash"].startswith("src-")
 
 
 @pytest.mark.usefixtures("profile")

@@ -1,7 +1,7 @@
 """Bring an evaluator to the platform and wait until it can be used.
 
 An evaluator whose source did not change is not sent again: the content hash of what was packed is kept in its
-`commitHash`. One that changed, or whose build failed, is replaced.
+`commitHash`. One that changed, or whose build failed, gets a next version; the platform keeps the earlier ones.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ class Decision:
     """Whether to upload, and the reason in words."""
 
     upload: bool
-    replace: bool
+    again: bool
+    """There is one already: what is uploaded becomes its next version."""
     reason: str
 
 
@@ -91,22 +92,27 @@ async def ensure_evaluator(
         say(f"✓ {decision.reason}")
         return found
     say(f"Uploading evaluator '{local.id}' for {local.function}...")
-    say(f"   because {decision.reason}" if decision.replace else f"   {local.entry_point}")
-    if decision.replace:
-        await platform.delete_evaluator(local.id)
-    created = await platform.create_evaluator(local.id, local.request)
+    say(f"   because {decision.reason}" if decision.again else f"   {local.entry_point}")
+    if decision.again:
+        # The hash comes last: were it there without its code, the next run would take the code for uploaded.
+        current = await platform.update_evaluator(local.id, {**local.request, "commitHash": ""}, awaits_code=True)
+    else:
+        current = await platform.create_evaluator(local.id, local.request)
     say(f"   {local.archive.filename} ({local.archive.size:,} bytes, {len(local.archive.files)} files)")
     try:
         await platform.upload_evaluator_code(local.id, local.archive.filename, local.archive.content)
     except PlatformError:
-        await _forget(platform, local.id, say)
+        if not decision.again:
+            await _forget(platform, local.id, say)
         raise
+    if decision.again:
+        await platform.update_evaluator(local.id, {"commitHash": local.commit_hash})
     say()
     say(f"✅ Successfully uploaded evaluator: {local.id}")
     say("📊 View in the dashboard:")
     say(f"   {links}/dashboard/evaluators/{local.id}")
     say()
-    return created
+    return current
 
 
 async def wait_until_active(

@@ -266,7 +266,7 @@ async def _evaluator_action(plan: Plan, request: Request, profile: Profile, acco
             decision = decide(plan.local, await platform.get_evaluator(plan.local.id), request.force)
     except EvalProtocolError:
         return "uploaded unless the same source is there"
-    verb = ("replaced" if decision.replace else "uploaded") if decision.upload else "left"
+    verb = ("uploaded as its next version" if decision.again else "uploaded") if decision.upload else "left"
     return f"{verb}: {decision.reason}"
 
 

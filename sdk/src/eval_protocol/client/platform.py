@@ -157,6 +157,14 @@ class Platform:
             return found
         return Evaluator.model_validate(answer)
 
+    async def update_evaluator(
+        self, evaluator_id: str, changes: dict[str, Any], *, awaits_code: bool = False
+    ) -> Evaluator:
+        """Change what describes an evaluator; with `awaits_code` its next version waits for `upload_evaluator_code`."""
+        path = self._evaluator(evaluator_id) + ("?prepareCodeUpload=true" if awaits_code else "")
+        answer = await self._call(f"Updating evaluator '{evaluator_id}'", "PATCH", path, json=changes)
+        return Evaluator.model_validate(answer)
+
     async def upload_evaluator_code(self, evaluator_id: str, filename: str, content: bytes) -> None:
         """Upload the archive and have it validated; the build starts then."""
         endpoint = await self._call(
