@@ -17,8 +17,8 @@ CHROMIUM = "/usr/bin/chromium"
 PATIENCE_MS = 180_000
 FILTERED_ROWS = 200
 """Of one invocation of the sample rows."""
-ROWS_SHOWN = "document.querySelectorAll('tbody tr, [role=rowgroup] [role=row]').length >= 10 && /of [\\d,]+ rows/.test(document.body.innerText)"
-FILTERED = f"/ of {FILTERED_ROWS} rows/.test(document.body.innerText)"
+ROWS_SHOWN = "document.querySelectorAll('tbody tr, [role=rowgroup] [role=row]').length >= 10 && /of [\\d,]+ rows/.test(document.body?.innerText ?? '')"
+FILTERED = f"/ of {FILTERED_ROWS} rows/.test(document.body?.innerText ?? '')"
 
 
 @dataclass(frozen=True)
