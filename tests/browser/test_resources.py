@@ -106,6 +106,14 @@ def type_into(editor: Locator, page: Page, text: str) -> None:
     page.keyboard.insert_text(text)
 
 
+def test_every_upload_of_the_command_line_stays_as_a_version(world: World) -> None:
+    listed = world.platform.get(f"{ROOT}/evaluators/{world.evaluator}/versions")["evaluatorVersions"]
+    assert [version["version"] for version in listed] == list(range(len(listed), 0, -1))
+    assert len(listed) >= 2, "two projects were uploaded under this id"
+    first = world.platform.get(f"{ROOT}/evaluators/{world.evaluator}/versions/1/source")["files"]
+    assert "aeiou" in next(file["text"] for file in first if file["path"].endswith("evaluation.py"))
+
+
 def test_an_evaluator_is_edited_in_the_page(page: Page, world: World) -> None:
     before = world.platform.get(f"{ROOT}/evaluators/{world.evaluator}")["version"]
     remark = f"# edited in the page, after version {before}"

@@ -10,8 +10,8 @@ const dist = join(web, "dist");
 const LARGEST = 500 * 1000; // bytes, gzipped, of one page with everything that it may load
 process.chdir(web);
 
-await build({ configFile: "vite.config.ts", logLevel: "warn" });
-await build({ configFile: "vite.run.config.ts", logLevel: "warn" });
+await build({ configFile: "vite.config.ts", logLevel: "error" });
+await build({ configFile: "vite.run.config.ts", logLevel: "error" });
 foldRunViewer();
 
 const assets = join(dist, "assets");

@@ -82,7 +82,7 @@ def _check_unused(session: Session, name: str) -> None:
     account, job = name.rsplit("/", 2)[0], name.rsplit("/", 1)[1]
     if session.scalar(select(Policy.name).where(Policy.account == account, Policy.job == job).limit(1)) is not None:
         raise AlreadyExists(
-            f"The id of {name} belonged to a job that was deleted; its rollouts are kept. Choose another id."
+            f"The id of {name} belonged to a job that was deleted; its recorded model calls are kept. Choose another id."
         )
     prefix = f"{account}/models/{job}-v"
     models = [*session.scalars(select(Model.name).where(Model.name.startswith(prefix, autoescape=True)))]
