@@ -21,9 +21,9 @@ import torch
 from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor
 from transformers.utils.logging import disable_progress_bar
+from tunesmith.runs.advantages import batch_advantages
 from tunesmith.runs.batch import Batch, BatchHeader, BatchRollout, Sample
 from tunesmith.runs.config import BaseModelRef, LearnerConfig
-from tunesmith.runs.advantages import batch_advantages
 from tunesmith.training.losses import LossInput, two_policies
 from tunesmith.training.model import Policy, load_policy
 from tunesmith.training.packing import Sequence, Sharing, build_pack, plan_packs, sequences_of
