@@ -43,7 +43,7 @@ check: setup ## The gates, in seconds: lint, format, types, import contracts
 	@bash scripts/check_web.sh
 
 test: check ## The gates, then the tests
-	@$(PY) -m pytest -m "not clients and not browser" --durations=10
+	@bash scripts/test.sh
 
 test-loop: setup ## Only the tests that run whole jobs through the public command line (minutes)
 	@$(PY) -m pytest tests/loop --durations=10
