@@ -167,7 +167,12 @@ def test_a_killed_child_comes_back(up):
     before = up.pids()
     os.kill(before["web"], signal.SIGKILL)
     os.kill(before["worker"], signal.SIGKILL)
-    until(lambda: up.pids()["web"] != before["web"] and up.pids()["worker"] != before["worker"])
+
+    def both_are_new() -> bool:
+        now = up.pids()  # without a child that is yet to be started again
+        return all(now.get(name, before[name]) != before[name] for name in ("web", "worker"))
+
+    until(both_are_new)
     until(lambda: healthy(up.url))
 
 

@@ -145,7 +145,7 @@ def test_a_cookie_cannot_be_made_changed_or_moved(platform: Platform, browser: h
     text = json.dumps({"key": platform.key, "expires": time.time() + 60})
     moved = base64.urlsafe_b64encode(encrypt(keys.master, text, "another use")).decode()
     turned = good[:-8] + ("A" if good[-8] != "A" else "B") + good[-7:]
-    for value in (late, foreign, moved, turned, good[:20], "", "é", "%%%", "a" * 5000, good + "=="):
+    for value in (late, foreign, moved, turned, good[:20], "", "é", "%%%", "a" * 5000, good + "A"):
         headers = [(b"cookie", f"{cookies.COOKIE}={value}".encode())]
         assert httpx2.get(platform.url + SESSION, headers=headers).status_code == 401, value
     other = [(b"cookie", f"other=1; {cookies.COOKIE}={good}; more=2".encode())]
