@@ -82,6 +82,9 @@ def studio(browser: Browser, home: Path, environment: dict[str, str], options: a
         wait(lambda: steps() >= options.edit_after, 900)
         edit(next((home / "w").rglob("evaluation.py")))
         wait(lambda: steps() >= options.steps, 1800)
+        events = get(f"{base}/v1/accounts/local/reinforcementFineTuningJobs/{job}/metrics", key)["events"]
+        scores = [f"{event['step']}: {event['score']:.2f}" for event in events if event["kind"] == "evaluation"]
+        print(f"held-out score by step, the reward changed after {options.edit_after}: {', '.join(scores)}")
         page = signed_in(browser, base, key, WIDE)
         page.goto(f"{base}/dashboard/studio/{job}")
         picture(page, options.out / "studio.png", "h1")
