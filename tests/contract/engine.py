@@ -221,6 +221,8 @@ class EngineContract:
         assert (await client.one(temperature=1.0, top_p=1e-6, seed=1)).ids == greedy.ids
 
     async def test_candidates_of_a_request_share_its_prompt(self, client: EngineClient) -> None:
+        if "shared_prefill" not in (await client.call("GET", "/info"))["capabilities"]:
+            pytest.skip("this engine does not claim shared_prefill")
         prompt = [30, 31, 32, 33, 34, 35, 36]
         calls = [client.generate(prompt_ids=prompt, n=2, seed=seed) for seed in range(6)]
         cached = [[c.usage["cached_tokens"] for c in candidates] for candidates in await asyncio.gather(*calls)]

@@ -6,13 +6,11 @@ import argparse
 import asyncio
 import logging
 import os
-import signal
-import socket
 import sys
 from pathlib import Path
 
+from tunesmith.engines.serving import listen, read_key, serve
 from tunesmith.errors import InvalidArgument, TunesmithError
-from tunesmith.runs.files import write_atomic
 from tunesmith.settings import Settings
 
 logger = logging.getLogger("tunesmith.engines")
@@ -59,12 +57,11 @@ async def _serve(options: argparse.Namespace) -> None:
         value = getattr(options, name)
         if value is not None and value < 1:
             raise InvalidArgument(f"--{name.replace('_', '-')} = {value} must be at least 1.")
-    key = _read_key(options.key_file)
-    listener = _listen(options.host, options.port)
+    key = read_key(options.key_file)
+    listener = listen(options.host, options.port)
     # Only now the seconds that torch takes to import: a taken port or a missing key is reported at once.
     import torch  # noqa: PLC0415 - see above
     import transformers  # noqa: PLC0415 - see above
-    import uvicorn  # noqa: PLC0415 - see above
 
     from tunesmith.engines.app import create_app  # noqa: PLC0415 - see above
     from tunesmith.engines.builtin import BuiltinEngine  # noqa: PLC0415 - see above
@@ -73,50 +70,14 @@ async def _serve(options: argparse.Namespace) -> None:
     transformers.logging.disable_progress_bar()
     torch.set_num_threads(options.threads)
     engine = BuiltinEngine(options.model, options.name, options.kv_tokens)
-    # Kept open for long: a pooled connection that closes just as the gateway writes to it would cost a failed call.
-    server = uvicorn.Server(
-        uvicorn.Config(
-            create_app(engine, key),
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            timeout_keep_alive=120,
-            timeout_graceful_shutdown=2,
-        )
-    )
-    for number in (signal.SIGTERM, signal.SIGINT):
-        # uvicorn ends on these, restores this handler and raises the signal again: an orderly end is exit code 0.
-        signal.signal(number, lambda *_: None)
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
-        while not server.started and not serving.done():
-            await asyncio.sleep(0.01)
-        port = listener.getsockname()[1]
-        if options.port_file is not None:
-            write_atomic(options.port_file, f"{port}\n")
+
+    def started(port: int) -> None:
         logger.info("%s answers on http://%s:%d (%s).", options.name, options.host, port, engine.describe())
-        await serving
+
+    try:
+        await serve(create_app(engine, key), listener, options.port_file, started)
     finally:
         engine.close()
-
-
-def _read_key(file: Path) -> str:
-    try:
-        key = file.read_text().strip()
-    except OSError as error:
-        raise InvalidArgument(f"The key file {file} cannot be read ({error.strerror}).") from error
-    if not key:
-        raise InvalidArgument(f"The key file {file} is empty.")
-    return key
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        return socket.create_server((host, port), backlog=2048)
-    except OSError as error:
-        raise InvalidArgument(
-            f"Cannot listen on {host}:{port} ({error.strerror}). Is another engine running there?"
-        ) from error
 
 
 if __name__ == "__main__":

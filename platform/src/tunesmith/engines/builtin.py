@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TypeVar
@@ -17,61 +17,21 @@ from typing import TypeVar
 import torch
 
 from tunesmith.engines.adapters import load_adapter, read_weights
-from tunesmith.engines.engine import AdapterNotLoaded, CandidateEvent
+from tunesmith.engines.engine import AdapterNotLoaded
+from tunesmith.engines.generation import QueuedGeneration
 from tunesmith.engines.model import Model, context_length, load_model, stop_ids
 from tunesmith.engines.scheduler import Scheduler
 from tunesmith.engines.sequences import Message, Request
 from tunesmith.engines.text import Tokens
 from tunesmith.engines.trial import kv_bytes_per_token, try_model
-from tunesmith.engines.wire import AdapterInfo, EngineInfo, GenerateRequest
-from tunesmith.errors import AlreadyExists, InvalidArgument, TunesmithError
+from tunesmith.engines.wire import SHARED_PREFILL, AdapterInfo, EngineInfo, GenerateRequest
+from tunesmith.errors import AlreadyExists, InvalidArgument
 
 _MOST_KV_TOKENS = 2**18
 _KV_MEMORY_SHARE = 0.25
 """Part of the machine's memory that keys and values may fill unless --kv-tokens says otherwise."""
 
 Result = TypeVar("Result")
-
-
-class BuiltinGeneration:
-    """A request's events, queued in the event loop."""
-
-    def __init__(self, candidates: int, cancel: Callable[[], None]) -> None:
-        self._queue: asyncio.Queue[CandidateEvent | TunesmithError | None] = asyncio.Queue()
-        self._unfinished = candidates
-        self._over = False
-        self._cancel = cancel
-
-    async def next_events(self) -> Sequence[CandidateEvent]:
-        """Wait for at least one event and take all that are there."""
-        events: list[CandidateEvent] = []
-        while not self._over and (not events or not self._queue.empty()):
-            item = await self._queue.get()
-            if isinstance(item, CandidateEvent):
-                events.append(item)
-                continue
-            if events:  # what came before the end is handed out before it
-                self._queue.put_nowait(item)
-                break
-            self._over = True
-            if item is not None:
-                raise item
-        return events
-
-    def cancel(self) -> None:
-        """Free what the request holds; whoever waits for events gets none."""
-        self._cancel()
-        self._queue.put_nowait(None)
-
-    def put(self, item: CandidateEvent | TunesmithError) -> bool:
-        """Called in the event loop with what the forward thread delivered; says whether it was the last."""
-        self._queue.put_nowait(item)
-        if isinstance(item, TunesmithError):
-            return True
-        self._unfinished -= item.finish_reason is not None
-        if not self._unfinished:
-            self._queue.put_nowait(None)
-        return not self._unfinished
 
 
 class BuiltinEngine:
@@ -82,13 +42,13 @@ class BuiltinEngine:
         self._base_model = base_model
         self._context = context_length(self._base.module)
         with torch.inference_mode():
-            self._capabilities = try_model(self._base, self._context)
+            self._capabilities = [SHARED_PREFILL, *try_model(self._base, self._context)]
             bytes_per_token = kv_bytes_per_token(self._base)
         self._kv_tokens = kv_tokens or max(self._context, _default_kv_tokens(bytes_per_token))
         self._adapters: dict[str, Model] = {}
         self._loading = asyncio.Lock()
         self._loop = asyncio.get_running_loop()
-        self._generations: dict[Request, BuiltinGeneration] = {}
+        self._generations: dict[Request, QueuedGeneration] = {}
         self._by_id: dict[str, Request] = {}
         self._scheduler = Scheduler(
             Tokens.read(folder), stop_ids(self._base.module, folder), self._kv_tokens, self._deliver_from_thread
@@ -99,7 +59,7 @@ class BuiltinEngine:
         """Stop the forward thread."""
         self._scheduler.stop()
 
-    def generate(self, request: GenerateRequest) -> BuiltinGeneration:
+    def generate(self, request: GenerateRequest) -> QueuedGeneration:
         """Accept a request."""
         model = self._model(request.model)
         self._check_ids(request.prompt_ids, "prompt_ids")
@@ -120,7 +80,7 @@ class BuiltinEngine:
                 f"The request needs room for {accepted.cost} tokens (prompt {prompt}, max_tokens {accepted.max_tokens}) and "
                 f"this engine keeps {self._kv_tokens} in all. Lower max_tokens or start it with a larger --kv-tokens."
             )
-        generation = BuiltinGeneration(request.n, lambda: self._cancel(accepted))
+        generation = QueuedGeneration(request.n, lambda: self._cancel(accepted))
         self._generations[accepted] = generation
         if request.request_id is not None:
             self._by_id[request.request_id] = accepted

@@ -12,6 +12,8 @@ NEIGHBOUR_INDEPENDENT_NOISE = "neighbour_independent_noise"
 """Capability: a candidate's ids do not depend on what else runs (noise is a function of seed, index and position)."""
 NEIGHBOUR_INDEPENDENT_LOGPROBS = "neighbour_independent_logprobs"
 """Capability: its log-probabilities do not either, bit for bit. Claimed only after a trial at the start."""
+SHARED_PREFILL = "shared_prefill"
+"""Capability: equal prompts of calls at one time are prefilled once, whatever their length; `cached_tokens` says so."""
 
 StopString = Annotated[str, Field(min_length=1, max_length=256)]
 
