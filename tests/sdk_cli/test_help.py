@@ -277,7 +277,7 @@ def test_a_flag_without_effect_is_refused_with_the_reason(ep, flag, name: str) -
         (["--temperature", "3"], "--temperature"),
         (["--chunk-size", "-2"], "--chunk-size"),
         (["--rl-loss-method", "DPO"], "DPO is not a loss of reinforcement fine-tuning here"),
-        (["--rl-loss-method", "nonsense"], "'nonsense' is not one of GRPO, DAPO, GSPO_TOKEN"),
+        (["--rl-loss-method", "nonsense"], "'nonsense' is not one of GRPO, DAPO, GSPO_TOKEN, CISPO, PPO, REINFORCE"),
         (["--rl-kl-beta", "0.1"], "takes effect with --rl-loss-method GRPO only"),
         (["--rl-kl-beta", "0.1", "--method", "DAPO"], "the loss is DAPO"),
         (["--warm-start-from", "x"], "both were given"),

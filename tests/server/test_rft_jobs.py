@@ -11,6 +11,7 @@ from tunesmith.db.jobs import claim, finish, set_progress
 from tunesmith.db.policies import put_policy
 from tunesmith.db.session import reading
 from tunesmith.db.tables import Job, Model
+from tunesmith.runs.config import LossMethod
 from tunesmith.schemas.rft_spec import RftSpec
 
 from tests.server.conftest import BASE_MODEL, Platform, jsonl
@@ -107,6 +108,13 @@ def test_every_option_that_takes_effect_does(ready: Platform):
     assert job["lossConfig"] == {"method": "GRPO", "klBeta": 0.01}
 
 
+@pytest.mark.parametrize("method", [method for method in LossMethod if method is not LossMethod.DEFAULT])
+def test_every_named_loss_is_taken_in_any_spelling(ready: Platform, method: LossMethod):
+    spelled = method.lower().replace("_", "-")
+    job = ready.ok("POST", JOBS, json=body(lossConfig={"method": spelled}))
+    assert _spec(ready, job["name"]).loss == method
+
+
 def test_chunks_follow_the_size_of_the_dataset(ready: Platform):
     ready.dataset("large", jsonl(40))
     for chunk, expected in ((None, 10), (0, 10), (-1, None), (7, 7)):
@@ -155,6 +163,7 @@ REFUSED = [
         {"lossConfig": {"method": "gspo-token", "klBeta": 1}},
         "loss_config.kl_beta must be 0/unset when method is GSPO_TOKEN",
     ),
+    ({"lossConfig": {"method": "cispo", "klBeta": 1}}, "loss_config.kl_beta must be 0/unset when method is CISPO"),
     ({"trainingConfig": {"learningRate": 1e-2}}, "Learning rate 0.01 outside valid range [1e-5, 0.005]"),
     ({"trainingConfig": {"loraRank": 7}}, "trainingConfig.loraRank"),
     ({"trainingConfig": {"epochs": 0}}, "trainingConfig.epochs"),

@@ -16,6 +16,11 @@ class LossMethod(StrEnum):
     GRPO = "GRPO"
     DAPO = "DAPO"
     GSPO_TOKEN = "GSPO_TOKEN"
+    CISPO = "CISPO"
+    """The ratio as a stopped weight, cut from above."""
+    PPO = "PPO"
+    REINFORCE = "REINFORCE"
+    """Importance-weighted, without any limit on the ratio."""
 
 
 class Strict(BaseModel):
@@ -94,6 +99,10 @@ class RunConfig(Strict):
     max_context_length: int | None = None
     """Longest sequence of a rollout, prompt and completion together, in tokens; None = the base model's."""
     max_concurrent_rollouts: int = 96
+    group_deadline_seconds: float | None = Field(default=None, gt=0)
+    """Seconds from the end of half of a group's rollouts, after which it goes on without the rest; None: it waits for all."""
+    group_quorum: int | None = Field(default=None, ge=2)
+    """Valid scores with which a group may go on then."""
     max_staleness: int = 0
     shuffle: bool = True
     """Draw the rows of each epoch in a new order, from the seed."""

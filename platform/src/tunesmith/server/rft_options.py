@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tunesmith.errors import InvalidArgument
+from tunesmith.runs.config import LossMethod
 from tunesmith.schemas.reinforcement_fine_tuning_jobs import (
     InferenceParameters,
     LossConfig,
@@ -18,8 +19,8 @@ from tunesmith.schemas.reinforcement_fine_tuning_jobs import (
     TrainingConfig,
 )
 
-DEFAULT_LOSS = "DEFAULT"
-_METHODS = ("GRPO", "DAPO", "GSPO_TOKEN")
+DEFAULT_LOSS = LossMethod.DEFAULT.value
+_METHODS = [method.value for method in LossMethod if method is not LossMethod.DEFAULT]
 _ONE_MACHINE = "there is one machine here, nothing to place"
 _NOTED = {
     "nodeCount": _ONE_MACHINE,
@@ -82,6 +83,27 @@ def loss_of(loss: LossConfig) -> tuple[str, float | None]:
             )
         raise InvalidArgument(f"loss_config.kl_beta must be 0/unset when method is {method}")
     return method, beta or None
+
+
+def check_deadline(seconds: float | None, quorum: int | None, n: int) -> None:
+    """Raise InvalidArgument when the deadline of a group of `n` rollouts could not take effect."""
+    if seconds is None and quorum is None:
+        return
+    if seconds is None:
+        raise InvalidArgument(
+            "groupQuorum has no effect without groupDeadlineSeconds: groups wait for all of their rollouts."
+        )
+    if not (0 < seconds < float("inf")):
+        raise InvalidArgument(f"groupDeadlineSeconds {seconds:g} outside valid range: it must be above 0.")
+    if quorum is None:
+        raise InvalidArgument(
+            "groupDeadlineSeconds has no effect without groupQuorum: say with how many valid scores a group may go on."
+        )
+    if not 2 <= quorum < n:
+        raise InvalidArgument(
+            f"groupQuorum {quorum} outside valid range [2, {n - 1}]: a group of {n} rollouts needs two scores to compare, "
+            f"and with all {n} there is nobody left to go on without."
+        )
 
 
 def extra_body_of(parameters: InferenceParameters) -> tuple[list[str], int]:

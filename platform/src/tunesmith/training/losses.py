@@ -16,15 +16,16 @@ from torch import Tensor
 
 from tunesmith.errors import InvalidArgument
 from tunesmith.runs.config import LossMethod
-
-LOG_RATIO_LIMIT = 10.0
-"""Log-ratios are clamped to +-10 before exp: exp(10) is far outside every band, and nothing overflows."""
-BAND = (0.5, 5.0)
-"""Ratios that DEFAULT trains on; others are masked (IcePop, arXiv 2510.18855)."""
-GRPO_CLIP = (0.8, 1.2)
-DAPO_CLIP = (0.8, 1.28)
-GSPO_CLIP = (1 - 3e-4, 1 + 4e-4)
-GRPO_KL_BETA = 0.001
+from tunesmith.runs.objective import (
+    BAND,
+    CISPO_MOST,
+    DAPO_CLIP,
+    GRPO_CLIP,
+    GRPO_KL_BETA,
+    GSPO_CLIP,
+    LOG_RATIO_LIMIT,
+    PPO_CLIP,
+)
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class LossOutput:
     loss: Tensor
     """Scalar, with gradient."""
     limited_K: Tensor
-    """bool: the token's policy gradient is masked (outside the band) or cut (clipped)."""
+    """bool: the token's policy gradient is masked (outside the band), zero (clipped), or has a smaller weight (CISPO)."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,46 @@ def gspo_token(inputs: LossInput) -> LossOutput:
     return LossOutput(loss, clipped_K)
 
 
+def cispo(inputs: LossInput) -> LossOutput:
+    """Policy gradient whose importance weight is cut from above: every token keeps a gradient.
+
+        w = stopgrad(min(r, 5));  L = -(1/N) sum w A log pi
+
+    Source: CISPO (MiniMax-M1, arXiv 2506.13585, equations 4 and 5; like there, no lower bound). The bound 5 is ScaleRL's (arXiv
+    2510.13786). Departures: advantages are scaled by the deviation of the batch, not of the group; mu in the role of
+    the old policy; log-ratio clamped at +-10.
+    """
+    ratio_K = _ratio(inputs.logp_K.detach(), inputs.mu_K)
+    loss = -(ratio_K.clamp(max=CISPO_MOST) * inputs.advantage_K * inputs.logp_K).sum() / inputs.batch_tokens
+    return LossOutput(loss, ratio_K > CISPO_MOST)
+
+
+def ppo(inputs: LossInput) -> LossOutput:
+    """Clipped surrogate, symmetric, no KL, mean over tokens.
+
+        L = -(1/N) sum min(r A, clip(r, 0.8, 1.2) A)
+
+    Source: PPO (arXiv 1707.06347, equation 7, epsilon 0.2). Departures: no value function (the advantage is relative to the
+    rollout's group) and no entropy bonus; one update per batch with mu in the role of the old policy; log-ratio clamped at
+    +-10. It is GRPO without its KL term.
+    """
+    return _clipped_surrogate(inputs, PPO_CLIP)
+
+
+def reinforce(inputs: LossInput) -> LossOutput:
+    """Policy gradient with the importance weight as it is; no limit but that against overflow.
+
+        L = -(1/N) sum r A, whose gradient is -(1/N) sum r A grad log pi
+
+    Source: REINFORCE (Williams, 1992, Machine Learning 8) with the token's importance weight (Off-Policy Actor-Critic, arXiv
+    1205.4839). Departures: the baseline is the group's mean score; log-ratio clamped at +-10, beyond which a token has
+    no gradient. Its variance grows with staleness; the other losses bound it.
+    """
+    ratio_K = _ratio(inputs.logp_K, inputs.mu_K)
+    log_ratio_K = inputs.logp_K.detach() - inputs.mu_K
+    return LossOutput(-(ratio_K * inputs.advantage_K).sum() / inputs.batch_tokens, log_ratio_K.abs() > LOG_RATIO_LIMIT)
+
+
 def weighted_nll(logp_K: Tensor, weight_K: Tensor, batch_tokens: int) -> Tensor:
     """Weighted negative log-likelihood: L = -(1/N) sum w log p, N = trained tokens of the whole optimizer batch.
 
@@ -157,6 +198,9 @@ def loss_for(method: LossMethod, kl_beta: float | None = None) -> Loss:
         LossMethod.DEFAULT: two_policies,
         LossMethod.DAPO: dapo,
         LossMethod.GSPO_TOKEN: gspo_token,
+        LossMethod.CISPO: cispo,
+        LossMethod.PPO: ppo,
+        LossMethod.REINFORCE: reinforce,
     }
     return Loss(plain[method])
 

@@ -24,6 +24,7 @@ from tunesmith.runs.advantages import batch_advantages
 from tunesmith.runs.batch import Batch
 from tunesmith.runs.config import RunConfig
 from tunesmith.runs.files import JsonLines, batch_path, lock, read_json_lines
+from tunesmith.runs.objective import ADAM_BETAS, ADAM_EPS
 from tunesmith.training.checkpoints import hash_base, restore, write_checkpoint
 from tunesmith.training.losses import LossInput, loss_for
 from tunesmith.training.model import load_policy
@@ -32,7 +33,6 @@ from tunesmith.training.publish import canary, publish, remove_torn_folders
 
 log = logging.getLogger(__name__)
 
-ADAM_BETAS = (0.9, 0.95)
 POLL_SECONDS = 0.01
 LONGEST_POLL_SECONDS = 0.25
 POLL_SHARE = 0.02
@@ -63,7 +63,7 @@ def _train(run_dir: Path, config: RunConfig, metrics: JsonLines, until_step: int
 
     policy = load_policy(config.base_model, settings, config.seed)
     parameters = list(policy.adapter.values())
-    optimizer = AdamW(parameters, betas=ADAM_BETAS, weight_decay=settings.weight_decay)
+    optimizer = AdamW(parameters, betas=ADAM_BETAS, eps=ADAM_EPS, weight_decay=settings.weight_decay)
 
     # Where were we? The newest whole checkpoint knows; without one, the run begins with the adapter just made.
     base_sha256 = hash_base(config.base_model.path)

@@ -40,7 +40,7 @@ MODEL, TRAINING, ROLLOUTS, LOSS, DATA, LATER = (
     "Data and names",
     "Known to the published client, refused here",
 )
-METHODS = ("GRPO", "DAPO", "GSPO_TOKEN")
+METHODS = ("GRPO", "DAPO", "GSPO_TOKEN", "CISPO", "PPO", "REINFORCE")
 OTHER_METHODS = ("METHOD_UNSPECIFIED", "DPO", "ORPO")
 
 
@@ -145,6 +145,14 @@ FLAGS: tuple[JobFlag, ...] = (
     JobFlag(
         ("--max-concurrent-rollouts",), "maxConcurrentRollouts",
         "Rollouts in flight at once. Default: 96. Changes speed only.", ROLLOUTS, POSITIVE,
+    ),
+    JobFlag(
+        ("--group-deadline-seconds",), "groupDeadlineSeconds",
+        "Slow agents: so long after half of a row's rollouts ended, its group goes on without the others, once --group-quorum is met. Default: it waits.", ROLLOUTS, click.FloatRange(min=0, min_open=True),
+    ),
+    JobFlag(
+        ("--group-quorum",), "groupQuorum",
+        "Valid scores with which a group may go on then, from 2 to n - 1; rollouts that had not ended are recorded as stragglers, and not trained.", ROLLOUTS, click.IntRange(min=2),
     ),
     JobFlag(
         ("--rl-loss-method", "--loss-config-method", "--method"), "lossConfig.method",
