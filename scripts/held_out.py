@@ -1,6 +1,6 @@
 """Score models on held-out rows through the public road: `python evaluation.py` with EP_* overrides, rows read from its output.
 
-Used by the demos and the learning curves. Intervals, 95 %: Wilson's where all scores are 0 or 1, else normal. pass@k:
+Used by the demos and the learning curves. Intervals, 95 %, are the SDK's (`eval_protocol/evaluation/intervals.py`). pass@k:
 unbiased (Chen et al., 2021), where a pass is a score of 1.
 """
 
@@ -17,6 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from eval_protocol.evaluation import intervals
 
 TEMPERATURES = (0.0, 0.3, 0.7, 1.0)
 
@@ -99,23 +101,9 @@ def pass_at_k(n: int, correct: int, k: int) -> float:
     return 1.0 if n - correct < k else 1.0 - math.comb(n - correct, k) / math.comb(n, k)
 
 
-def wilson(successes: float, n: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's interval of a proportion."""
-    if n == 0:
-        return 0.0, 1.0
-    share = successes / n
-    centre, spread = share + z * z / (2 * n), z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return (centre - spread) / (1 + z * z / n), (centre + spread) / (1 + z * z / n)
-
-
-def interval(scores: Sequence[float], z: float = 1.96) -> tuple[float, float]:
-    """Of the mean of `scores`, each 0 to 1."""
-    n = len(scores)
-    if n < 2 or all(score in (0.0, 1.0) for score in scores) or min(scores) == max(scores):
-        return wilson(sum(scores), n, z)
-    mean = sum(scores) / n
-    spread = z * math.sqrt(sum((score - mean) ** 2 for score in scores) / (n - 1) / n)
-    return max(0.0, mean - spread), min(1.0, mean + spread)
+def interval(scores: Sequence[float]) -> tuple[float, float]:
+    """Of the mean of `scores`, each 0 to 1, one a problem."""
+    return intervals.interval([[score] for score in scores]) or (0.0, 1.0)
 
 
 def difference(after: Score, before: Score) -> tuple[float, float, float]:

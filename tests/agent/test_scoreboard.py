@@ -11,6 +11,7 @@ from tunesmith.agent.document import Run
 from tunesmith.agent.plan import Candidate
 from tunesmith.agent.scoreboard import Measured, compare_held_out, judge
 from tunesmith.agent.tables import scoreboard_table
+from tunesmith.runs import paired
 
 BASE = "accounts/tunesmith/models/tiny-math-v1"
 OTHER = "accounts/tunesmith/models/tiny-svg-v1"
@@ -65,7 +66,7 @@ def test_candidates_that_learned_nothing_yield_no_winner(generator):
 @pytest.mark.parametrize("metric", ["loss", "score"])
 def test_noise_seldom_wins(metric, generator, monkeypatch):
     """The whole procedure, six candidates tried, finds a winner in at most 5 of 100 sessions where there is none."""
-    monkeypatch.setattr(statistics, "FLIPS", 1000)
+    monkeypatch.setattr(paired, "FLIPS", 1000)
     monkeypatch.setattr(statistics, "BOOTSTRAPS", 50)
     found, sessions = 0, 200
     for _ in range(sessions):

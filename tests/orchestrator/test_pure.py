@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 from tunesmith.orchestrator.evaluation import best_version, interval
 from tunesmith.orchestrator.groups import ScoredRollout, commonest_reasons, group, seal
@@ -116,10 +114,11 @@ def test_wilson_interval_matches_its_closed_form(scores, low, high):
     assert interval(scores) == pytest.approx((low, high), abs=2e-4)
 
 
-def test_interval_of_graded_scores_is_the_normal_one():
-    scores = [0.2, 0.4, 0.6]
-    half = 1.96 * math.sqrt(0.04 / 3)
-    assert interval(scores) == pytest.approx((0.4 - half, 0.4 + half))
+def test_interval_of_graded_scores_knows_how_few_they_are():
+    low, high = interval([0.2, 0.4, 0.6])
+    effective = 0.4 * 0.6 / (0.04 / 3)  # 0/1 rows with the same standard error
+    assert (low + high) / 2 == pytest.approx((0.4 * effective + 4.302653**2 / 2) / (effective + 4.302653**2))
+    assert interval([]) == (0.0, 1.0)
 
 
 def test_the_later_of_equal_versions_is_best_and_version_0_is_never_promoted():

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from eval_protocol.errors import UsageError
 from eval_protocol.evaluation import intervals
+from eval_protocol.evaluation.paired import SIGN_FLIPS, SIGN_TEST, T_TEST, sign_flips, sign_test
 from eval_protocol.models import EvalMetadata, EvaluateResult, EvaluationRow, Message, Status
 from eval_protocol.results import ResultsStore, filters
-from eval_protocol.results.compare import SIGN_FLIPS, SIGN_TEST, T_TEST, Pair, compare, sign_flips, sign_test, summarise
+from eval_protocol.results.compare import Pair, compare, summarise
 from eval_protocol.results.pivot import pivot
 from eval_protocol.results.schema import connect
 
@@ -186,17 +187,19 @@ def test_pairs_are_rows_of_the_same_evaluation(tmp_path: Path):
 
 
 def test_p_values():
-    assert sign_test(8, 2) == pytest.approx(112 / 1024)  # 2 * P(X <= 2), X ~ B(10, 1/2)
+    assert sign_test(8, 2) == pytest.approx((22 + 45) / 1024)  # 2 P(X < 2) + P(X = 2), X ~ B(10, 1/2)
     assert sign_test(0, 0) == 1.0
     assert sign_test(5, 5) == 1.0
-    assert sign_test(1100, 1000) == pytest.approx(0.0307, abs=2e-4)  # from the exact sum
+    assert sign_test(1100, 1000) == pytest.approx(0.0291, abs=2e-4)  # from the exact sum
     assert sign_flips([]) == 1.0
-    assert sign_flips([1.0, 2.0, 3.0]) == 2 / 8
+    assert sign_flips([1.0, 2.0, 3.0]) == 1 / 8
     differences = [0.3, -0.1, 0.25, 0.4, -0.05, 0.2, 0.1, 0.35, 0.15, -0.2]
     flips = itertools.product((-1, 1), repeat=10)
     signs = [abs(sum(s * d for s, d in zip(flip, differences, strict=True))) for flip in flips]
-    exact = sum(each >= abs(sum(differences)) - 1e-9 for each in signs) / 1024
-    assert sign_flips(differences) == exact
+    observed = abs(sum(differences))
+    beyond, equal = sum(each > observed + 1e-9 for each in signs), sum(abs(each - observed) < 1e-9 for each in signs)
+    assert sign_flips(differences) == (beyond + equal / 2) / 1024
+    assert sign_flips([1.0] * 5) == sign_test(5, 0) == 1 / 2**5
     generator = random.Random(3)
     many = [generator.gauss(0.1, 1) for _ in range(300)]
     mean = math.fsum(many) / 300

@@ -37,7 +37,7 @@ def sweep(document: Document, facts: ReportFacts) -> str:
 
 
 _SCOREBOARD_LEGEND = (
-    "On the rows that choose. In brackets: the 95 % interval over rows (Wilson's for scores of 0 and 1, else a bootstrap). `loss` is in "
+    "On the rows that choose. In brackets: the 95 % interval over rows (Wilson's on the effective number of rows; for losses a bootstrap). `loss` is in "
     "nats per trained token. `p (Holm)`: two-sided, by sign flips of the paired differences to the base model, corrected for the number of "
     "candidates; `better` asks for p below 0.05 and the right direction. A "
     "candidate's best checkpoint was chosen on these rows, too, so its figures flatter it a little: those of the report rows do not. The asterisk "

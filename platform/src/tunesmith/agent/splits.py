@@ -23,7 +23,7 @@ SHARE = 0.1
 ENOUGH = 30
 """Prompts that a small dataset gives each of the two, if a fifth of its prompts suffices for it."""
 LEAST = 6
-"""Fewer prompts than this cannot show a difference: a paired sign test of six gives p = 0.03 at best."""
+"""Fewer prompts than this cannot show a difference: a paired sign test of six gives p = 0.016 at best."""
 SMALL_SHARE = 0.2
 MOST = 300
 """Prompts of each where the workflow has no documented share: more make evaluations slower than they make them sharper."""

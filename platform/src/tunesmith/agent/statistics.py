@@ -1,8 +1,9 @@
 """What a comparison on a limited number of rows says, and what it does not. Pure functions of per-row figures; nothing here is random twice.
 
-Rows are the unit: they are resampled whole, and two models are compared on the same rows (paired). A loss is a ratio of sums, nats over
-trained tokens, so that long rows count by their tokens. p-values are two-sided, by sign flips of the per-row differences: under the
-hypothesis that both models are alike, each difference might as well have the other sign.
+Rows are the unit, and two models are compared on the same rows (paired). Scores follow `runs/intervals.py` and `runs/paired.py`, as
+everywhere. A loss is a ratio of sums, nats over trained tokens, so that long rows count by their tokens; its interval resamples rows.
+p-values of losses are two-sided, by sign flips of the per-row differences: under the hypothesis that both models are alike, each
+difference might as well have the other sign.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 from statistics import NormalDist
 from typing import Protocol
 
@@ -18,14 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tunesmith.agent.document import Score
+from tunesmith.runs.intervals import interval, t_quantile
+from tunesmith.runs.paired import paired, sign_flips
 
 LEVEL = 0.05
 """Of significance; intervals cover 1 - LEVEL."""
 SEED = 42
 BOOTSTRAPS = 4000
-FLIPS = 20_000
-EXACT_ROWS = 14
-"""With at most so many differences that are not 0, every combination of signs is tried."""
 _CELLS = 4_000_000
 """Numbers of one block of resampled rows: what bounds the memory."""
 
@@ -63,20 +62,12 @@ class Difference:
 def score_interval(scores: Sequence[float | None]) -> Score:
     """Mean of scores in 0..1 with its 95 % interval; None is an invalid row: counted, and left out.
 
-    Wilson's interval (Wilson 1927) where every score is 0 or 1, else the bootstrap's, within 0..1. Without a valid score it is 0..1:
-    nothing is known.
+    Without a valid score it is 0..1: nothing is known.
     """
-    values = _valid(scores)
+    values = [score for score in scores if score is not None]
     invalid = len(scores) - len(values)
-    if len(values) == 0:
-        return Score(mean=0.0, low=0.0, high=1.0, rows=0, invalid=invalid)
-    if np.isin(values, (0.0, 1.0)).all():
-        low, high = _wilson(float(values.mean()), len(values))
-    elif len(values) == 1:
-        low, high = 0.0, 1.0
-    else:
-        low, high = _bootstrap(values, np.ones_like(values))
-    return Score(mean=float(values.mean()), low=max(0.0, low), high=min(1.0, high), rows=len(values), invalid=invalid)
+    low, high = interval([[value] for value in values]) or (0.0, 1.0)
+    return Score(mean=math.fsum(values) / max(1, len(values)), low=low, high=high, rows=len(values), invalid=invalid)
 
 
 def loss_interval(losses: Sequence[Loss]) -> Score:
@@ -96,9 +87,13 @@ def compare_scores(first: Sequence[float | None], second: Sequence[float | None]
     """Mean of second - first over the rows where both are valid. Raises ValueError when the numbers of rows differ."""
     if len(first) != len(second):
         raise ValueError(f"{len(first)} and {len(second)} scores cannot be paired")
-    paired = [(a, b) for a, b in zip(first, second, strict=True) if a is not None and b is not None]
-    differences = np.array([b - a for a, b in paired], dtype=np.float64)
-    return _difference(differences, np.ones_like(differences), invalid=len(first) - len(paired))
+    pairs = [(a, b) for a, b in zip(first, second, strict=True) if a is not None and b is not None]
+    invalid = len(first) - len(pairs)
+    if not pairs:
+        return Difference(Score(mean=0.0, low=0.0, high=0.0, rows=0, invalid=invalid), 1.0)
+    found = paired([a for a, _ in pairs], [b for _, b in pairs])
+    score = Score(mean=found.difference, low=found.low, high=found.high, rows=len(pairs), invalid=invalid)
+    return Difference(score, found.p)
 
 
 def compare_losses(first: Sequence[Loss], second: Sequence[Loss]) -> Difference:
@@ -122,32 +117,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def _difference(differences: Vector, weights: Vector, invalid: int = 0) -> Difference:
-    if len(differences) == 0:
-        return Difference(Score(mean=0.0, low=0.0, high=0.0, rows=0, invalid=invalid), 1.0)
+def _difference(differences: Vector, weights: Vector) -> Difference:
     low, high = _bootstrap(differences, weights)
     mean = float(differences.sum() / weights.sum())
-    return Difference(
-        Score(mean=mean, low=low, high=high, rows=len(differences), invalid=invalid), _sign_flip(differences)
-    )
-
-
-def _sign_flip(differences: Vector) -> float:
-    """Two-sided p-value of a sum of differences; the weights of a ratio are the same for each choice of signs."""
-    moved = differences[differences != 0.0]
-    if len(moved) == 0:
-        return 1.0
-    observed = abs(moved.sum()) - 1e-9 * np.abs(moved).sum()
-    if len(moved) <= EXACT_ROWS:
-        signs = np.array(list(product((-1.0, 1.0), repeat=len(moved))))
-        return float(np.mean(np.abs(signs @ moved) >= observed))
-    generator = np.random.default_rng(SEED)
-    block = max(1, _CELLS // len(moved))
-    extreme = 0
-    for start in range(0, FLIPS, block):
-        signs = generator.integers(0, 2, (min(block, FLIPS - start), len(moved))) * 2.0 - 1.0
-        extreme += int(np.sum(np.abs(signs @ moved) >= observed))
-    return (1 + extreme) / (1 + FLIPS)  # the observed signs count as one of the draws, so that it is never 0
+    # The weights of a ratio are the same for each choice of signs.
+    p = sign_flips([float(each) for each in differences if each])
+    return Difference(Score(mean=mean, low=low, high=high, rows=len(differences)), p)
 
 
 def _bootstrap(values: Vector, weights: Vector) -> tuple[float, float]:
@@ -166,34 +141,9 @@ def _bootstrap(values: Vector, weights: Vector) -> tuple[float, float]:
     for start in range(0, BOOTSTRAPS, block):
         drawn = generator.integers(0, rows, (min(block, BOOTSTRAPS - start), rows))
         found.append(values[drawn].sum(axis=1) / np.maximum(weights[drawn].sum(axis=1), 1e-12))
-    tail = NormalDist().cdf(-math.sqrt(rows / (rows - 1)) * _t_quantile(rows - 1))
+    tail = NormalDist().cdf(-math.sqrt(rows / (rows - 1)) * t_quantile(rows - 1))
     low, high = np.quantile(np.concatenate(found), (tail, 1.0 - tail))
     return float(low), float(high)
-
-
-def _t_quantile(df: int) -> float:
-    """97.5 % quantile of Student's t: the Cornish-Fisher expansion (Abramowitz & Stegun 26.7.5), bounded for 1 and 2 degrees."""
-    z = NormalDist().inv_cdf(1 - LEVEL / 2)
-    if df < 3:
-        return (12.706, 4.303)[df - 1]
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
-    )
-    return z + sum(term / df**power for power, term in enumerate(terms, start=1))
-
-
-def _wilson(share: float, rows: int) -> tuple[float, float]:
-    z = NormalDist().inv_cdf(1 - LEVEL / 2)
-    center = share + z * z / (2 * rows)
-    half = z * math.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows))
-    return (center - half) / (1 + z * z / rows), (center + half) / (1 + z * z / rows)
-
-
-def _valid(scores: Sequence[float | None]) -> Vector:
-    return np.array([score for score in scores if score is not None], dtype=np.float64)
 
 
 def _arrays(losses: Sequence[Loss]) -> tuple[Vector, Vector]:

@@ -111,7 +111,7 @@ def _estimate(
     if method == "mean":
         return _mean(groups)
     if method == "bootstrap":
-        return Estimate(*intervals.bootstrap(groups))
+        return Estimate(*intervals.bootstrap(groups), intervals.interval(groups))
     means = []
     for run in runs:
         scores = [score for row in run if (score := valid_score(row)) is not None]

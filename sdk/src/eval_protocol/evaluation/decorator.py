@@ -98,7 +98,7 @@ def evaluation_test(
         rollout_processor: how a row becomes a trajectory; default: one model call.
         evaluation_test_kwargs: per experiment, further arguments of the function.
         rollout_processor_kwargs: `config.kwargs` of the processor.
-        aggregation_method: mean; max or min over the runs' means; bootstrap (seeded, with a percentile interval).
+        aggregation_method: mean; max or min over the runs' means; bootstrap (mean and standard error over resampled rows, seeded).
         passed_threshold: a number, or `{"success": .., "standard_error": ..}`; None: passes when anything is valid.
         disable_browser_open: True keeps a run from opening its rollouts in a browser where an `ep logs` is open.
         num_runs: rollouts per row.

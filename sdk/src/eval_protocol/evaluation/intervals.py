@@ -1,6 +1,10 @@
-"""Standard errors and 95 % intervals for scores in 0..1. Pure functions of numbers.
+"""Standard errors and 95 % intervals for the mean of scores in 0..1, and pass@k. Pure functions of numbers, without dependencies.
 
-Scores of one row (its runs) are one cluster: what varies between rows is the sampling of questions, and it counts with one run too.
+Scores of one row (its rollouts) are one cluster: what varies between rows is the sampling of questions, and it counts with one rollout a
+row, too (Miller 2024, "Adding error bars to evals", arXiv 2411.00640). One method for all scores: Wilson's interval (Wilson 1927) on the
+effective number of rows, that is on as many 0/1 rows as would leave the same standard error (Korn and Graubard 1998; Dean and Pagano
+2015), with Student's t where the standard error itself is estimated. It stays inside 0..1 and is as lopsided as a mean near a bound
+asks for. The platform computes the same, and a test holds the two against each other; `make check-statistics` prints what they cover.
 """
 
 from __future__ import annotations
@@ -12,6 +16,8 @@ from collections.abc import Sequence
 Z = 1.959963984540054
 """97.5 % quantile of the normal distribution."""
 BOOTSTRAP_SAMPLES = 1000
+ALIKE = 1e-9
+"""A standard error below it is none: every row has the same mean."""
 
 
 def mean(values: Sequence[float]) -> float:
@@ -34,33 +40,49 @@ def clustered_standard_error(groups: Sequence[Sequence[float]]) -> float | None:
     return math.sqrt(correction * math.fsum(residual * residual for residual in residuals)) / total
 
 
-def wilson(successes: float, n: int) -> tuple[float, float]:
+def wilson(successes: float, n: float, z: float = Z) -> tuple[float, float]:
     """Wilson score interval of a proportion (Wilson 1927), in 0..1."""
     p = successes / n
-    denominator = 1 + Z * Z / n
-    center = (p + Z * Z / (2 * n)) / denominator
-    half = Z * math.sqrt(p * (1 - p) / n + Z * Z / (4 * n * n)) / denominator
-    return max(0.0, center - half), min(1.0, center + half)
+    denominator = 1 + z * z / n
+    center = (p + z * z / (2 * n)) / denominator
+    half = z * math.sqrt(max(0.0, p * (1 - p)) / n + z * z / (4 * n * n)) / denominator
+    return min(p, max(0.0, center - half)), max(p, min(1.0, center + half))  # rounding may not cut off p itself
+
+
+def bounded(center: float, error: float | None, rows: int, low: float = 0.0, high: float = 1.0) -> tuple[float, float]:
+    """95 % interval of a mean of values that lie in low..high.
+
+    Args:
+        center: the mean.
+        error: its standard error, clustered by row; None where it cannot be known.
+        rows: rows (clusters) behind it, at least one.
+        low, high: the bounds of the values.
+
+    Returns:
+        Wilson's interval on the effective rows. Where all rows are alike the variance says nothing: what remains is the share of rows that
+        are different and were not seen, at most Wilson's upper end of 0 in `rows`, and these may lie anywhere in the bounds.
+    """
+    if error is None or error < ALIKE * (high - low):
+        unseen = wilson(0, rows)[1]
+        return center - unseen * (center - low), center + unseen * (high - center)
+    share, spread = (center - low) / (high - low), error / (high - low)
+    effective = max(share * (1 - share), ALIKE) / spread**2
+    lower, upper = wilson(share * effective, effective, t_quantile(rows - 1))
+    return low + lower * (high - low), low + upper * (high - low)
 
 
 def interval(groups: Sequence[Sequence[float]]) -> tuple[float, float] | None:
-    """95 % interval of the mean over all values.
+    """95 % interval of the mean over all values, each in 0..1, grouped by row. None without a value.
 
-    Wilson for 0/1 scores with one value a group, and wherever no value differs from 0 or no value from 1 (there the variance says
-    nothing); else Student's t on the clustered standard error, clipped to 0..1. None when neither can be had.
+    0/1 scores with one value a row: Wilson's. Others: `bounded`, on the standard error clustered by row.
     """
     groups = [group for group in groups if group]
     values = [value for group in groups for value in group]
     if not values:
         return None
-    binary = all(value in (0.0, 1.0) for value in values)
-    if binary and (len(values) == len(groups) or len(set(values)) == 1):
-        return wilson(mean(values) * len(groups), len(groups))
-    error = clustered_standard_error(groups)
-    if error is None:
-        return None
-    half = t_quantile(len(groups) - 1) * error
-    return max(0.0, mean(values) - half), min(1.0, mean(values) + half)
+    if len(values) == len(groups) and all(value in (0.0, 1.0) for value in values):
+        return wilson(sum(values), len(values))
+    return bounded(mean(values), clustered_standard_error(groups), len(groups))
 
 
 def t_quantile(df: int) -> float:
@@ -83,8 +105,8 @@ def t_quantile(df: int) -> float:
     return sum(term / df**power for power, term in enumerate(terms))
 
 
-def bootstrap(groups: Sequence[Sequence[float]], seed: int = 0) -> tuple[float, float, tuple[float, float]]:
-    """Mean, standard deviation and 2.5..97.5 % percentiles of means over resampled groups. Seeded: the same scores give the same numbers."""
+def bootstrap(groups: Sequence[Sequence[float]], seed: int = 0) -> tuple[float, float]:
+    """Mean and standard deviation of means over resampled groups. Seeded: the same scores give the same numbers."""
     groups = [group for group in groups if group]
     generator = random.Random(seed)
     sums = [(math.fsum(group), len(group)) for group in groups]
@@ -92,10 +114,8 @@ def bootstrap(groups: Sequence[Sequence[float]], seed: int = 0) -> tuple[float, 
     for _ in range(BOOTSTRAP_SAMPLES):
         drawn = generator.choices(sums, k=len(sums))
         means.append(math.fsum(total for total, _ in drawn) / sum(count for _, count in drawn))
-    means.sort()
     center = mean(means)
-    spread = math.sqrt(math.fsum((value - center) ** 2 for value in means) / (len(means) - 1))
-    return center, spread, (means[int(0.025 * len(means))], means[int(0.975 * len(means))])
+    return center, math.sqrt(math.fsum((value - center) ** 2 for value in means) / (len(means) - 1))
 
 
 def pass_at_k(groups: Sequence[Sequence[float]], k: int, solved: float = 1.0) -> float | None:

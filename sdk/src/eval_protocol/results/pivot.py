@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Any
 
 from eval_protocol.errors import UsageError
-from eval_protocol.evaluation.intervals import Z, interval, t_quantile, wilson
+from eval_protocol.evaluation.intervals import Z, bounded, interval, t_quantile, wilson
 from eval_protocol.results.filters import EVERYTHING, Where
 from eval_protocol.results.paths import Path, parse
 from eval_protocol.results.summaries import NOT_FAILED
@@ -215,14 +215,14 @@ def _standard_error(cell: _Cell, total: float) -> float | None:
 
 
 def _interval(cell: _Cell, total: float) -> tuple[float, float] | None:
-    """As `evaluation.intervals.interval`, from sums; clipped to 0..1 only where all values lie there."""
+    """As `evaluation.intervals.interval`, from sums; of values that are not all in 0..1 Student's t."""
     clusters, mean = len(cell.clusters), total / cell.values
-    if cell.binary and (cell.values == clusters or cell.low == cell.high):
-        return wilson(mean * clusters, clusters)
+    if cell.binary and cell.values == clusters:
+        return wilson(total, clusters)
     error = _standard_error(cell, total)
+    if cell.low >= 0.0 and cell.high <= 1.0:
+        return bounded(mean, error, clusters)
     if error is None:
         return None
     half = (t_quantile(clusters - 1) if clusters < 10_000 else Z) * error
-    if cell.low >= 0.0 and cell.high <= 1.0:
-        return max(0.0, mean - half), min(1.0, mean + half)
     return mean - half, mean + half
