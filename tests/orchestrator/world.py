@@ -45,6 +45,10 @@ class World:
         """Seconds for which the gateway says that it runs."""
         self.silent = 0
         """So many rollouts are asked for and not answered."""
+        self.slow: Callable[[str], bool] = lambda rollout_id: False
+        """Rollouts (by id) that do not end before they are cancelled, and then are answered for, too late."""
+        self.cancelled: list[str] = []
+        self._cancelling = asyncio.Condition()
 
     async def __aenter__(self) -> World:
         self.run_dir.mkdir(parents=True, exist_ok=True)
@@ -143,7 +147,12 @@ class World:
     async def _serve_host(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             request = json.loads(await reader.readline())
+            if request["type"] == "cancel":
+                await self.let_end(*request["rollouts"])
+                writer.write(b'{"type":"done"}\n')
+                return
             self.requests += 1
+            late: list[dict[str, Any]] = []
             for attempt in request["attempts"]:
                 self.asked.append(attempt["rollout_id"])
                 self.models[attempt["rollout_id"]] = request["completion_params"].get("model", "")
@@ -151,19 +160,49 @@ class World:
                 if self.silent:
                     self.silent -= 1
                     continue
-                verdict = dict(self.score(attempt["rollout_id"]))
-                row = {**attempt["row"], "rollout_status": {"code": verdict.pop("code"), "message": ""}}
-                row["execution_metadata"] = {"rollout_duration_seconds": verdict.pop("seconds", None)}
-                names = ("row_index", "k", "attempt", "rollout_id")
-                event = {"type": "rollout", **{name: attempt[name] for name in names}, "row": row, **verdict}
-                writer.write(json.dumps(event).encode() + b"\n")
+                if self.slow(attempt["rollout_id"]):
+                    late.append(attempt)
+                    continue
+                writer.write(self._answer(attempt))
                 await writer.drain()
+            for attempt in late:
+                await self._cancellation(attempt["rollout_id"], reader)
+                writer.write(self._answer(attempt))
             writer.write(b'{"type":"done"}\n')
             await writer.drain()
         except (ConnectionError, ValueError):
             pass  # the orchestrator was killed
         finally:
             writer.close()
+
+    def _answer(self, attempt: dict[str, Any]) -> bytes:
+        """The event of a rollout that has ended."""
+        verdict = dict(self.score(attempt["rollout_id"]))
+        row = {**attempt["row"], "rollout_status": {"code": verdict.pop("code"), "message": ""}}
+        row["execution_metadata"] = {"rollout_duration_seconds": verdict.pop("seconds", None)}
+        names = ("row_index", "k", "attempt", "rollout_id")
+        event = {"type": "rollout", **{name: attempt[name] for name in names}, "row": row, **verdict}
+        return json.dumps(event).encode() + b"\n"
+
+    async def let_end(self, *rollout_ids: str) -> None:
+        """Have slow rollouts answered for: they were cancelled, or end at last."""
+        async with self._cancelling:
+            self.cancelled += rollout_ids
+            self._cancelling.notify_all()
+
+    async def _cancellation(self, rollout_id: str, reader: asyncio.StreamReader) -> None:
+        """Wait until a rollout is cancelled. Raises ConnectionError when the orchestrator goes away first."""
+
+        async def told() -> None:
+            async with self._cancelling:
+                await self._cancelling.wait_for(lambda: rollout_id in self.cancelled)
+
+        waiting = {asyncio.create_task(told()), asyncio.create_task(reader.read(1))}
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
+        if rollout_id not in self.cancelled:
+            raise ConnectionError
 
     async def _publish(self, request: web.Request) -> web.Response:
         policy = await request.json()

@@ -397,6 +397,21 @@ async def test_a_run_can_be_cancelled_and_a_lost_client_cancels_it(start: Any, c
     assert (await other.run([question("0")]))[0]["score"] == 0.0
 
 
+async def test_single_rollouts_are_stopped_from_any_connection_and_the_others_go_on(start: Any, connect: Any):
+    start(MISBEHAVING, "--evaluation-timeout", "300")
+    client, other = await connect(), await connect()
+    client.send(run_request([question("1.0"), question("hang"), question("0.0"), question("hang")]))
+    first = await client.receive()
+    stuck = [f"job-r{row}-k2-a1" for row in (1, 3)]
+    assert await other.ask({"type": "cancel", "request_id": "c", "rollouts": [*stuck, "unknown"]}) == {
+        "type": "done",
+        "request_id": "c",
+    }
+    events = await client.events()
+    assert {0, 2} == {first["row_index"], *events}, "nothing is said of what was stopped, and `done` comes"
+    assert [event["score"] for event in (await client.run([question("1.0")] * 3, "after")).values()] == [1.0] * 3
+
+
 async def test_connections_do_not_wait_for_each_other(start: Any, connect: Any):
     start(MISBEHAVING, "--evaluation-timeout", "1.5")
     first, second = await connect(), await connect()

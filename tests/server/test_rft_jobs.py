@@ -71,6 +71,8 @@ def test_every_option_that_takes_effect_does(ready: Platform):
         evaluationDataset="held-out",
         chunkSize=2,
         maxConcurrentRollouts=4,
+        groupDeadlineSeconds=30,
+        groupQuorum=3,
         lossConfig={"method": "GRPO", "klBeta": 0.01},
         inferenceParameters={
             "maxOutputTokens": 64,
@@ -104,6 +106,9 @@ def test_every_option_that_takes_effect_does(ready: Platform):
         3,
     )
     assert (spec.lora_rank, spec.max_context_length, spec.weight_decay) == (8, 512, 0.1)
+    assert (
+        (spec.group_deadline_seconds, spec.group_quorum) == (job["groupDeadlineSeconds"], job["groupQuorum"]) == (30, 3)
+    )
     assert job["displayName"] == "mine"
     assert job["lossConfig"] == {"method": "GRPO", "klBeta": 0.01}
 
@@ -136,6 +141,10 @@ REFUSED = [
     ({"awsS3Config": {"credentialsSecret": "s"}}, "awsS3Config"),
     ({"azureBlobStorageConfig": {"tenantId": "t"}}, "azureBlobStorageConfig"),
     ({"maxConcurrentEvaluations": 4}, "maxConcurrentEvaluations"),
+    ({"groupDeadlineSeconds": 30}, "groupDeadlineSeconds has no effect without groupQuorum"),
+    ({"groupQuorum": 3}, "groupQuorum has no effect without groupDeadlineSeconds"),
+    ({"groupDeadlineSeconds": 0, "groupQuorum": 3}, "groupDeadlineSeconds"),
+    ({"groupDeadlineSeconds": 30, "groupQuorum": 8}, "groupQuorum"),
     ({"wandbConfig": {"enabled": True}}, "wandbConfig"),
     ({"wandbConfig": {"enabled": False, "project": "p"}}, "wandbConfig"),
     ({"maxConcurrentRollouts": 0}, "maxConcurrentRollouts"),

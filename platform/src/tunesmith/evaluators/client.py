@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ class HostClient:
     def __init__(self, socket: Path) -> None:
         self.socket = socket
         self._ids = itertools.count()
+        self._cancelled: set[str] = set()
+        """Rollout ids of attempts that nobody waits for any more."""
 
     async def describe(self) -> dict[str, Any]:
         """What the evaluator is. Raises Unavailable when nobody listens, FailedPrecondition with the host's own words."""
@@ -44,7 +47,7 @@ class HostClient:
         completion_params: dict[str, Any],
         max_concurrent_rollouts: int,
         answers: str | None = None,
-    ) -> AsyncIterator[dict[str, Any]]:
+    ) -> AsyncGenerator[dict[str, Any], None]:
         """Ask for rollouts and yield one `rollout` event for each as it ends.
 
         `answers`: what becomes of the answers that rows end in. `score`: nothing is rolled out, they are scored; `replace`: the model
@@ -55,7 +58,7 @@ class HostClient:
         missing ones.
         """
         for part in _parts(attempts):
-            left = len(part)
+            left = {_place(attempt): attempt["rollout_id"] for attempt in part}
             request = {
                 "type": "run",
                 "request_id": f"{invocation_id}-{next(self._ids)}",
@@ -69,12 +72,22 @@ class HostClient:
                 if answer["type"] == "done":
                     break
                 if answer["type"] == "rollout":
-                    left -= 1
+                    left.pop(_place(answer), None)
                     yield answer
-            if left > 0:
+            unanswered = set(left.values()) - self._cancelled
+            if unanswered:
                 raise Unavailable(
-                    f"The evaluator host at {self.socket} left {left} rollouts of {invocation_id} unanswered."
+                    f"The evaluator host at {self.socket} left {len(unanswered)} rollouts of {invocation_id} unanswered."
                 )
+
+    async def cancel(self, rollout_ids: Iterable[str]) -> None:
+        """Have attempts of a `run` stopped; it goes on without them. A host that is away has none of them."""
+        ids = list(rollout_ids)
+        self._cancelled.update(ids)
+        request = {"type": "cancel", "request_id": f"cancel-{next(self._ids)}", "rollouts": ids}
+        with suppress(Unavailable):
+            async for _ in self._ask(request):
+                return
 
     async def _ask(self, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
         try:
@@ -97,6 +110,10 @@ class HostClient:
             raise Unavailable(f"The connection to the evaluator host at {self.socket} broke: {error}.") from error
         finally:
             writer.close()
+
+
+def _place(attempt: dict[str, Any]) -> tuple[int, int, int]:
+    return attempt["row_index"], attempt["k"], attempt["attempt"]
 
 
 def _parts(attempts: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

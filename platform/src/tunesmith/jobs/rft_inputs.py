@@ -119,6 +119,8 @@ def write_run(
         keep_all_checkpoints=spec.keep_all_checkpoints,
         max_context_length=spec.max_context_length,
         max_concurrent_rollouts=spec.max_concurrent_rollouts,
+        group_deadline_seconds=spec.group_deadline_seconds,
+        group_quorum=spec.group_quorum,
         sampling=SamplingConfig(temperature=spec.temperature, max_tokens=spec.max_tokens, stop=spec.stop),
         learner=LearnerConfig(
             learning_rate=spec.learning_rate,

@@ -24,6 +24,8 @@ class ScoredRollout:
     reason: str
     platform_failure: bool = False
     """The platform, not the agent or the evaluator, made it fail: it is rolled again and not counted."""
+    straggler: bool = False
+    """Its group went on without it: neither trained nor counted among the invalid."""
     sequences: list[TokenSequence] = field(default_factory=list)
     calls: Calls | None = None
     """What its recorded model calls come to; None where they were not asked for."""

@@ -16,6 +16,7 @@ from typing import Any
 from tunesmith.errors import FailedPrecondition, InvalidArgument
 from tunesmith.evaluators.client import HostClient
 from tunesmith.orchestrator.curated import Stopwatch, curated
+from tunesmith.orchestrator.deadlines import GroupDeadline
 from tunesmith.orchestrator.evaluation import best_version, interval
 from tunesmith.orchestrator.gateway import Gateway
 from tunesmith.orchestrator.groups import ScoredRollout, commonest_reasons, group, seal
@@ -56,6 +57,12 @@ class Run:
         self.control = InForce.of(config, record.events)
         """What chunks are rolled out and scored with. The rollouts of a chunk that was begun belong to it: it ends as it began."""
         self.roller.use(self.host(self.control.evaluator_version, Control.read(run_dir)))
+        self.deadline = (
+            GroupDeadline(config.group_deadline_seconds, config.group_quorum)
+            if config.group_deadline_seconds is not None and config.group_quorum is not None
+            else None
+        )
+        """When a group goes on without its stragglers."""
         self.live: list[int] = []
         """Versions that the gateway serves, oldest first."""
         self.spent = Stopwatch()
@@ -147,14 +154,16 @@ class Run:
             model=config.policy_name(version),
             completion_params=self.completion_params(),
             labels={"chunk": chunk.index, "step": step, "epoch": chunk.epoch},
+            deadline=self.deadline,
         )
         with self.spent.timing("rollout"):
             rollouts = await self.roller.roll(plan)
-        invalid = [rollout for rollout in rollouts if not rollout.is_score_valid]
-        if len(invalid) * 2 > len(rollouts):
+        ended = [rollout for rollout in rollouts if not rollout.straggler]
+        invalid = [rollout for rollout in ended if not rollout.is_score_valid]
+        if len(invalid) * 2 > len(ended):
             raise FailedPrecondition(
-                f"{len(invalid)} of {len(rollouts)} rollouts of chunk {chunk.index} have no valid score: "
-                f"{commonest_reasons(rollouts)}. Run the evaluator with `ep local-test` on these rows."
+                f"{len(invalid)} of {len(ended)} rollouts of chunk {chunk.index} have no valid score: "
+                f"{commonest_reasons(ended)}. Run the evaluator with `ep local-test` on these rows."
             )
         grouped, figures = group(rollouts), curated(rollouts)
         if any(rollout.sequences for members in grouped.kept for rollout in members):
@@ -182,6 +191,7 @@ class Run:
             mean_score=mean,
             rollouts=len(rollouts),
             invalid=len(invalid),
+            stragglers=len(rollouts) - len(ended),
             kept_groups=len(grouped.kept),
             constant_groups=grouped.constant,
             dropped_groups=grouped.dropped,

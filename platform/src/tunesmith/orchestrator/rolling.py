@@ -4,6 +4,9 @@ Only missing attempts are asked for: those an earlier process recorded are reuse
 (a host or gateway that went away) are rolled again under a new attempt number, which is a new rollout id. No id is asked for twice,
 not after a restart either: an agent elsewhere may still work for it. Whatever error an agent reports, a rollout that failed while the
 gateway was restarted counts as made fail by it.
+
+Under a group deadline (`deadlines.py`) a group may go on without its stragglers: they are stopped at the host, recorded as such, and
+whatever still comes of them is dropped. What was recorded is what counts, also for a process that takes the run up again.
 """
 
 from __future__ import annotations
@@ -12,12 +15,13 @@ import asyncio
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from tunesmith.errors import Unavailable
 from tunesmith.evaluators.client import HostClient
+from tunesmith.orchestrator.deadlines import GroupClocks, GroupDeadline, paced, stragglers
 from tunesmith.orchestrator.gateway import Gateway
 from tunesmith.orchestrator.groups import ScoredRollout
 from tunesmith.orchestrator.record import Record
@@ -53,6 +57,8 @@ class RolloutPlan:
     completion_params: dict[str, Any]
     labels: dict[str, Any]
     """Fields that every record of the plan carries (chunk, step, epoch)."""
+    deadline: GroupDeadline | None = None
+    """When a row's group goes on without its stragglers; None: never."""
 
     def rollout_id(self, row_index: int, k: int, attempt: int) -> str:
         """Derived, never random: the sampling noise of a rollout depends on it."""
@@ -78,21 +84,32 @@ class Roller:
         wanted = [(row, k) for row in plan.rows for k in range(plan.n)]
         attempt = self._record.last_asked(plan.invocation_id) + 1
         failures: Counter[tuple[int, int]] = Counter()
+        clocks = GroupClocks(plan.deadline, plan.n)
+        cut: set[tuple[int, int]] = set()
         for record in self._record.recorded(plan.invocation_id):
             key = (record["row_index"], record["k"])
             if record["version"] == plan.version and not record["platform_failure"]:
                 done[key] = _scored(plan, record, await self._completions(plan, record))
+                clocks.ended(key[0], valid=record["is_score_valid"])
         waiting_since: float | None = None
         loop = asyncio.get_running_loop()
         while missing := [key for key in wanted if key not in done]:
             self._record.asking(plan.invocation_id, attempt)
             try:
-                async for scored in self._ask(plan, missing, attempt):
-                    waiting_since = None
-                    key = (scored.row_index, scored.k)
-                    failures[key] += scored.platform_failure
-                    if not scored.platform_failure or failures[key] >= MOST_ATTEMPTS:
-                        done[key] = scored
+                async for scored in paced(self._ask(plan, missing, attempt, cut), clocks.seconds_left):
+                    if scored is not None:
+                        waiting_since = None
+                        key = (scored.row_index, scored.k)
+                        failures[key] += scored.platform_failure
+                        if not scored.platform_failure or failures[key] >= MOST_ATTEMPTS:
+                            done[key] = scored
+                            clocks.ended(scored.row_index, valid=scored.is_score_valid)
+                    late = stragglers(wanted, done, clocks.due())
+                    cut.update(late)
+                    for straggler in await self._leave(plan, late, attempt, clocks):
+                        done[straggler.row_index, straggler.k] = straggler
+                    if len(done) == len(wanted):
+                        break
             except Unavailable:
                 waiting_since = waiting_since or loop.time()
                 if loop.time() - waiting_since > HOST_PATIENCE_SECONDS:
@@ -101,7 +118,35 @@ class Roller:
             attempt += 1
         return [done[key] for key in sorted(done)]
 
-    async def _ask(self, plan: RolloutPlan, missing: list[tuple[int, int]], attempt: int):
+    async def _leave(
+        self, plan: RolloutPlan, late: list[tuple[int, int]], attempt: int, clocks: GroupClocks
+    ) -> list[ScoredRollout]:
+        """Stop stragglers and record them: they have no score, and nothing that comes of them counts any more."""
+        if not late or plan.deadline is None:
+            return []
+        await self._host.cancel(plan.rollout_id(row, k, attempt) for row, k in late)
+        left = []
+        for row, k in late:
+            record = {
+                **_place(plan, row, k, attempt),
+                "score": None,
+                "is_score_valid": False,
+                "reason": f"straggler: it had not ended {plan.deadline.seconds:g} s after half of its group had, "
+                f"and {clocks.valid(row)} valid scores are enough (quorum {plan.deadline.quorum})",
+                "platform_failure": False,
+                "straggler": True,
+                "time": round(time.time(), 3),
+                "row": plan.rows[row],
+            }
+            completions = await self._completions(plan, record)
+            self._record.rollout({**record, **vars(Calls.of(completions or []))})
+            left.append(_scored(plan, record, completions))
+        return left
+
+    async def _ask(
+        self, plan: RolloutPlan, missing: list[tuple[int, int]], attempt: int, cut: set[tuple[int, int]]
+    ) -> AsyncGenerator[ScoredRollout, None]:
+        """Ask for rollouts and record each as it ends, but for those that are in `cut` by then."""
         requests = [
             {
                 "row_index": row,
@@ -123,6 +168,8 @@ class Roller:
             if not record["is_score_valid"] and not record["platform_failure"]:
                 record["platform_failure"] = await self._cut_by_restart(event["row"], time.monotonic() - asked)
             completions = [] if record["platform_failure"] else await self._completions(plan, record)
+            if (record["row_index"], record["k"]) in cut:
+                continue  # it came after its group had gone on
             self._record.rollout({**record, **(vars(Calls.of(completions)) if completions is not None else {})})
             yield _scored(plan, record, completions)
 
@@ -153,6 +200,7 @@ def _scored(plan: RolloutPlan, record: dict[str, Any], completions: list[Complet
         is_score_valid=record["is_score_valid"],
         reason=record["reason"],
         platform_failure=record["platform_failure"],
+        straggler=record.get("straggler", False),
         sequences=merge(completions or [], plan.model) if trainable else [],
         calls=Calls.of(completions) if completions is not None else None,
         metrics=metrics_of(record["row"]),
@@ -168,20 +216,28 @@ def _record_of(plan: RolloutPlan, event: dict[str, Any]) -> dict[str, Any]:
         valid = False  # its calls are recorded under the id that was asked for, or under nobody's
         reason = f"the evaluator answered for rollout {event['rollout_id']!r} instead of {asked}: keep execution_metadata.rollout_id"
     return {
-        "kind": plan.kind,
-        "invocation_id": plan.invocation_id,
-        **plan.labels,
-        "row_index": event["row_index"],
-        "k": event["k"],
-        "attempt": event["attempt"],
+        **_place(plan, event["row_index"], event["k"], event["attempt"]),
         "rollout_id": event["rollout_id"],
-        "version": plan.version,
         "score": score if valid else None,
         "is_score_valid": valid,
         "reason": reason or "",
         "platform_failure": not valid and _status_code(event["row"]) == UNAVAILABLE,
         "time": round(time.time(), 3),
         "row": event["row"],
+    }
+
+
+def _place(plan: RolloutPlan, row: int, k: int, attempt: int) -> dict[str, Any]:
+    """What every record says of where in the run a rollout belongs."""
+    return {
+        "kind": plan.kind,
+        "invocation_id": plan.invocation_id,
+        **plan.labels,
+        "row_index": row,
+        "k": k,
+        "attempt": attempt,
+        "rollout_id": plan.rollout_id(row, k, attempt),
+        "version": plan.version,
     }
 
 

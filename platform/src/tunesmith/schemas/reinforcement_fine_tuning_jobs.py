@@ -75,6 +75,10 @@ class RftJobInput(JobInput):
     """Every version can be rewound to; else those whose checkpoint is kept: the last two and the best."""
     chunk_size: int | None = None
     max_concurrent_rollouts: int | None = None
+    group_deadline_seconds: float | None = None
+    """Seconds from the end of half of a group's rollouts, after which it goes on without its stragglers."""
+    group_quorum: int | None = None
+    """Valid scores with which a group may go on then."""
     max_concurrent_evaluations: int | None = None
     max_inference_replica_count: int | None = None
     node_count: int | None = None
@@ -131,6 +135,9 @@ class RftJob(Wire):
     """`requested`: what was asked of the running job; `inForce`: what its steps are taken with, null before the first."""
     chunk_size: int | None = None
     max_concurrent_rollouts: int
+    group_deadline_seconds: float | None = None
+    """None: a group waits for all of its rollouts."""
+    group_quorum: int | None = None
     training_config: dict[str, Any]
     inference_parameters: dict[str, Any]
     loss_config: dict[str, Any]

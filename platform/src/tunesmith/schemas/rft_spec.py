@@ -50,6 +50,10 @@ class RftSpec(BaseModel):
     stop: list[str] = []
     max_context_length: int | None = None
     max_concurrent_rollouts: int = 96
+    group_deadline_seconds: float | None = None
+    """Seconds from the end of half of a group's rollouts, after which it goes on without the rest; None: never."""
+    group_quorum: int | None = None
+    """Valid scores with which a group may go on then."""
     seed: int = 0
     keep_all_checkpoints: bool = False
     evaluation_every_steps: int | None = None

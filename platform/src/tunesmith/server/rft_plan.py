@@ -20,7 +20,7 @@ from tunesmith.schemas.names import account_name, check_id, resource_name, short
 from tunesmith.schemas.reinforcement_fine_tuning_jobs import RftJobInput
 from tunesmith.schemas.rft_spec import RftSpec
 from tunesmith.server.base_models import BaseModel
-from tunesmith.server.rft_options import extra_body_of, loss_of
+from tunesmith.server.rft_options import check_deadline, extra_body_of, loss_of
 
 MAX_CONCURRENT_ROLLOUTS = 96
 _CONCURRENCY = Bounds(1, 4096)
@@ -80,6 +80,7 @@ def check_values(session: Session, account: str, job_id: str, body: RftJobInput,
     _check_warm_start(session, account, body, values["lora_rank"])
     _check_context(body, values["max_tokens"], base)
     _check_chunk_size(body.chunk_size, base)
+    check_deadline(body.group_deadline_seconds, body.group_quorum, values["n"])
     return {
         **values,
         "base_model": base.name,
@@ -94,6 +95,8 @@ def check_values(session: Session, account: str, job_id: str, body: RftJobInput,
         "kl_beta": kl_beta,
         "stop": stop,
         "seed": seed,
+        "group_deadline_seconds": body.group_deadline_seconds,
+        "group_quorum": body.group_quorum,
         "keep_all_checkpoints": bool(body.keep_all_checkpoints),
         "evaluation_every_steps": _every_steps(body),
     }

@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,8 @@ class Host:
         self._processor = processor
         self._single_turn = SingleTurnRolloutProcessor()
         """Answers for an evaluator that rolls nothing out, when a run wants a model's."""
+        self._attempts: dict[str, asyncio.Task[None]] = {}
+        """What is being rolled out or scored, by rollout id of the attempt."""
 
     async def acleanup(self) -> None:
         """Let go of what the processors hold."""
@@ -147,7 +150,12 @@ class Host:
         elif isinstance(request, Adapt):
             self._start(work, f"adapt {id(request)}", self._adapt(request, send))
         elif isinstance(request, Cancel):
-            if request.request_id in work:
+            if request.rollouts is not None:
+                for rollout_id in request.rollouts:
+                    if (attempt := self._attempts.get(rollout_id)) is not None:
+                        attempt.cancel()
+                await send({"type": "done", "request_id": request.request_id})
+            elif request.request_id in work:
                 work[request.request_id].cancel()
             else:
                 await send({"type": "done", "request_id": request.request_id})
@@ -186,7 +194,9 @@ class Host:
             tasks = rollout.start(processor, [row for _, row in begun], config)
             async with asyncio.TaskGroup() as group:
                 for (attempt, row), task in zip(begun, tasks, strict=True):
-                    group.create_task(self._attempt(request, attempt, row, task, processor, config, send))
+                    working = group.create_task(self._attempt(request, attempt, row, task, processor, config, send))
+                    self._attempts[attempt.rollout_id] = working
+                    working.add_done_callback(partial(self._forget, attempt.rollout_id))
         except* ConnectionError:
             pass  # nobody is there to be told
         finally:
@@ -207,6 +217,10 @@ class Host:
     ) -> None:
         row = await rollout.settle(processor, row, task, lambda: self._row(request, attempt), config)
         await send(await self._event(request, attempt, row))
+
+    def _forget(self, rollout_id: str, attempt: asyncio.Task[None]) -> None:
+        if self._attempts.get(rollout_id) is attempt:
+            del self._attempts[rollout_id]
 
     async def _event(self, request: Run, attempt: Attempt, row: EvaluationRow) -> dict[str, Any]:
         last_id = row.execution_metadata.rollout_id

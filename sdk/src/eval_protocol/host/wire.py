@@ -60,10 +60,12 @@ class Run(BaseModel):
 
 
 class Cancel(BaseModel):
-    """Stop a run."""
+    """Stop a run, or some of its rollouts; no event is sent for what was stopped."""
 
     type: Literal["cancel"]
     request_id: str
+    rollouts: list[str] | None = None
+    """Ids of the attempts to stop, on whatever connection they were asked for; None: the whole run, which is of this one."""
 
 
 Request = Describe | Adapt | Run | Cancel

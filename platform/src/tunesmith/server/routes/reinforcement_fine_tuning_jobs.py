@@ -130,6 +130,8 @@ def rft_job_wire(job: Job) -> dict[str, Any]:
             "control": control_wire(job.control, run),
             "chunkSize": spec.chunk_size,
             "maxConcurrentRollouts": spec.max_concurrent_rollouts,
+            "groupDeadlineSeconds": spec.group_deadline_seconds,
+            "groupQuorum": spec.group_quorum,
             "trainingConfig": _training_config(spec),
             "inferenceParameters": _inference_parameters(spec),
             "lossConfig": _loss_config(spec),
