@@ -1244,6 +1244,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/accounts/{account_id}/reinforcementFineTuningJobs/{job_id}:exportStep": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Download Step
+         * @description Sealed batch, adapters before and after, optimizer state, settings and hashes of step K: a tar archive, streamed.
+         */
+        get: operations["download_step_v1_accounts__account_id__reinforcementFineTuningJobs__job_id__exportStep_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/accounts/{account_id}/reinforcementFineTuningJobs/{job_id}:resume": {
         parameters: {
             query?: never;
@@ -2965,6 +2985,10 @@ export interface components {
             evaluator: string;
             /** Evaluatorversion */
             evaluatorVersion: number;
+            /** Groupdeadlineseconds */
+            groupDeadlineSeconds?: number;
+            /** Groupquorum */
+            groupQuorum?: number;
             /** Inferenceparameters */
             inferenceParameters: {
                 [key: string]: unknown;
@@ -3035,6 +3059,10 @@ export interface components {
             evaluationEverySteps?: number | null;
             /** Evaluator */
             evaluator: string;
+            /** Groupdeadlineseconds */
+            groupDeadlineSeconds?: number | null;
+            /** Groupquorum */
+            groupQuorum?: number | null;
             /** @default {} */
             inferenceParameters: components["schemas"]["InferenceParameters"];
             /** Keepallcheckpoints */
@@ -6274,6 +6302,41 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["RftJob"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    download_step_v1_accounts__account_id__reinforcementFineTuningJobs__job_id__exportStep_get: {
+        parameters: {
+            query: {
+                /** @description Step K leads from policy version K to K + 1. */
+                step: number;
+            };
+            header?: never;
+            path: {
+                job_id: string;
+                account_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
                 };
             };
             /** @description Validation Error */

@@ -8,7 +8,7 @@ A key may do what its role allows and, where it has a preset, what the preset li
 | user | everything but managing users and keys |
 | contributor | read everything; make datasets, evaluators, jobs, deployments and sessions, and cancel jobs; no delete, no change of deployments, no secrets or providers |
 | inference-user | model calls (the gateway's rule, `gateway/auth.py`) and asking whose key it is |
-| viewer | whoever looks at the dashboard from this machine without a key: GET only; no secrets, users or keys |
+| viewer | whoever looks at the dashboard from this machine without a key: GET only; no secrets, users or keys, no exported step |
 
 Whoever may start a session of the Agent may do all that its key may (preset `pilot`): a session gives nobody more than they have.
 """
@@ -117,6 +117,7 @@ POST   A/reinforcementFineTuningJobs:estimate                  EstimateReinforce
 POST   A/supervisedFineTuningJobs:estimate                     EstimateSupervisedFineTuningJob
 POST   A/dpoJobs:estimate                                      EstimateDpoJob
 GET    A/reinforcementFineTuningJobs/{}/export                 ExportReinforcementFineTuningJob
+GET    A/reinforcementFineTuningJobs/{}:exportStep             ExportReinforcementFineTuningJobStep
 GET    A/reinforcementFineTuningJobs/{}/events                 ListReinforcementFineTuningJobEvents
 POST   A/reinforcementFineTuningJobs/{}:cancel                 CancelReinforcementFineTuningJob
 POST   A/reinforcementFineTuningJobs/{}:resume                 ResumeReinforcementFineTuningJob
@@ -191,7 +192,10 @@ _NOT_CONTRIBUTORS = {
     *("CreateSecret", "UpdateSecret", "CreateProvider"),
     *("UpdateDeployment", "ScaleDeployment"),
 }
-_NOT_VIEWERS = {"ListSecrets", "GetSecret", "ListUsers", "GetUser", "ListApiKeys"}
+_NOT_VIEWERS = {
+    *("ListSecrets", "GetSecret", "ListUsers", "GetUser", "ListApiKeys"),
+    "ExportReinforcementFineTuningJobStep",  # weights leave the machine, and hashing a base model costs
+}
 _USERS = set(RPCS.values()) - _ADMINS_ONLY
 
 ROLES: dict[Role, set[str]] = {
