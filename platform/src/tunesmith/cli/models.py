@@ -12,6 +12,7 @@ from tunesmith.cli import transfer
 from tunesmith.cli.client import call
 from tunesmith.cli.errors import told_plainly
 from tunesmith.cli.listing import list_options, moment, print_fields, short, show
+from tunesmith.cli.model_export import export_model
 from tunesmith.cli.profile import Profile, read_profile
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print the API's JSON.")
@@ -26,7 +27,11 @@ def command() -> None:
       tunesmith model list
       tunesmith model list --base
       tunesmith model download my-model --output-dir my-model
+      tunesmith model export my-model --format gguf
     """
+
+
+command.add_command(export_model)
 
 
 @command.command("list")

@@ -13,7 +13,7 @@ import shutil
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig
+from transformers import AutoConfig, PreTrainedModel
 
 from tunesmith.errors import FailedPrecondition
 from tunesmith.runs.config import BaseModelRef
@@ -55,15 +55,23 @@ def write_output(run_dir: Path, base: BaseModelRef, policy: Policy, step: int, e
     return target
 
 
-def _write_model(folder: Path, base: BaseModelRef, policy: Policy) -> str:
-    """Save the model into `folder`; return the hash over its weights files, in the order of their names."""
-    dtype = getattr(AutoConfig.from_pretrained(base.path, local_files_only=True), "dtype", None) or torch.float32
-    torch.nn.Module.to(policy.base, dtype=dtype)  # nothing is trained after this
-    policy.base.save_pretrained(folder, max_shard_size=SHARD)
-    for file in sorted(base.path.iterdir()):
+def save_model(folder: Path, base: Path, model: PreTrainedModel) -> None:
+    """Save a model in the type that its base has on disk, with the base's config, tokenizer and chat template.
+
+    The model's own weights are converted on the way; it is not to be trained after this.
+    """
+    dtype = getattr(AutoConfig.from_pretrained(base, local_files_only=True), "dtype", None) or torch.float32
+    torch.nn.Module.to(model, dtype=dtype)
+    model.save_pretrained(folder, max_shard_size=SHARD)
+    for file in sorted(base.iterdir()):
         speaks_of_weights = file.suffix in WEIGHTS or file.name.endswith(".index.json")
         if file.is_file() and not speaks_of_weights and file.stat().st_size <= COPY_LIMIT:
             shutil.copyfile(file, folder / file.name)
+
+
+def _write_model(folder: Path, base: BaseModelRef, policy: Policy) -> str:
+    """Save the model into `folder`; return the hash over its weights files, in the order of their names."""
+    save_model(folder, base.path, policy.base)
     (folder / "tunesmith.json").write_text(json.dumps({"base_model": base.name}))
     digest = hashlib.sha256()
     for file in sorted(folder.glob("*.safetensors")):

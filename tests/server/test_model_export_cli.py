@@ -1,0 +1,64 @@
+"""`tunesmith model export` against a real web process: what it saves loads elsewhere."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import gguf
+import pytest
+from click.testing import CliRunner
+from tunesmith.catalog import resolve
+from tunesmith.cli import models
+from tunesmith.db.tables import Model
+
+from tests.engines.makers import write_adapter
+from tests.server.conftest import BASE_MODEL, Platform
+
+
+@pytest.fixture
+def home(platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Platform:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".tunesmith").mkdir()
+    profile = {"api_base": platform.url, "api_key": platform.key, "account_id": "local"}
+    (tmp_path / ".tunesmith" / "profile.json").write_text(json.dumps(profile))
+    base = resolve(BASE_MODEL, models_dir=tmp_path)
+    folder = write_adapter(platform.control.settings.path("objects", "models", "local", "m", "x").parent, base.path)
+    with platform.control.sessions.begin() as session:
+        session.add(
+            Model(
+                name="accounts/local/models/m",
+                account="accounts/local",
+                base_model=BASE_MODEL,
+                job="accounts/local/reinforcementFineTuningJobs/j",
+                adapter_path=str(folder),
+                sha256="ab",
+            )
+        )
+    return platform
+
+
+def said(*arguments: str, code: int = 0) -> str:
+    done = CliRunner().invoke(models.command, arguments)
+    assert done.exit_code == code, done.output
+    assert "Traceback" not in done.output
+    return done.output
+
+
+def test_an_adapter_names_its_base_model(home: Platform, tmp_path: Path) -> None:
+    assert said("export", "m") == "Saved 2 files in m-peft.\n"
+    config = json.loads((tmp_path / "m-peft" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == BASE_MODEL
+    assert config["peft_type"] == "LORA"
+    assert "m-peft is not empty" in said("export", "m", code=1)
+    assert "--format gguf only" in said("export", "m", "-o", "x", "--quantization", "f32", code=1)
+    assert "no model accounts/local/models/none" in said("export", "none", code=1)
+
+
+def test_a_gguf_file_and_its_modelfile(home: Platform, tmp_path: Path) -> None:
+    answer = json.loads(said("export", "m", "-o", "out", "--format", "gguf", "--quantization", "q8_0", "--json"))
+    assert answer["files"] == ["out/Modelfile", "out/model.gguf"]
+    reader = gguf.GGUFReader(tmp_path / "out" / "model.gguf")
+    assert reader.fields["general.name"].contents() == "m"
+    assert "FROM ./model.gguf" in (tmp_path / "out" / "Modelfile").read_text()
