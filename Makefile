@@ -3,7 +3,7 @@ PY := .venv/bin/python
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup web test-browser screens bench-ui demo demo-agent check test test-loop verify-agent test-clients bench bench-gateway bench-sft tiny-model learning-curves learning-check learning-curves-tools demo-svg learning-curves-svg learning-check-svg check-statistics wheels clean
+.PHONY: help setup web test-browser screens bench-ui demo demo-agent check test test-loop verify-agent test-clients bench bench-gateway bench-sft tiny-model learning-curves learning-check learning-curves-tools demo-svg learning-curves-svg learning-check-svg check-gguf check-statistics wheels clean
 
 help: ## Print this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -95,6 +95,10 @@ bench-sft: setup ## Supervised fine-tuning beside TRL's SFTTrainer: speed, memor
 
 tiny-model: setup ## Pre-train the bundled model again from its seed (about 20 minutes)
 	@$(PY) -m scripts.tiny_model.pretrain --task sums --seed 0 --out .tools/tiny-model
+
+check-gguf: setup ## GGUF exports run by llama.cpp itself beside transformers: bundled model and seven small architectures (a minute)
+	@bash scripts/check_gguf.sh
+	@$(PY) -m scripts.check_gguf
 
 check-statistics: setup ## Coverage of the intervals and false positives of the comparison, simulated (about two minutes)
 	@$(PY) -m scripts.check_statistics
