@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
@@ -17,9 +18,20 @@ from tunesmith.errors import InvalidArgument
 
 DEFAULT_ACCOUNT = "local"
 
+EngineKind = Literal["builtin", "vllm"]
+"""What computes a base model: our own engine, or vLLM in an environment of its own."""
+
 
 def _split(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _words(value: object) -> object:
+    return tuple(shlex.split(value)) if isinstance(value, str) else value
+
+
+def _object(value: object) -> object:
+    return json.loads(value) if isinstance(value, str) else value
 
 
 class Settings(BaseModel):
@@ -35,6 +47,14 @@ class Settings(BaseModel):
     """Port of control plane and gateway. TUNESMITH_PORT."""
     torch_threads: int = max(1, (os.cpu_count() or 2) - 1)
     """Threads of each heavy process (engine, learner): cores - 1, at least 1. TUNESMITH_TORCH_THREADS."""
+    engine: EngineKind = "builtin"
+    """What serves base models: `builtin`, or `vllm` from the environment of `vllm_python`. TUNESMITH_ENGINE."""
+    engine_of: Annotated[dict[str, EngineKind], BeforeValidator(_object)] = {}
+    """Base models served by another one, as JSON: {"accounts/.../models/...": "vllm"}. TUNESMITH_ENGINE_OF."""
+    vllm_python: Path | None = None
+    """Python of the environment that has vLLM. TUNESMITH_VLLM_PYTHON."""
+    vllm_arguments: Annotated[tuple[str, ...], BeforeValidator(_words)] = ()
+    """Further arguments of vLLM's server, which win over ours: `--max-model-len 8192`. TUNESMITH_VLLM_ARGUMENTS."""
     lease_seconds: float = 30.0
     """A job whose worker has not renewed its lease for this long goes back to the queue. TUNESMITH_LEASE_SECONDS."""
     concurrent_builds: int = 2
@@ -45,6 +65,12 @@ class Settings(BaseModel):
     """SFT and DPO jobs, each kind for itself, that one worker runs at a time. TUNESMITH_CONCURRENT_TUNING_JOBS."""
     concurrent_evaluations: int = 2
     """Evaluation jobs that one worker runs at a time. TUNESMITH_CONCURRENT_EVALUATIONS."""
+    preflight_rows: int = Field(default=16, ge=0)
+    """Rows that an RFT job rolls out before its first step, to say whether there is anything to learn; 0: none. TUNESMITH_PREFLIGHT_ROWS."""
+    memory_reserve_bytes: int = Field(default=512 * 1024 * 1024, ge=0)
+    """Memory that a training job leaves free when it begins, in bytes; one that does not fit waits. TUNESMITH_MEMORY_RESERVE_BYTES."""
+    job_memory_bytes: int | None = Field(default=None, ge=1)
+    """Memory that all training jobs together may take, in bytes; None: what the machine, or its cgroup, has. TUNESMITH_JOB_MEMORY_BYTES."""
     build_timeout_seconds: float = 600.0
     """Longest build of an evaluator. TUNESMITH_BUILD_TIMEOUT_SECONDS."""
     evaluation_timeout_seconds: float = 60.0
@@ -73,7 +99,14 @@ class Settings(BaseModel):
     agent_model_key: str = Field(default="", repr=False)
     """Its API key. TUNESMITH_AGENT_MODEL_KEY."""
     sandbox: str = "auto"
-    """`auto`: bubblewrap where it works, else say so and go on; `strict`: refuse without it; `off`. TUNESMITH_SANDBOX."""
+    """`auto`: bubblewrap, where it does not work Landlock, and say what is missing; `strict`: refuse to run evaluators unless nothing is;
+    `off`. TUNESMITH_SANDBOX."""
+    evaluator_memory_bytes: int = Field(default=8 * 1024**3, ge=64 * 1024**2)
+    """Memory of all processes of one evaluator host together, where control groups can be made. TUNESMITH_EVALUATOR_MEMORY_BYTES."""
+    evaluator_processes: int = Field(default=1024, ge=16)
+    """Processes and threads of one evaluator host. TUNESMITH_EVALUATOR_PROCESSES."""
+    max_environment_bytes: int = Field(default=10 * 1024**3, ge=1024**2)
+    """Largest environment that an evaluator's requirements.txt may make, in bytes. TUNESMITH_MAX_ENVIRONMENT_BYTES."""
 
     @field_validator("public_url")
     @classmethod
