@@ -14,9 +14,10 @@ from pathlib import Path
 import aiohttp
 
 from tunesmith.catalog import canonical_name, resolve
+from tunesmith.engines.vllm.environment import find_vllm
 from tunesmith.errors import Unavailable
 from tunesmith.launch import Process, start
-from tunesmith.settings import Settings
+from tunesmith.settings import EngineKind, Settings
 
 _START_SECONDS = 600.0
 """A large model takes minutes to read from disk."""
@@ -84,9 +85,15 @@ class Engines:
         slug = re.sub(r"[^A-Za-z0-9.-]+", "-", entry.name).strip("-")
         port_file = self._settings.path("logs", f"engine-{slug}.port")
         port_file.unlink(missing_ok=True)
-        argv = [sys.executable, "-m", "tunesmith.engines", "--model", entry.path, "--name", entry.name, "--port", "0"]
-        argv += ["--key-file", self._settings.path("keys", "engine.key"), "--port-file", port_file]
+        vllm = engine_kind(self._settings, entry.name) == "vllm"
+        argv = [sys.executable, "-m", "tunesmith.engines.vllm" if vllm else "tunesmith.engines"]
+        argv += ["--model", entry.path, "--name", entry.name, "--port", "0", "--port-file", port_file]
+        argv += ["--key-file", self._settings.path("keys", "engine.key")]
         argv += ["--threads", str(self._settings.torch_threads)]
+        if vllm:
+            argv += ["--vllm-python", find_vllm(self._settings.vllm_python).python]
+            argv += ["--vllm-log", self._settings.path("logs", f"engine-{slug}.vllm.log")]
+            argv += ["--", *self._settings.vllm_arguments]
         log_path = self._settings.path("logs", f"engine-{slug}.log")
         process = start(argv, name=f"engine {entry.name}", log_path=log_path, env=self._env)
         self._starting[name] = process
@@ -116,6 +123,21 @@ class Engines:
         raise Unavailable(
             f"The {process.name} did not answer within {_START_SECONDS:.0f} seconds; see {process.log_path}."
         )
+
+
+def engine_kind(settings: Settings, name: str) -> EngineKind:
+    """What serves a base model: its entry in `engine_of`, else `engine`."""
+    own: dict[str, EngineKind] = {canonical_name(model): kind for model, kind in settings.engine_of.items()}
+    return own.get(canonical_name(name), settings.engine)
+
+
+def describe(settings: Settings) -> str:
+    """One line for whoever starts the platform. Raises FailedPrecondition when vLLM is asked for and not there."""
+    others = [f"{kind} for {model}" for model, kind in settings.engine_of.items() if kind != settings.engine]
+    said = ", ".join([settings.engine, *others])
+    if "vllm" not in (settings.engine, *settings.engine_of.values()):
+        return said
+    return f"{said} ({find_vllm(settings.vllm_python)})"
 
 
 def _identity(folder: Path) -> tuple[int, ...]:

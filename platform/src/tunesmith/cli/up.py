@@ -29,6 +29,7 @@ def command(port: int | None, data_dir: str | None, host: str | None) -> None:
       tunesmith up
       tunesmith up --port 8080 --data-dir /var/lib/tunesmith
     """
+    from tunesmith.cli import engines
     from tunesmith.cli.control import check_socket_path
     from tunesmith.cli.lockfile import hold, sign
     from tunesmith.cli.profile import make_profile_folder
@@ -37,6 +38,7 @@ def command(port: int | None, data_dir: str | None, host: str | None) -> None:
     with told_plainly():
         settings = Settings.load(port=port, data_dir=data_dir, host=host)
         check_socket_path(settings.data_dir / "supervisor.sock")
+        served_by = engines.describe(settings)
         try:
             settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
             lock = hold(settings.data_dir / "up.lock")
@@ -48,10 +50,10 @@ def command(port: int | None, data_dir: str | None, host: str | None) -> None:
             make_profile_folder()
             settings = settings.model_copy(update={"port": _free_port(settings)})
             sign(lock, settings.port)
-            asyncio.run(_run(settings))
+            asyncio.run(_run(settings, served_by))
 
 
-async def _run(settings: Settings) -> None:
+async def _run(settings: Settings, served_by: str) -> None:
     from tunesmith.cli.account import ensure_account_key, publish_profile
     from tunesmith.cli.control import serve
     from tunesmith.cli.supervisor import Supervisor
@@ -72,7 +74,7 @@ async def _run(settings: Settings) -> None:
                 starting.result()
                 # Not before it answers: a start that fails must not take another platform's profile away.
                 profile, note = publish_profile(settings.base_url, key)
-                click.echo(_welcome(settings, settings.base_url, profile, note, protection))
+                click.echo(_welcome(settings, settings.base_url, profile, note, protection, served_by))
                 await stopped
             starting.cancel()
             click.echo("Stopping ...")
@@ -101,7 +103,7 @@ def _free_port(settings: Settings) -> int:
         return probe.getsockname()[1]
 
 
-def _welcome(settings: Settings, url: str, profile: Path, note: str, protection: str) -> str:
+def _welcome(settings: Settings, url: str, profile: Path, note: str, protection: str, served_by: str) -> str:
     return f"""
 Tunesmith is up at {url}
 
@@ -109,6 +111,7 @@ Tunesmith is up at {url}
   key         in {profile}{note}
   data        {settings.data_dir}
   logs        {settings.path("logs", "web.log").parent}
+  engine      {served_by}
   {protection}
 
 Next, in another terminal:
