@@ -217,7 +217,53 @@ async def test_every_misdeed_costs_one_row(start: Any, connect: Any, tmp_path: P
     assert "user output" in log
     assert "raw output" in log
     assert log.count("imported in") == 1
+    for _ in range(400):  # each scorer that served a row is being replaced
+        if len(processes_of(tmp_path)) == 4:
+            break
+        time.sleep(0.025)
     assert len(processes_of(tmp_path)) == 4
+
+
+LEAVES_SOMETHING = """
+import json, os, subprocess, sys, time
+from eval_protocol import EvaluateResult, EvaluationRow, evaluation_test
+from eval_protocol.rollouts import NoOpRolloutProcessor
+
+
+@evaluation_test(rollout_processor=NoOpRolloutProcessor())
+def evaluate(row: EvaluationRow) -> EvaluationRow:
+    if row.messages[-1].content == "daemon":
+        subprocess.Popen(["sh", "-c", "setsid sleep 86311 & exit 0"]).wait()
+    if row.messages[-1].content == "patch":
+        json.dumps = lambda *_, **__: "{}"
+        EvaluateResult.model_validate = None
+        __builtins__["len"] = lambda _: 0
+    row.evaluation_result = EvaluateResult(score=0.5 + len("ab") / 8, reason="fine")
+    return row
+"""
+
+
+async def test_what_a_row_did_to_its_process_and_left_behind_is_gone_for_the_next(start: Any, connect: Any):
+    start(LEAVES_SOMETHING, "--scorers", "1", "--evaluation-timeout", "2")
+    client = await connect()
+    await client.run([question("daemon"), question("patch")])
+    events = await client.run([question("fine")], request_id="again")
+    assert events[0]["score"] == 0.75
+    for _ in range(400):
+        if not any(b"86311" in line for line in command_lines()):
+            break
+        time.sleep(0.025)
+    assert not any(b"86311" in line for line in command_lines())
+
+
+def command_lines() -> list[bytes]:
+    lines = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            lines.append(entry.read_bytes())
+        except OSError:
+            continue
+    return lines
 
 
 ODD_PROCESSOR = """
@@ -267,7 +313,7 @@ async def test_rollouts_go_through_the_tests_own_processor(start: Any, connect: 
     described = await client.ask({"type": "describe"})
     assert described | {"line": 0} == {
         "type": "described", "name": "evaluate", "mode": "pointwise", "file": "evaluation.py", "line": 0, "timeout": 60.0,
-        "answers": ["score", "replace"],
+        "answers": ["score", "replace"], "passed_threshold": 1.0, "listens": "fd", "agent_server": None,
     }  # fmt: skip
     gold = {"role": "assistant", "content": "GOLD <answer>4</answer>"}
     rows = [

@@ -28,8 +28,9 @@ def main() -> int:
     from eval_protocol.host.serving import loop_main  # noqa: PLC0415
 
     return ForkServer(
-        loop_main=partial(loop_main, evaluator, options.socket, options.scorers),
+        loop_main=partial(loop_main, evaluator, options.socket or options.listen_fd, options.scorers),
         scorer_main=partial(scorer_main, evaluator),
+        of_loop=[] if options.listen_fd is None else [options.listen_fd],
     ).run()
 
 
@@ -39,6 +40,9 @@ def _options() -> argparse.Namespace:
         "--entry", required=True, metavar="FILE::FUNC", help="the evaluation, relative to the working directory"
     )
     parser.add_argument("--socket", type=Path, metavar="PATH", help="unix socket to listen on")
+    parser.add_argument(
+        "--listen-fd", type=int, metavar="N", help="descriptor of a unix socket that listens already, in its place"
+    )
     parser.add_argument("--check", action="store_true", help="load the evaluation, print what it is as JSON, and end")
     parser.add_argument(
         "--evaluation-timeout",
@@ -55,8 +59,10 @@ def _options() -> argparse.Namespace:
         help="processes that score rows (default: %(default)d)",
     )
     options = parser.parse_args()
-    if not options.check and options.socket is None:
-        parser.error("give --socket, or --check")
+    if not options.check and (options.socket is None) == (options.listen_fd is None):
+        parser.error("give one of --socket, --listen-fd and --check")
+    if options.listen_fd is not None:
+        os.set_inheritable(options.listen_fd, False)  # nothing that the module starts gets it
     if options.evaluation_timeout <= 0 or options.scorers < 1:
         parser.error("--evaluation-timeout and --scorers must be above 0")
     return options

@@ -10,6 +10,7 @@ from eval_protocol.evaluation.discovery import load_entry
 from eval_protocol.evaluation.spec import EvaluationSpec
 from eval_protocol.host.wire import Answers
 from eval_protocol.rollouts import NoOpRolloutProcessor
+from eval_protocol.rollouts.remote import RemoteRolloutProcessor
 
 DEFAULT_TIMEOUT_SECONDS = 60.0
 
@@ -35,7 +36,19 @@ class HostedEvaluator:
             "line": self.spec.line,
             "timeout": self.timeout,
             "answers": [*Answers],
+            "passed_threshold": threshold.success if (threshold := self.spec.parameters.passed_threshold) else None,
+            "listens": "fd",
+            "agent_server": self.agent_server,
         }
+
+    @property
+    def agent_server(self) -> str | None:
+        """The URL of the agent server that rollouts go to, where its processor has one."""
+        parameters = self.spec.parameters
+        processor = parameters.processor()
+        if not isinstance(processor, RemoteRolloutProcessor):
+            return None
+        return processor.server_url(parameters.rollout_processor_kwargs or {}) or None
 
     @property
     def rolls_out(self) -> bool:

@@ -19,9 +19,11 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NoReturn
+
+from eval_protocol.host.confine import adopt_orphans, children, confine_scorer, protect_host
 
 PR_SET_PDEATHSIG = 1
 STOP_SECONDS = 3.0
@@ -39,11 +41,13 @@ class ForkServer:
     Args:
         loop_main: runs in the loop process, with its end of the control socket; returns the exit code.
         scorer_main: runs in each scorer, with its end of the scorer's socket.
+        of_loop: descriptors that are the loop's alone; this process and scorers close them.
     """
 
-    def __init__(self, loop_main: LoopMain, scorer_main: ScorerMain) -> None:
+    def __init__(self, loop_main: LoopMain, scorer_main: ScorerMain, of_loop: Sequence[int] = ()) -> None:
         self._loop_main = loop_main
         self._scorer_main = scorer_main
+        self._of_loop = of_loop
         self._scorers: dict[int, int] = {}
         """pid -> the loop's number for it"""
         self._stopping = False
@@ -52,6 +56,8 @@ class ForkServer:
         """Serve. Returns the exit code for the whole host."""
         self._selector = selectors.DefaultSelector()
         self._parent = _watch_parent()
+        protect_host()
+        adopt_orphans()
         self._wakeup, wakeup_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._wakeup_write = wakeup_write
         self._control, loop_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -60,6 +66,8 @@ class ForkServer:
         gc.freeze()  # what was imported is never collected, so its pages stay shared
         self._loop = self._fork(lambda: self._loop_main(loop_end))
         loop_end.close()
+        for descriptor in self._of_loop:
+            os.close(descriptor)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_stop)
         signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -140,6 +148,7 @@ class ForkServer:
 
             def scorer() -> int:
                 ours.close()
+                confine_scorer()
                 self._scorer_main(theirs)
                 return 0
 
@@ -159,6 +168,15 @@ class ForkServer:
                 code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
                 del self._scorers[pid]
                 self._tell({"op": "ended", "id": number, "how": _ending(code)})
+        self._end_strays()
+
+    def _end_strays(self) -> None:
+        """Kill what scorers left behind: once they are gone it is ours. What dies wakes us, and we look again."""
+        for pid in children():
+            if pid != self._loop and pid not in self._scorers:
+                _kill_group(pid)
+                with suppress(ChildProcessError):
+                    os.waitpid(pid, os.WNOHANG)
 
     def _tell(self, message: dict[str, object], descriptors: list[int] | None = None) -> None:
         with suppress(ConnectionError):  # the loop has gone; its end is seen in _loop_ended

@@ -17,6 +17,10 @@ from eval_protocol.host.wire import LINE_LIMIT, encode
 SPAWN_TRIES = 5
 SPAWN_PAUSE_SECONDS = 0.5
 """Between tries when the system has no process to give."""
+ADDED_BYTES = 16 * 1024 * 1024
+"""An answer to a row may be that much longer than the row."""
+TOO_LONG = b"too long"
+_PIECE_BYTES = 1 << 16
 ENDING_SECONDS = 2.0
 """How long to wait for the word on how a scorer ended, once its socket is closed."""
 
@@ -34,7 +38,7 @@ class _Scorer:
 
 
 class ScorerPool:
-    """Scorers that answer one request at a time each, and are killed and replaced when they do not.
+    """Scorers that answer one request each and are then replaced: what the code that ran in one did to it ends with it.
 
     Args:
         control: our end of the fork server's socket.
@@ -65,28 +69,24 @@ class ScorerPool:
             what: what it works on, for messages.
 
         Raises:
-            ScorerLost: no answer; the scorer has been replaced.
+            ScorerLost: no answer, or none that can be read.
         """
         scorer = await self._idle.get()
         if isinstance(scorer, str):
             self._later(self._add())
             raise ScorerLost(f"No process could be started for {what}: {scorer}.")
         try:
-            answer = await self._exchange(scorer, request, timeout, what)
-        except BaseException:
+            return await self._exchange(scorer, request, timeout, what)
+        finally:
             self._later(self._replace(scorer))
-            raise
-        self._idle.put_nowait(scorer)
-        return answer
 
     async def _exchange(self, scorer: _Scorer, request: dict[str, Any], timeout: float, what: str) -> dict[str, Any]:
         answering = asyncio.create_task(self._talk(scorer, request))
         try:
             await asyncio.wait({answering, scorer.ended}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-            if answering.done() and not answering.cancelled() and answering.exception() is None:
-                line = answering.result()
-                if line.endswith(b"\n"):
-                    return json.loads(line)
+            spoke = answering.done() and not answering.cancelled() and answering.exception() is None
+            if spoke and (line := answering.result()):
+                return _understood(line, what)
             if not answering.done() and not scorer.ended.done():
                 raise ScorerLost(
                     f"The evaluator did not return within {timeout:g} s for {what}; its process was killed."
@@ -97,9 +97,21 @@ class ScorerPool:
             answering.cancel()
 
     async def _talk(self, scorer: _Scorer, request: dict[str, Any]) -> bytes:
-        scorer.writer.write(encode(request))
+        """The scorer's line, empty when it closed its connection before the end of one."""
+        sent = encode(request)
+        scorer.writer.write(sent)
         await scorer.writer.drain()
-        return await scorer.reader.readline()
+        longest = LINE_LIMIT if request["op"] == "adapt" else len(sent) + ADDED_BYTES
+        pieces, size = [], 0
+        while piece := await scorer.reader.read(_PIECE_BYTES):
+            line, newline, _ = piece.partition(b"\n")
+            pieces.append(line)
+            size += len(line)
+            if size > longest:
+                return TOO_LONG
+            if newline:
+                return b"".join(pieces)
+        return b""
 
     async def _ending(self, scorer: _Scorer) -> str:
         done, _ = await asyncio.wait({scorer.ended}, timeout=ENDING_SECONDS)
@@ -156,3 +168,20 @@ class ScorerPool:
         task = asyncio.create_task(coroutine)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+
+
+def _understood(line: bytes, what: str) -> dict[str, Any]:
+    """A scorer's answer, which its code may have written itself. Raises ScorerLost."""
+    if line == TOO_LONG:
+        raise ScorerLost(f"The evaluator's answer for {what} is longer than the row by more than {ADDED_BYTES} bytes.")
+    try:
+        answer = json.loads(line, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        answer = None
+    if not isinstance(answer, dict):
+        raise ScorerLost(f"The evaluator's process wrote something that is no answer for {what}.")
+    return answer
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON")

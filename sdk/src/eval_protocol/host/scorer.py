@@ -1,4 +1,4 @@
-"""A scorer process: one request at a time, with the runner's own scoring code, in the process's main thread."""
+"""A scorer process: one request, with the runner's own scoring code, in the process's main thread."""
 
 from __future__ import annotations
 

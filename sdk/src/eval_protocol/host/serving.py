@@ -20,6 +20,7 @@ from eval_protocol.evaluation import rollout
 from eval_protocol.evaluation.experiments import public_params
 from eval_protocol.evaluation.runner import rollout_config
 from eval_protocol.host.answers import AsTheyAre
+from eval_protocol.host.confine import adopt_orphans
 from eval_protocol.host.evaluator import HostedEvaluator
 from eval_protocol.host.pool import ScorerLost, ScorerPool
 from eval_protocol.host.wire import (
@@ -40,6 +41,9 @@ from eval_protocol.rollouts import RolloutProcessor, RolloutProcessorConfig, Sin
 
 ADAPT_TIMEOUT_SECONDS = 600.0
 CLEANUP_SECONDS = 2.0
+LONGEST_REASON = 100_000
+"""Characters of a score's reason."""
+_IDS = ("invocation_id", "experiment_id", "rollout_id", "run_id")
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
@@ -50,17 +54,18 @@ class _NoLog:
         """Nothing."""
 
 
-def loop_main(evaluator: HostedEvaluator, socket_path: Path, scorers: int, control: socket.socket) -> int:
-    """Serve until SIGTERM. Returns the exit code."""
+def loop_main(evaluator: HostedEvaluator, address: Path | int, scorers: int, control: socket.socket) -> int:
+    """Serve until SIGTERM, on the socket at a path or on one that is open already. Returns the exit code."""
+    adopt_orphans()
     try:
-        asyncio.run(_serve(evaluator, socket_path, scorers, control))
+        asyncio.run(_serve(evaluator, address, scorers, control))
     except OSError as error:
-        print(f"The evaluator host cannot listen on {socket_path}: {error}.", file=sys.stderr, flush=True)
+        print(f"The evaluator host cannot listen on {address}: {error}.", file=sys.stderr, flush=True)
         return 1
     return 0
 
 
-async def _serve(evaluator: HostedEvaluator, socket_path: Path, scorers: int, control: socket.socket) -> None:
+async def _serve(evaluator: HostedEvaluator, address: Path | int, scorers: int, control: socket.socket) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     pool = ScorerPool(control, scorers)
@@ -68,19 +73,24 @@ async def _serve(evaluator: HostedEvaluator, socket_path: Path, scorers: int, co
     processor = evaluator.spec.parameters.processor()
     processor.setup()
     host = Host(evaluator, pool, processor)
-    listener = _listen(socket_path)
+    listener = _listen(address)
     server = await asyncio.start_unix_server(host.connection, sock=listener, limit=LINE_LIMIT)
     try:
         await stop.wait()
     finally:
         server.close()
-        socket_path.unlink(missing_ok=True)
+        if isinstance(address, Path):
+            address.unlink(missing_ok=True)
         with suppress(TimeoutError):
             await asyncio.wait_for(host.acleanup(), CLEANUP_SECONDS)
 
 
-def _listen(path: Path) -> socket.socket:
-    """A socket that appears under its name only once it listens, for this user alone."""
+def _listen(path: Path | int) -> socket.socket:
+    """An open one, or one that appears under its name only once it listens, for this user alone."""
+    if isinstance(path, int):
+        opened = socket.socket(fileno=path)
+        opened.setblocking(False)
+        return opened
     temporary = path.with_name(f".{path.name[:20]}.{os.getpid()}")
     temporary.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -239,9 +249,8 @@ class Host:
             answer = await self._pool.ask({"op": "score", "row": dumped}, self._evaluator.timeout)
         except ScorerLost as error:
             answer = {"row": _unscored(dumped, str(error)), "reason": str(error), "score": None}
-        return rollout_event(
-            request.request_id, attempt, answer["row"], answer["reason"], answer["score"], last_id=last_id
-        )
+        scored, reason, score = _scored(answer, dumped, rolled_out=self._evaluator.rolls_out)
+        return rollout_event(request.request_id, attempt, scored, reason, score, last_id=last_id)
 
     def _processor_for(self, request: Run) -> RolloutProcessor:
         if request.answers is Answers.SCORE:
@@ -269,6 +278,26 @@ class Host:
         )
         row.eval_metadata = EvalMetadata(name=self._evaluator.spec.name, status=Status.eval_running())
         return row
+
+
+def _scored(
+    answer: dict[str, Any], asked: dict[str, Any], *, rolled_out: bool
+) -> tuple[dict[str, Any], str, float | None]:
+    """(row, reason, score) of a scorer's answer. The row's ids, and the messages of a rollout, are as they were asked."""
+    row, reason, score = answer.get("row"), answer.get("reason"), answer.get("score")
+    number = isinstance(score, int | float) and not isinstance(score, bool) and 0 <= score <= 1
+    if not isinstance(row, dict) or not isinstance(reason, str) or not (score is None or number):
+        problem = "The evaluator's process wrote something that is no answer for this row."
+        return _unscored(asked, problem), problem, None
+    row = {**row, **({name: asked[name] for name in ("messages", "tools") if name in asked} if rolled_out else {})}
+    ids = {name: value for name, value in asked["execution_metadata"].items() if name in _IDS}
+    row["execution_metadata"] = {**_dict(row.get("execution_metadata")), **ids}
+    row["input_metadata"] = {**_dict(row.get("input_metadata")), "row_id": asked["input_metadata"]["row_id"]}
+    return row, reason[:LONGEST_REASON], score
+
+
+def _dict(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _unscored(row: dict[str, Any], reason: str) -> dict[str, Any]:

@@ -107,13 +107,17 @@ class RemoteRolloutProcessor(RolloutProcessor):
 
         return [asyncio.create_task(limited(row)) for row in rows]
 
+    def server_url(self, kwargs: dict[str, Any]) -> str:
+        """The agent server that rollouts with these `rollout_processor_kwargs` go to; empty where none is named."""
+        given = os.environ.get("EP_REMOTE_ROLLOUT_PROCESSOR_BASE_URL", "").strip()
+        return str(given or self.remote_base_url or kwargs.get("remote_base_url") or "").rstrip("/")
+
     def _way(self, kwargs: dict[str, Any]) -> _Way:
         if unknown := sorted(set(kwargs) - set(KWARGS)):
             raise UsageError(
                 f"rollout_processor_kwargs has {unknown[0]!r}; RemoteRolloutProcessor takes {', '.join(KWARGS)}."
             )
-        given = os.environ.get("EP_REMOTE_ROLLOUT_PROCESSOR_BASE_URL", "").strip()
-        server = str(given or self.remote_base_url or kwargs.get("remote_base_url") or "").rstrip("/")
+        server = self.server_url(kwargs)
         if not server.startswith(("http://", "https://")):
             raise FailedPreconditionError(
                 f"The agent server's URL is {server!r}: give RemoteRolloutProcessor(remote_base_url='http://...'), "
