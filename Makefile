@@ -3,7 +3,7 @@ PY := .venv/bin/python
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup web test-browser screens bench-ui demo demo-agent check test test-loop verify-agent test-clients bench bench-gateway bench-sft tiny-model learning-curves learning-check learning-curves-tools demo-svg learning-curves-svg learning-check-svg check-gguf check-statistics wheels clean
+.PHONY: help setup web test-browser screens bench-ui demo demo-agent check test test-loop verify-agent test-clients bench bench-gateway bench-sft verify tiny-model learning-curves learning-check learning-curves-tools demo-svg learning-curves-svg learning-check-svg check-gguf check-statistics wheels clean
 
 help: ## Print this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -102,6 +102,9 @@ check-gguf: setup ## GGUF exports run by llama.cpp itself beside transformers: b
 
 check-statistics: setup ## Coverage of the intervals and false positives of the comparison, simulated (about two minutes)
 	@$(PY) -m scripts.check_statistics
+
+verify: setup ## Check the claims on this machine in about ten minutes, one line each (VERIFY: more options)
+	@$(PY) -m scripts.verify $(VERIFY)
 
 wheels: setup ## Build both wheels into dist/
 	@$(PY) scripts/build_sdk_wheels.py

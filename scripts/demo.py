@@ -28,30 +28,11 @@ def main() -> int:
     parser.add_argument("--problems", type=int, default=600, help="held-out problems per temperature (default 600)")
     parser.add_argument("--epochs", type=int, default=1, help="passes over the training rows (default 1)")
     options = parser.parse_args()
-    started = time.monotonic()
     story = Story(DEMO, PROJECT)
     step("1/5  Starting the platform", f"tunesmith up --port {story.port} --data-dir .demo/data")
     try:
         with story.platform():
-            step("2/5  A local eval of the base model", "cd examples/gsm8k && python evaluation.py")
-            story.run([sys.executable, "evaluation.py"])
-
-            step("3/5  The base model on held-out problems, at four temperatures")
-            before = measure(PROJECT, BASE_MODEL, rows=HELD_OUT, env=story.env, problems=options.problems, say=say)
-
-            # A secret of the evaluator, so that the upload is seen; the evaluator of the example does not read it.
-            (DEMO / "env").write_text("EXAMPLE_JUDGE_KEY=only-for-show\n")
-            command = ["ep", "create", "rft", "--base-model", BASE_MODEL, "--eval-auto-carveout"]
-            command += ["--env-file", str(DEMO / "env")]
-            command += ["--epochs", str(options.epochs), "--yes", "--wait"]
-            step("4/5  Reinforcement fine-tuning, one command", "cd examples/gsm8k && " + " ".join(command))
-            story.run([BIN / "ep", *command[1:]])
-            job = story.job()
-
-            model = job["trainingConfig"]["outputModel"]
-            step("5/5  The tuned model on the same problems")
-            after = measure(PROJECT, model, rows=HELD_OUT, env=story.env, problems=options.problems, say=say)
-            report(before, after, job, story, time.monotonic() - started)
+            job, _, _ = tell(story, problems=options.problems, epochs=options.epochs)
             story.linger()
             return 0 if job["state"] == "JOB_STATE_COMPLETED" else 1
     except (RuntimeError, OSError) as error:
@@ -60,8 +41,36 @@ def main() -> int:
         return 1
 
 
-def report(before: Measured, after: Measured, job: dict[str, Any], story: Story, seconds: float) -> None:
-    """The table, the samples, the snippet and the links; and the same as `.demo/result.json`."""
+def tell(story: Story, *, problems: int = 600, epochs: int = 1) -> tuple[dict[str, Any], Measured, dict[str, float]]:
+    """The story on a platform that is up: the job, the tuned model's scores, and the gain over the base at its best temperature.
+
+    Raises RuntimeError when a part of it fails.
+    """
+    started = time.monotonic()
+    step("2/5  A local eval of the base model", "cd examples/gsm8k && python evaluation.py")
+    story.run([sys.executable, "evaluation.py"])
+
+    step("3/5  The base model on held-out problems, at four temperatures")
+    before = measure(PROJECT, BASE_MODEL, rows=HELD_OUT, env=story.env, problems=problems, say=say)
+
+    # A secret of the evaluator, so that the upload is seen; the evaluator of the example does not read it.
+    (story.folder / "env").write_text("EXAMPLE_JUDGE_KEY=only-for-show\n")
+    command = ["ep", "create", "rft", "--base-model", BASE_MODEL, "--eval-auto-carveout"]
+    command += ["--env-file", str(story.folder / "env")]
+    command += ["--epochs", str(epochs), "--yes", "--wait"]
+    step("4/5  Reinforcement fine-tuning, one command", "cd examples/gsm8k && " + " ".join(command))
+    story.run([BIN / "ep", *command[1:]])
+    job = story.job()
+
+    step("5/5  The tuned model on the same problems")
+    model = job["trainingConfig"]["outputModel"]
+    after = measure(PROJECT, model, rows=HELD_OUT, env=story.env, problems=problems, say=say)
+    gain = report(before, after, job, story, time.monotonic() - started)
+    return job, after, gain
+
+
+def report(before: Measured, after: Measured, job: dict[str, Any], story: Story, seconds: float) -> dict[str, float]:
+    """The table, the samples, the snippet and the links; and the same as `result.json` of the story's folder. Returns the gain."""
     gain = scores(before, after)
     for (question, old, _), (_, new, score) in zip(before.samples, after.samples, strict=True):
         console.print(f"\n[bold]Q[/bold] {question}")
@@ -80,9 +89,10 @@ def report(before: Measured, after: Measured, job: dict[str, Any], story: Story,
     for what, link in links.items():
         console.print(f"{what:>10}: {link}")
     write_result(
-        DEMO / "result.json", before, after, gain, job, snippet=snippet, links=links, seconds=round(seconds, 1)
+        story.folder / "result.json", before, after, gain, job, snippet=snippet, links=links, seconds=round(seconds, 1)
     )
-    console.print(f"\n{seconds:.0f} s in all; the same numbers in .demo/result.json")
+    console.print(f"\n{seconds:.0f} s in all; the same numbers in {story.folder.name}/result.json")
+    return gain
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 #   .venv-clients                             eval-protocol from the Python package index
 #   .venv-agents                              the OpenAI Agents SDK, beside our SDK, which serves its agents
 #   examples/svg_agent/server_ts/node_modules eval-protocol from npm
+# With the argument eval-protocol it stops after the first.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -19,6 +20,7 @@ environment() { # environment FOLDER MESSAGE REQUIREMENTS...: made anew when thi
 }
 
 environment .venv-clients "eval-protocol 0.3.33 (about 110 packages, 200 MB to download)" eval-protocol==0.3.33
+[ "${1:-}" != eval-protocol ] || exit 0
 environment .venv-agents "the OpenAI Agents SDK 0.24.0 (about 60 packages, 20 MB to download)" openai-agents==0.24.0 uvicorn -e sdk
 
 server=examples/svg_agent/server_ts

@@ -39,6 +39,7 @@ class Story:
         self.folder, self.project = folder, project
         for name in ("data", "home"):
             shutil.rmtree(folder / name, ignore_errors=True)
+        (folder / "up.log").unlink(missing_ok=True)
         self.home = folder / "home"
         self.home.mkdir(parents=True)
         self.port = free_port(7777)
@@ -51,34 +52,63 @@ class Story:
     def platform(self) -> Iterator[None]:
         """The platform, started and stopped, also where the story itself is ended. Raises RuntimeError when it does not come up."""
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-        with open(self.folder / "up.log", "wb") as log:
+        self.start()
+        try:
+            yield
+        finally:
+            self.stop()
+
+    def start(self) -> None:
+        """Start the platform and wait until it answers. Raises RuntimeError when it does not."""
+        with open(self.folder / "up.log", "ab") as log:
             argv = [BIN / "tunesmith", "up", "--port", str(self.port), "--data-dir", str(self.folder / "data")]
             self._platform = subprocess.Popen(argv, env=self.env, stdout=log, stderr=log, start_new_session=True)
         try:
             self._wait()
-            yield
-        finally:
-            self._platform.send_signal(signal.SIGTERM)
-            self._platform.wait(30)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop it, as Ctrl-C would."""
+        assert self._platform is not None
+        self._platform.send_signal(signal.SIGTERM)
+        self._platform.wait(30)
+
+    def kill(self) -> None:
+        """kill -9: every process of the platform dies with it."""
+        assert self._platform is not None
+        self._platform.kill()
+        self._platform.wait()
+
+    @property
+    def pid(self) -> int:
+        """Of `tunesmith up`."""
+        assert self._platform is not None
+        return self._platform.pid
 
     @property
     def profile(self) -> Path:
         """The client profile that the platform wrote."""
         return self.home / ".tunesmith" / "profile.json"
 
-    def run(self, argv: list[object], env: Mapping[str, str] | None = None) -> None:
+    def run(self, argv: list[object], env: Mapping[str, str] | None = None, cwd: Path | None = None) -> None:
         """Run in the example's folder, on this terminal: its progress is shown live. Raises RuntimeError when it fails."""
-        ended = subprocess.run([str(word) for word in argv], cwd=self.project, env={**self.env, **(env or {})})
+        ended = subprocess.run([str(word) for word in argv], cwd=cwd or self.project, env={**self.env, **(env or {})})
         if ended.returncode != 0:
             raise RuntimeError(f"{' '.join(str(word) for word in argv)} ended with status {ended.returncode}")
 
-    def job(self) -> dict[str, Any]:
-        """The one job of this platform."""
+    def job(self, job_id: str | None = None) -> dict[str, Any]:
+        """A job by its id; without one the newest."""
+        jobs = "accounts/local/reinforcementFineTuningJobs"
+        return self.get(f"{jobs}/{job_id}") if job_id else self.get(jobs)["reinforcementFineTuningJobs"][0]
+
+    def get(self, resource: str) -> dict[str, Any]:
+        """One answer of the REST API, with the key of the profile."""
         key = json.loads(self.profile.read_text())["api_key"]
-        path = f"{self.url}/v1/accounts/local/reinforcementFineTuningJobs"
-        request = urllib.request.Request(path, headers={"Authorization": f"Bearer {key}"})
+        request = urllib.request.Request(f"{self.url}/v1/{resource}", headers={"Authorization": f"Bearer {key}"})
         with urllib.request.urlopen(request, timeout=30) as response:
-            return json.loads(response.read())["reinforcementFineTuningJobs"][0]
+            return json.loads(response.read())
 
     def linger(self) -> None:
         """With a terminal the platform stays until Ctrl-C; else say how to bring it back."""
