@@ -36,6 +36,7 @@ class Platform:
         self.url = f"http://127.0.0.1:{self.port}"
         self.env = {k: v for k, v in os.environ.items() if not k.startswith(("FIREWORKS_", "EP_", "TUNESMITH_"))}
         self.env |= {"HOME": str(home), "PATH": f"{BIN}:{os.environ['PATH']}", "EP_DISABLE_AUTO_BROWSER": "1"}
+        settings = {"preflight_rows": 0, **settings}  # it would only cost time; test_preflight.py turns it on
         self.env |= {f"TUNESMITH_{name.upper()}": str(value) for name, value in settings.items()}
         self.process: subprocess.Popen[bytes] | None = None
 

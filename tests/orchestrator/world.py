@@ -43,6 +43,8 @@ class World:
         """From this version on the engine keeps applying version 0 under the new name."""
         self.uptime = 1e6
         """Seconds for which the gateway says that it runs."""
+        self.lag = 0
+        """The learner publishes version v once the chunk v + lag - 1 was asked for: the latest moment at which a run may need it."""
         self.silent = 0
         """So many rollouts are asked for and not answered."""
         self.slow: Callable[[str], bool] = lambda rollout_id: False
@@ -147,6 +149,9 @@ class World:
     async def _serve_host(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             request = json.loads(await reader.readline())
+            if request["type"] == "describe":
+                writer.write(b'{"type":"described","passed_threshold":null}\n')
+                return
             if request["type"] == "cancel":
                 await self.let_end(*request["rollouts"])
                 writer.write(b'{"type":"done"}\n')
@@ -240,7 +245,7 @@ class World:
     async def _learn(self) -> None:
         version = 0
         while True:
-            if version == 0 or batch_path(self.run_dir, version - 1).exists():
+            if version == 0 or (batch_path(self.run_dir, version - 1).exists() and self._is_needed(version)):
                 folder = adapter_path(self.run_dir, version)
                 temporary = folder.with_name(f"{folder.name}.tmp")
                 temporary.mkdir(parents=True, exist_ok=True)
@@ -249,3 +254,8 @@ class World:
                 temporary.rename(folder)
                 version += 1
             await asyncio.sleep(0.01)
+
+    def _is_needed(self, version: int) -> bool:
+        if not self.lag or (self.run_dir / "batches" / "END").exists():
+            return True
+        return any(rollout.startswith(f"job-c{version + self.lag - 1}-") for rollout in self.asked)

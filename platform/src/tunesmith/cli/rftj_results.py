@@ -28,7 +28,7 @@ _FINAL = {"COMPLETED", "FAILED", "CANCELLED", "EARLY_STOPPED", "EXPIRED"}
 @click.argument("rollout", required=False)
 @click.option("--step", type=click.IntRange(0), help="Of this step.")
 @click.option("--epoch", type=click.IntRange(0), help="Of this epoch.")
-@click.option("--kind", type=click.Choice(["train", "evaluation"]), help="Training, or held-out evaluation.")
+@click.option("--kind", type=click.Choice(["train", "evaluation", "preflight", "baseline"]), help="What they were for.")
 @click.option("--valid/--invalid", "valid", default=None, help="With or without a valid score.")
 @click.option("--contains", metavar="TEXT", help="In reason, prompt or answer.")
 @click.option(

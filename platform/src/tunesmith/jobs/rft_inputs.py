@@ -12,7 +12,15 @@ from tunesmith.catalog.entry import BaseModelEntry
 from tunesmith.errors import InvalidArgument
 from tunesmith.evaluators.client import HostClient
 from tunesmith.rendering.renderer import Renderer
-from tunesmith.runs.config import BaseModelRef, EvaluationConfig, LearnerConfig, LossMethod, RunConfig, SamplingConfig
+from tunesmith.runs.config import (
+    BaseModelRef,
+    EvaluationConfig,
+    LearnerConfig,
+    LossMethod,
+    PreflightConfig,
+    RunConfig,
+    SamplingConfig,
+)
 from tunesmith.runs.files import write_atomic
 from tunesmith.schemas.rft_spec import RftSpec
 
@@ -76,12 +84,14 @@ def check_prompts(rows: list[dict[str, Any]], renderer: Renderer, limit: int, wh
         )
 
 
-def token_budget(spec: RftSpec, context: int) -> int:
+def token_budget(spec: RftSpec, context: int, preflight_rows: int) -> int:
     """Tokens that the agents of a job may spend with its rollout key, for a context of so many tokens."""
     steps = spec.epochs * -(-spec.example_count // (spec.chunk_size or spec.example_count))
     evaluations = steps // spec.evaluation_every_steps if spec.evaluation_every_steps else EVALUATIONS_PER_RUN
     evaluated = (evaluations + 2) * CARVE_OUT_MOST
-    return CALLS_PER_ROLLOUT * context * (spec.example_count * spec.epochs * spec.n + evaluated)
+    checked = min(preflight_rows, spec.example_count) * spec.n * (1 + len(spec.preflight_temperatures))
+    trained = 0 if spec.preflight_only else spec.example_count * spec.epochs * spec.n
+    return CALLS_PER_ROLLOUT * context * (trained + evaluated + checked)
 
 
 def write_run(
@@ -97,6 +107,7 @@ def write_run(
     gateway_url: str,
     host_socket: Path,
     threads: int,
+    preflight_rows: int = 0,
 ) -> RunConfig:
     """Write the rows and, last, `run.json`."""
     train_path, held_out_path = run_dir / "data" / "train.jsonl", run_dir / "data" / "evaluation.jsonl"
@@ -119,6 +130,7 @@ def write_run(
         keep_all_checkpoints=spec.keep_all_checkpoints,
         max_context_length=spec.max_context_length,
         max_concurrent_rollouts=spec.max_concurrent_rollouts,
+        max_staleness=spec.max_staleness,
         group_deadline_seconds=spec.group_deadline_seconds,
         group_quorum=spec.group_quorum,
         sampling=SamplingConfig(temperature=spec.temperature, max_tokens=spec.max_tokens, stop=spec.stop),
@@ -132,6 +144,9 @@ def write_run(
             kl_beta=spec.kl_beta,
             warm_start=warm_start,
             threads=threads,
+        ),
+        preflight=PreflightConfig(
+            rows=preflight_rows, only=spec.preflight_only, temperatures=spec.preflight_temperatures
         ),
         evaluation=EvaluationConfig(
             dataset=held_out_path if held_out else None,

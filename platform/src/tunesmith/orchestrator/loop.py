@@ -20,6 +20,7 @@ from tunesmith.orchestrator.deadlines import GroupDeadline
 from tunesmith.orchestrator.evaluation import best_version, interval
 from tunesmith.orchestrator.gateway import Gateway
 from tunesmith.orchestrator.groups import ScoredRollout, commonest_reasons, group, seal
+from tunesmith.orchestrator.preflight import SOLVED, Baseline, chosen_rows, figures, no_valid_score
 from tunesmith.orchestrator.publish import publish
 from tunesmith.orchestrator.record import Record, RunState
 from tunesmith.orchestrator.rolling import Roller, RolloutPlan, mean_score
@@ -72,6 +73,9 @@ class Run:
         """Run to the end. Raises TunesmithError with the cause of a failure; the caller writes it to status.json."""
         self.record.update(total_steps=len(self.chunks), message="", control=self.shown_control())
         await self.reach(0)
+        await self.preflight()
+        if self.config.preflight.only:
+            return await self.finish(0, RunState.COMPLETED)
         step, informative = 0, False
         for chunk in self.chunks:
             event = self.record.finished_chunks.get(chunk.index)
@@ -90,6 +94,72 @@ class Run:
                     return await self.finish(step, RunState.EARLY_STOPPED)
                 informative = False
         return await self.finish(step, RunState.COMPLETED)
+
+    async def preflight(self) -> None:
+        """Roll out a few rows with version 0, once, and say what they promise. Raises FailedPrecondition when no score is valid."""
+        config, wanted = self.config, self.config.preflight
+        if not wanted.rows or self.record.preflight is not None or self.record.finished_chunks:
+            return
+        self.record.update(message="preflight: rolling out a few rows before the first step")
+        invocation, started = f"{config.job}-preflight", time.monotonic()
+        anew = not self.record.recorded(invocation)
+        rows = {index: self.rows[index] for index in chosen_rows(len(self.rows), wanted.rows, config.seed)}
+        rollouts = await self.roller.roll(
+            RolloutPlan(
+                kind="preflight",
+                invocation_id=invocation,
+                prefix=f"{config.job}-p",
+                rows=rows,
+                n=config.n,
+                version=0,
+                model=config.policy_name(0),
+                completion_params=self.completion_params(),
+                labels={"chunk": None, "step": 0, "epoch": 0},
+                deadline=self.deadline,
+            )
+        )
+        seconds = time.monotonic() - started if anew else None
+        if failure := no_valid_score(rollouts):
+            raise FailedPrecondition(failure)
+        baselines = [Baseline(each, await self.baseline(each, rows, rollouts)) for each in wanted.temperatures]
+        threshold = await self.roller.passed_threshold()
+        event = self.record.event(
+            "preflight",
+            step=0,
+            version=0,
+            **figures(
+                rollouts,
+                config,
+                threshold=threshold if threshold is not None else SOLVED,
+                seconds=seconds,
+                total_rollouts=len(self.rows) * config.epochs * config.n,
+                baselines=baselines,
+            ),
+        )
+        self.record.preflight = event
+        left_out = ("kind", "by_row", "time")
+        self.record.update(message="", preflight={name: value for name, value in event.items() if name not in left_out})
+
+    async def baseline(
+        self, temperature: float, rows: dict[int, dict[str, Any]], sampled: list[ScoredRollout]
+    ) -> list[ScoredRollout]:
+        """The base model on the preflight's rows at a temperature; `sampled` are those at the job's own. At 0 one rollout a row says all."""
+        config = self.config
+        if temperature == config.sampling.temperature:
+            return sampled
+        name = f"{temperature:g}".replace(".", "p")
+        plan = RolloutPlan(
+            kind="baseline",
+            invocation_id=f"{config.job}-baseline-{name}",
+            prefix=f"{config.job}-b{name}",
+            rows=rows,
+            n=config.n if temperature else 1,
+            version=0,
+            model=config.base_model.name,
+            completion_params={**self.completion_params(), "temperature": temperature},
+            labels={"chunk": None, "step": 0, "epoch": 0},
+        )
+        return await self.roller.roll(plan)
 
     def take_control(self, chunk: Chunk, step: int) -> None:
         """Put in force what was asked for since the last look, and record it before anything is done with it."""
@@ -223,7 +293,9 @@ class Run:
         while adapter_path(self.run_dir, version + 1).exists():
             version += 1
         await self.serve(version)
-        if version % self.config.evaluation.every_steps == 0:
+        # Above staleness 0 versions may pass unserved: what is due is the first version served from every multiple on.
+        every = self.config.evaluation.every_steps
+        if not any(evaluated >= version // every * every for evaluated in self.record.evaluations):
             await self.evaluate(version)
         return version
 
@@ -248,7 +320,7 @@ class Run:
     async def evaluate(self, version: int) -> None:
         """Score version `version` on at most `evaluation.max_rows` held-out rows, once."""
         config = self.config.evaluation
-        if not self.held_out or version in self.record.evaluations:
+        if not self.held_out or version in self.record.evaluations or self.config.preflight.only:
             return
         rows = dict(enumerate(self.held_out[: config.max_rows]))
         plan = RolloutPlan(

@@ -50,6 +50,8 @@ class RunStatus(BaseModel):
     version: int = 0
     best_version: int | None = None
     best_score: float | None = None
+    preflight: dict[str, Any] | None = None
+    """What the preflight came to: its event without `by_row`; None before it, and without one."""
     control: dict[str, Any] | None = None
     """What is in force (`runs.control.InForce`, as its event shows it); None until something was asked for."""
     updated: float = 0.0
@@ -69,6 +71,7 @@ class Record:
         self.finished_chunks = {event["chunk"]: event for event in self.events if event["kind"] == "chunk"}
         self.evaluations = {event["version"]: event for event in self.events if event["kind"] == "evaluation"}
         self.published = {event["version"]: event for event in self.events if event["kind"] == "version"}
+        self.preflight = next((event for event in self.events if event["kind"] == "preflight"), None)
         self._recorded: dict[str, list[dict[str, Any]]] = defaultdict(list)
         resumed = Resumed.read(run_dir)
         judged_anew = resumed.rollouts if resumed is not None else 0
@@ -125,4 +128,6 @@ class Record:
     def _is_open(self, record: dict[str, Any]) -> bool:
         if record["kind"] == "train":
             return record["chunk"] not in self.finished_chunks
+        if record["kind"] in ("preflight", "baseline"):
+            return self.preflight is None
         return record["version"] not in self.evaluations

@@ -46,7 +46,7 @@ _TRY = re.compile(r"-t\d+$")
 class RolloutPlan:
     """What to roll out: each row `n` times with one policy version."""
 
-    kind: Literal["train", "evaluation"]
+    kind: Literal["train", "evaluation", "preflight", "baseline"]
     invocation_id: str
     prefix: str
     """Start of every rollout id of the plan; row, k and attempt follow."""
@@ -77,6 +77,19 @@ class Roller:
     def use(self, host: HostClient) -> None:
         """Ask another evaluator host from the next plan on."""
         self._host = host
+
+    async def passed_threshold(self) -> float | None:
+        """The score from which the evaluator says that a rollout passes; None where it names none. A host that is away is waited for."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + HOST_PATIENCE_SECONDS
+        while True:
+            try:
+                found = (await self._host.describe()).get("passed_threshold")
+                return float(found) if isinstance(found, int | float) and found > 0 else None
+            except Unavailable:
+                if loop.time() > deadline:
+                    raise
+                await asyncio.sleep(0.5)
 
     async def roll(self, plan: RolloutPlan) -> list[ScoredRollout]:
         """Roll out a plan to its end and return one scored rollout per (row, k), with token sequences for training plans."""

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+MAX_STALENESS = 8
+"""Most versions by which a batch may lag behind. Every version within the bound stays loaded, and the correction weakens with it."""
+
 
 class LossMethod(StrEnum):
     """The policy-gradient losses a job may name."""
@@ -67,6 +70,17 @@ class LearnerConfig(Strict):
     """torch threads of the learner."""
 
 
+class PreflightConfig(Strict):
+    """A few rows rolled out with version 0 before the first step, to say whether there is anything to learn."""
+
+    rows: int = Field(default=0, ge=0)
+    """At most so many training rows; 0 = no preflight."""
+    only: bool = False
+    """End after it, without a step and without a model."""
+    temperatures: list[float] = []
+    """The base model is rolled out at these, too: the baseline that a tuned model is judged against."""
+
+
 class EvaluationConfig(Strict):
     """Held-out evaluation during training. All parts of it use rows that are never trained on."""
 
@@ -103,7 +117,8 @@ class RunConfig(Strict):
     """Seconds from the end of half of a group's rollouts, after which it goes on without the rest; None: it waits for all."""
     group_quorum: int | None = Field(default=None, ge=2)
     """Valid scores with which a group may go on then."""
-    max_staleness: int = 0
+    max_staleness: int = Field(default=0, ge=0, le=MAX_STALENESS)
+    """Batch k is sampled from version k - max_staleness or newer: 0 waits for every step, above it rollouts overlap with training."""
     shuffle: bool = True
     """Draw the rows of each epoch in a new order, from the seed."""
     keep_all_checkpoints: bool = False
@@ -113,6 +128,7 @@ class RunConfig(Strict):
     sampling: SamplingConfig = SamplingConfig()
     learner: LearnerConfig = LearnerConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    preflight: PreflightConfig = PreflightConfig()
 
     @classmethod
     def read(cls, run_dir: Path) -> RunConfig:

@@ -49,6 +49,17 @@ class LossConfig(JobInput):
     dpo: dict[str, Any] | None = None
 
 
+class Preflight(JobInput):
+    """`preflight`: rows that are rolled out before the first step, to say whether there is anything to learn."""
+
+    rows: int | None = None
+    """At most so many; 0: none; absent: the platform's setting."""
+    only: bool | None = None
+    """End after it: no step, no model."""
+    temperatures: list[float] | None = None
+    """At which the base model is rolled out besides, with `only`."""
+
+
 class WandbConfig(JobInput):
     """`wandbConfig`; published clients always send `enabled: false`."""
 
@@ -75,6 +86,8 @@ class RftJobInput(JobInput):
     """Every version can be rewound to; else those whose checkpoint is kept: the last two and the best."""
     chunk_size: int | None = None
     max_concurrent_rollouts: int | None = None
+    max_staleness: int | None = None
+    """Versions by which a step's policy may be ahead of the one that its rollouts were sampled from."""
     group_deadline_seconds: float | None = None
     """Seconds from the end of half of a group's rollouts, after which it goes on without its stragglers."""
     group_quorum: int | None = None
@@ -89,6 +102,9 @@ class RftJobInput(JobInput):
     training_config: TrainingConfig = TrainingConfig()
     inference_parameters: InferenceParameters = InferenceParameters()
     loss_config: LossConfig = LossConfig()
+    preflight: Preflight = Preflight()
+    audit_evaluator: str | None = None
+    """An evaluator that scores held-out rollouts besides, and is not trained on; id or resource name."""
     wandb_config: WandbConfig = WandbConfig()
 
 
@@ -107,6 +123,15 @@ class JobProgress(Wire):
     cached_input_token_count: int | None = None
 
 
+class QueuePlace(Wire):
+    """`queue`: where a job stands that no worker has taken yet."""
+
+    position: int
+    """From 1: the next to be taken."""
+    waiting_for: str
+    """What has to happen first."""
+
+
 class RftJob(Wire):
     """An RFT job as the API shows it: the values in force, defaults included."""
 
@@ -114,9 +139,12 @@ class RftJob(Wire):
     display_name: str | None = None
     state: str
     status: Status
+    queue: QueuePlace | None = None
+    """Of a PENDING job."""
     create_time: Time
     completed_time: Time | None = None
     created_by: str = ""
+    """Resource name of the user; empty: whoever has the account's own key."""
     dataset: str
     evaluator: str
     evaluator_version: int
@@ -135,6 +163,7 @@ class RftJob(Wire):
     """`requested`: what was asked of the running job; `inForce`: what its steps are taken with, null before the first."""
     chunk_size: int | None = None
     max_concurrent_rollouts: int
+    max_staleness: int
     group_deadline_seconds: float | None = None
     """None: a group waits for all of its rollouts."""
     group_quorum: int | None = None
@@ -145,6 +174,10 @@ class RftJob(Wire):
     job_progress: JobProgress
     output_metrics: str | None = None
     """JSON text: the run's latest figures."""
+    preflight: dict[str, Any] | None = None
+    """What a few rows said before the first step; none before it ended, or where it is off."""
+    audit_evaluator: str | None = None
+    audit_evaluator_version: int | None = None
     run: dict[str, Any] | None = None
     """The same, as an object: step, total_steps, mean_score, best_version, ..."""
     processes: list[dict[str, Any]] = []

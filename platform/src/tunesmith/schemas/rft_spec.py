@@ -50,6 +50,8 @@ class RftSpec(BaseModel):
     stop: list[str] = []
     max_context_length: int | None = None
     max_concurrent_rollouts: int = 96
+    max_staleness: int = 0
+    """Batch k is sampled from version k - max_staleness or newer."""
     group_deadline_seconds: float | None = None
     """Seconds from the end of half of a group's rollouts, after which it goes on without the rest; None: never."""
     group_quorum: int | None = None
@@ -58,6 +60,15 @@ class RftSpec(BaseModel):
     keep_all_checkpoints: bool = False
     evaluation_every_steps: int | None = None
     """Versions between two held-out evaluations; None: spread over the run."""
+    preflight_rows: int | None = None
+    """Rows rolled out before the first step; None: the platform's setting."""
+    preflight_only: bool = False
+    preflight_temperatures: list[float] = []
+    audit_evaluator: str | None = None
+    """A second evaluator that scores held-out rollouts and is not trained on."""
+    audit_evaluator_version: int = 0
+    audit_entry_point: str = ""
+    audit_evaluator_dir: str = ""
     rewound_from: str | None = None
     """The job that this one was rewound from, at policy version `rewound_to`."""
     rewound_to: int | None = None

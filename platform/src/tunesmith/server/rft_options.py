@@ -15,12 +15,14 @@ from tunesmith.runs.config import LossMethod
 from tunesmith.schemas.reinforcement_fine_tuning_jobs import (
     InferenceParameters,
     LossConfig,
+    Preflight,
     RftJobInput,
     TrainingConfig,
 )
 
 DEFAULT_LOSS = LossMethod.DEFAULT.value
 _METHODS = [method.value for method in LossMethod if method is not LossMethod.DEFAULT]
+MOST_PREFLIGHT_ROWS = 1000
 _ONE_MACHINE = "there is one machine here, nothing to place"
 _NOTED = {
     "nodeCount": _ONE_MACHINE,
@@ -104,6 +106,25 @@ def check_deadline(seconds: float | None, quorum: int | None, n: int) -> None:
             f"groupQuorum {quorum} outside valid range [2, {n - 1}]: a group of {n} rollouts needs two scores to compare, "
             f"and with all {n} there is nobody left to go on without."
         )
+
+
+def check_preflight(asked: Preflight, *, warm_start: bool) -> None:
+    """Raise InvalidArgument when a preflight could not be carried out as asked."""
+    if asked.rows is not None and not 0 <= asked.rows <= MOST_PREFLIGHT_ROWS:
+        raise InvalidArgument(f"preflight.rows {asked.rows} outside valid range [0, {MOST_PREFLIGHT_ROWS}]: 0 is off.")
+    if asked.only and asked.rows == 0:
+        raise InvalidArgument("preflight.only asks for nothing but a preflight, and preflight.rows 0 for none.")
+    if not asked.temperatures:
+        return
+    if not asked.only:
+        raise InvalidArgument(
+            "preflight.temperatures take effect with preflight.only: a job's preflight has no baseline."
+        )
+    if warm_start:
+        raise InvalidArgument("preflight.temperatures measure a base model, and this job continues from an adapter.")
+    wrong = [value for value in asked.temperatures if not 0 <= value <= 2]
+    if wrong or len(set(asked.temperatures)) != len(asked.temperatures) or len(asked.temperatures) > 8:
+        raise InvalidArgument("preflight.temperatures must be at most 8 different numbers in 0 to 2.")
 
 
 def extra_body_of(parameters: InferenceParameters) -> tuple[list[str], int]:

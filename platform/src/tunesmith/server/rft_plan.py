@@ -16,14 +16,16 @@ from tunesmith.db.models import FULL_MODEL, get_model
 from tunesmith.db.reinforcement_fine_tuning_jobs import policy_job, policy_owner
 from tunesmith.db.tables import Dataset, Evaluator, Model
 from tunesmith.errors import AlreadyExists, FailedPrecondition, InvalidArgument
+from tunesmith.runs.config import MAX_STALENESS
 from tunesmith.schemas.names import account_name, check_id, resource_name, short_id, versioned_name
 from tunesmith.schemas.reinforcement_fine_tuning_jobs import RftJobInput
 from tunesmith.schemas.rft_spec import RftSpec
 from tunesmith.server.base_models import BaseModel
-from tunesmith.server.rft_options import check_deadline, extra_body_of, loss_of
+from tunesmith.server.rft_options import check_deadline, check_preflight, extra_body_of, loss_of
 
 MAX_CONCURRENT_ROLLOUTS = 96
 _CONCURRENCY = Bounds(1, 4096)
+_STALENESS = Bounds(0, MAX_STALENESS)
 _T = TypeVar("_T")
 _Number = TypeVar("_Number", int, float)
 
@@ -75,12 +77,14 @@ def check_values(session: Session, account: str, job_id: str, body: RftJobInput,
         "temperature": _value(sampling.temperature, defaults.temperature),
         "max_tokens": _value(sampling.max_output_tokens, defaults.max_tokens),
         "max_concurrent_rollouts": _value(body.max_concurrent_rollouts, MAX_CONCURRENT_ROLLOUTS),
+        "max_staleness": _value(body.max_staleness, 0),
     }
     _check_ranges(values, base)
     _check_warm_start(session, account, body, values["lora_rank"])
     _check_context(body, values["max_tokens"], base)
     _check_chunk_size(body.chunk_size, base)
     check_deadline(body.group_deadline_seconds, body.group_quorum, values["n"])
+    check_preflight(body.preflight, warm_start=training.warm_start_from is not None)
     return {
         **values,
         "base_model": base.name,
@@ -98,6 +102,9 @@ def check_values(session: Session, account: str, job_id: str, body: RftJobInput,
         "group_deadline_seconds": body.group_deadline_seconds,
         "group_quorum": body.group_quorum,
         "keep_all_checkpoints": bool(body.keep_all_checkpoints),
+        "preflight_rows": body.preflight.rows,
+        "preflight_only": bool(body.preflight.only),
+        "preflight_temperatures": body.preflight.temperatures or [],
         "evaluation_every_steps": _every_steps(body),
     }
 
@@ -112,6 +119,11 @@ def plan_job(session: Session, account: str, job_id: str, body: RftJobInput, bas
     )
     _check_split(body, dataset, held_out)
     evaluator = active_evaluator(session, account, body.evaluator)
+    audit = active_evaluator(session, account, body.audit_evaluator, "auditEvaluator") if body.audit_evaluator else None
+    if audit is not None and audit.name == evaluator.name:
+        raise InvalidArgument(
+            "auditEvaluator is the evaluator that is trained on: a second opinion must come from another one."
+        )
     return RftSpec(
         dataset=dataset.name,
         evaluation_dataset=held_out.name if held_out else None,
@@ -121,6 +133,10 @@ def plan_job(session: Session, account: str, job_id: str, body: RftJobInput, bas
         evaluator_version=evaluator.version,
         entry_point=str(evaluator.spec.get("entryPoint", "")),
         evaluator_dir=str(evaluator.build_dir),
+        audit_evaluator=audit.name if audit else None,
+        audit_evaluator_version=audit.version if audit else 0,
+        audit_entry_point=str(audit.spec.get("entryPoint", "")) if audit else "",
+        audit_evaluator_dir=str(audit.build_dir) if audit else "",
         chunk_size=_chunk_size(body.chunk_size, dataset.example_count, base),
         request=body.given(),
         **check_values(session, account, job_id, body, base),
@@ -136,19 +152,19 @@ def ready_dataset(session: Session, account: str, name: str, field: str) -> Data
     return dataset
 
 
-def active_evaluator(session: Session, account: str, name: str) -> Evaluator:
+def active_evaluator(session: Session, account: str, name: str, field: str = "evaluator") -> Evaluator:
     """An evaluator whose current version is built; `name` may pin that version. Raises NotFound, FailedPrecondition."""
     plain, pinned = versioned_name(name)
     evaluator = get_evaluator(session, resource_name(account, "evaluators", plain))
     if pinned is not None and pinned != evaluator.version:
         what = "was uploaded anew since" if pinned < evaluator.version else f"has no version {pinned} yet"
         raise FailedPrecondition(
-            f"evaluator: {evaluator.name} {what} (version {evaluator.version} now, {evaluator.state}). "
+            f"{field}: {evaluator.name} {what} (version {evaluator.version} now, {evaluator.state}). "
             "Name that version, or none for the current one."
         )
     if evaluator.state != ACTIVE or not evaluator.build_dir:
         reason = evaluator.status.get("message") or "its build has not ended"
-        raise FailedPrecondition(f"evaluator: {evaluator.name} is not ACTIVE but {evaluator.state}: {reason}")
+        raise FailedPrecondition(f"{field}: {evaluator.name} is not ACTIVE but {evaluator.state}: {reason}")
     return evaluator
 
 
@@ -186,6 +202,7 @@ def _check_ranges(values: dict[str, Any], base: BaseModel) -> None:
         "temperature": ("Temperature", "inferenceParameters.temperature", defaults.temperature_bounds),
         "max_tokens": ("Max output tokens", "inferenceParameters.maxOutputTokens", defaults.max_tokens_bounds),
         "max_concurrent_rollouts": ("Concurrent rollouts", "maxConcurrentRollouts", _CONCURRENCY),
+        "max_staleness": ("Staleness", "maxStaleness", _STALENESS),
     }
     for name, (label, field, bound) in bounds.items():
         if values[name] not in bound:

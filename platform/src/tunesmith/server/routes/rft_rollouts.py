@@ -41,7 +41,7 @@ def rollouts(
     listing: Listing,
     step: Annotated[int | None, Query(ge=0)] = None,
     epoch: Annotated[int | None, Query(ge=0)] = None,
-    kind: Literal["train", "evaluation"] | None = None,
+    kind: Literal["train", "evaluation", "preflight", "baseline"] | None = None,
     row_index: Annotated[int | None, Query(alias="rowIndex", ge=0)] = None,
     valid: bool | None = None,
     min_score: Annotated[float | None, Query(alias="minScore")] = None,
