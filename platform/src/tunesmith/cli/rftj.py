@@ -154,6 +154,8 @@ def _row(job: dict[str, Any]) -> tuple[str, ...]:
     progress, run = job.get("jobProgress") or {}, job.get("run") or {}
     score = run.get("mean_score")
     percent = f"{progress.get('percent', 0)} %, epoch {progress.get('epoch', 0)}"
+    if queue := job.get("queue"):
+        percent = f"place {queue['position']} in the queue"
     return (
         _short(job["name"]),
         state_of(job),
@@ -165,11 +167,13 @@ def _row(job: dict[str, Any]) -> tuple[str, ...]:
 
 def _details(job: dict[str, Any]) -> list[tuple[str, str]]:
     progress, run, status = job.get("jobProgress") or {}, job.get("run") or {}, job.get("status") or {}
+    queue = job.get("queue")
     steps = f"step {run.get('step', 0)} of {run['total_steps']}" if run.get("total_steps") else ""
     rows = [
         ("Job", job["name"]),
         ("State", state_of(job)),
         ("Message", status.get("message", "")),
+        ("Queue", f"place {queue['position']}: {queue['waitingFor']}" if queue else ""),
         ("Progress", ", ".join(part for part in (f"{progress.get('percent', 0)} %", steps) if part)),
         ("Mean score", f"{run['mean_score']:.3f}" if run.get("mean_score") is not None else ""),
         (

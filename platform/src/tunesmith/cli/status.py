@@ -56,11 +56,16 @@ def command(data_dir: str | None, as_json: bool) -> None:
         up = time.strftime("%H:%M:%S", time.gmtime(time.time() - process["started"]))
         click.echo(f"  {process['name']:<40} pid {process['pid']:<8} up {up}  {process['rss_bytes'] >> 20} MiB")
     for job in unfinished:
-        click.echo(
-            f"  {job['name'].rsplit('/', 1)[-1]:<40} {state_of(job)} {(job.get('jobProgress') or {}).get('percent', 0)} %"
-        )
+        queue = job.get("queue")
+        how_far = f"place {queue['position']}: {queue['waitingFor']}" if queue else f"{percent_of(job)} %"
+        click.echo(f"  {job['name'].rsplit('/', 1)[-1]:<40} {state_of(job)} {how_far}")
         for process in job.get("processes") or []:
             click.echo(f"    {process['name']:<38} pid {process['pid']:<8} peak {process['peak_rss_mib']:.0f} MiB")
+
+
+def percent_of(job: dict[str, Any]) -> int:
+    """How far a job has come."""
+    return (job.get("jobProgress") or {}).get("percent", 0)
 
 
 def running_processes(control: Path) -> list[dict[str, Any]]:

@@ -1,7 +1,8 @@
 """Durable jobs: enqueue, claim by lease, report, finish. Nothing here commits; the caller's transaction is the edge.
 
 A job is claimable when it is PENDING and nobody holds it, when it is not final and its lease has run out, or when its deletion
-was asked for and nobody holds it. Claiming is one statement (`UPDATE ... RETURNING`), so two workers never get the same job.
+was asked for and nobody holds it. Claiming is one statement (`UPDATE ... RETURNING`), so two workers never get the same job;
+whose turn it is says `db.turns`.
 Functions that a worker calls take its `owner` id and return False when the lease is no longer that worker's.
 """
 
@@ -11,11 +12,12 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, delete, false, func, or_, select, true, update
+from sqlalchemy import JSON, ColumnElement, and_, case, delete, false, func, literal, or_, select, true, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from tunesmith.db.tables import Job
+from tunesmith.db.turns import Waiting, in_turn
 from tunesmith.errors import NotFound
 
 PENDING = "JOB_STATE_PENDING"
@@ -39,15 +41,17 @@ def enqueue(
     spec: dict[str, Any],
     notes: list[Any] | None = None,
     state: str = PENDING,
+    created_by: str = "",
 ) -> Job:
     """Add a job, or return the one that has this name already (idempotent; the first spec stays).
 
-    `account` is the account's resource name. A state other than PENDING is not claimed until it is set to PENDING.
+    `account` is the account's resource name, `created_by` that of the user, if any. A state other than PENDING is not claimed until it is set to PENDING.
     """
     existing = session.get(Job, name)
     if existing is not None:
         return existing
-    job = Job(name=name, account=account, kind=kind, spec=spec, notes=notes or [], state=state)
+    facts = {"name": name, "account": account, "kind": kind, "created_by": created_by}
+    job = Job(**facts, spec=spec, notes=notes or [], state=state)
     try:
         with session.begin_nested():
             session.add(job)
@@ -78,31 +82,66 @@ def any_claimable(session: Session, kind: str) -> bool:
     return bool(session.scalar(select(select(Job.name).where(Job.kind == kind, _claimable(time.time())).exists())))
 
 
-def claim(session: Session, owner: str, kinds: Sequence[str], lease_seconds: float) -> Job | None:
-    """Take the oldest claimable job of these kinds for `owner`, or None. One atomic statement; `attempts` counts claims."""
-    now = time.time()
-    oldest = (
-        select(Job.name)
-        .where(Job.kind.in_(kinds), _claimable(now))
-        .order_by(Job.created, Job.name)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-        .scalar_subquery()
+def in_order(session: Session, kinds: Sequence[str], among: ColumnElement[bool]) -> list[str]:
+    """Names of the jobs of these kinds that meet the condition, in the order in which workers take them (`db.turns`)."""
+    columns = (Job.name, Job.account, Job.created_by, Job.created, Job.state, Job.delete_requested)
+    rows = session.execute(select(*columns).where(Job.kind.in_(kinds), among)).all()
+    if len(rows) < 2:
+        return [row.name for row in rows]
+    waiting = [
+        Waiting(row.name, (row.account, row.created_by), row.created, row.state != PENDING or row.delete_requested)
+        for row in rows
+    ]
+    share = (Job.account, Job.created_by)
+    held = and_(Job.lease_owner.is_not(None), Job.lease_expires > time.time(), Job.state.not_in(FINAL_STATES))
+    running = session.execute(select(*share, func.count()).where(Job.kind.in_(kinds), held).group_by(*share))
+    begun = select(*share, func.max(Job.started)).where(Job.kind.in_(kinds), Job.started.is_not(None))
+    served = session.execute(begun.group_by(*share))
+    return in_turn(
+        waiting,
+        {(account, user): count for account, user, count in running},
+        {(account, user): when for account, user, when in served if when is not None},
     )
+
+
+def next_job(session: Session, kinds: Sequence[str]) -> Job | None:
+    """The job of these kinds that `claim` would take."""
+    order = in_order(session, kinds, _claimable(time.time()))
+    return session.get(Job, order[0]) if order else None
+
+
+def claim(
+    session: Session, owner: str, kinds: Sequence[str], lease_seconds: float, *, name: str | None = None
+) -> Job | None:
+    """Take the claimable job of these kinds whose turn it is for `owner`, or the one of that name; None when there is none.
+
+    The claim itself is one atomic statement; `attempts` counts claims.
+    """
+    now = time.time()
+    order = [name] if name is not None else in_order(session, kinds, _claimable(now))
+    waited = Job.waiting_for != ""
     statement = (
         update(Job)
-        .where(Job.name == oldest, _claimable(now))
+        .where(Job.name.in_(order[:1]), Job.kind.in_(kinds), _claimable(now))
         .values(
             lease_owner=owner,
             lease_expires=now + lease_seconds,
             attempts=Job.attempts + 1,
             started=func.coalesce(Job.started, now),
             state=case((Job.state == PENDING, RUNNING), else_=Job.state),
+            status=case((waited, literal({}, JSON)), else_=Job.status),
+            waiting_for="",
         )
         .returning(Job)
         .execution_options(synchronize_session=False, populate_existing=True)
     )
     return session.scalars(statement).one_or_none()
+
+
+def note_waiting(session: Session, name: str, reason: str) -> bool:
+    """Say what a queued job waits for; its status says the same until a worker takes it. False when nothing had to be changed."""
+    values = {"waiting_for": reason, "status": {"code": "OK", "message": reason}}
+    return _change(session, and_(Job.state == PENDING, Job.waiting_for != reason), name, values)
 
 
 def renew(session: Session, name: str, owner: str, lease_seconds: float) -> Job | None:

@@ -72,9 +72,11 @@ def policy_owner(session: Session, account: str, model: str) -> str | None:
     return job if known is not None else None
 
 
-def create_rft_job(session: Session, account: str, name: str, spec: dict[str, Any], notes: list[Any]) -> Job:
-    """Queue an RFT job under a free name."""
-    return enqueue(session, name, account, KIND, spec, notes=notes)
+def create_rft_job(
+    session: Session, account: str, name: str, spec: dict[str, Any], notes: list[Any], created_by: str = ""
+) -> Job:
+    """Queue an RFT job under a free name; `created_by` is the resource name of the user, if any."""
+    return enqueue(session, name, account, KIND, spec, notes=notes, created_by=created_by)
 
 
 def _check_unused(session: Session, name: str) -> None:

@@ -286,6 +286,10 @@ class Job(Base):
     """The wire's jobProgress, plus what the run directory's status.json says under "run"."""
     notes: Mapped[list[Any]] = mapped_column(JSON, default=list)
     """Options that were accepted without effect, with the reason."""
+    created_by: Mapped[str] = mapped_column(String, default="", server_default="")
+    """Resource name of the user who asked for it; empty: whoever has the account's own key. Places in the queue are shared by it."""
+    waiting_for: Mapped[str] = mapped_column(Text, default="", server_default="")
+    """Why no worker takes it although it is its turn (memory); empty once one has."""
     lease_owner: Mapped[str | None] = mapped_column(String)
     lease_expires: Mapped[float | None] = mapped_column(Float, index=True)
     attempts: Mapped[int] = mapped_column(Integer, default=0)

@@ -26,6 +26,7 @@ from tunesmith import launch
 from tunesmith.db import jobs
 from tunesmith.db.session import reading
 from tunesmith.db.tables import Job
+from tunesmith.jobs.memory import Need
 from tunesmith.settings import Settings
 
 T = TypeVar("T")
@@ -149,6 +150,10 @@ class JobContext:
         self._children.append(process)
         return process
 
+    def resident(self) -> int:
+        """Memory that the job's children and theirs hold now, in bytes."""
+        return sum(child.resident() for child in self._children if child.running)
+
     async def stop_children(self, grace: float = 5.0) -> None:
         """Stop all children that still run, at the same time."""
         running = [child for child in self._children if child.running]
@@ -163,6 +168,10 @@ class Handler(Protocol):
     async def run(self, job: ClaimedJob, context: JobContext) -> Outcome:
         """Do what is missing; see the module's docstring for the ways to end."""
         ...
+
+    def need(self, spec: dict[str, Any], settings: Settings) -> Need | None:
+        """What a job of this spec takes in memory; None: so little, or so unknown, that it may always begin. Reads small files only."""
+        return None
 
     def settle(self, session: Session, job: ClaimedJob, outcome: Outcome) -> None:
         """Write what must change together with the job's final state. Called once per end, also for failures."""

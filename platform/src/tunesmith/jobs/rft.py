@@ -26,8 +26,10 @@ from tunesmith.errors import FailedPrecondition, NotFound, TunesmithError
 from tunesmith.evaluators.client import HostClient
 from tunesmith.evaluators.hosts import EvaluatorHost, environment, start_host
 from tunesmith.jobs import promotion, rft_inputs
+from tunesmith.jobs.admission import rft_need
 from tunesmith.jobs.handler import ClaimedJob, Handler, JobContext, Outcome
 from tunesmith.jobs.ingest import Ingest
+from tunesmith.jobs.memory import Need
 from tunesmith.jobs.rft_control import Steering
 from tunesmith.jobs.rft_cost import rft_cost
 from tunesmith.jobs.rft_processes import FINAL, RunProcesses
@@ -37,6 +39,7 @@ from tunesmith.runs.config import RunConfig
 from tunesmith.runs.files import adapter_path
 from tunesmith.runs.fork import fork_run, rewindable_versions
 from tunesmith.schemas.rft_spec import RftSpec
+from tunesmith.settings import Settings
 from tunesmith.storage.keys import load_keys
 from tunesmith.storage.objects import ObjectStore
 
@@ -66,6 +69,10 @@ class RftHandler(Handler):
             await claim.steering.stop()
             await claim.processes.down()
             await asyncio.to_thread(claim.ingest.catch_up)
+
+    def need(self, spec: dict[str, Any], settings: Settings) -> Need | None:
+        """Learner, host and orchestrator, and an engine unless one of that base model runs."""
+        return rft_need(spec, settings)
 
     def settle(self, session: Session, job: ClaimedJob, outcome: Outcome) -> None:
         """With the final state: the model, if any, and the end of the job's keys and live policies."""
@@ -109,6 +116,8 @@ class _Claim:
         self.processes = RunProcesses(self.run_dir, self.spec.evaluator_version, self.start_host, context.start)
         self.steering = Steering(job, context, self.spec, self.run_dir, self.processes)
         self.reported: tuple[dict[str, Any], str | None] | None = None
+        self.expected: dict[str, Any] | None = None
+        """Cost that the preflight's estimate comes to; empty where no price is set."""
         self.reckoned: tuple[tuple[int, int], dict[str, Any]] | None = None
 
     async def validate(self) -> None:
@@ -145,6 +154,7 @@ class _Claim:
             gateway_url=self.settings.base_url,
             host_socket=self.steering.socket_of(self.spec.evaluator_version),
             threads=self.settings.torch_threads,
+            preflight_rows=self.preflight_rows(),
         )
 
     async def fork(self, source: str, version: int) -> None:
@@ -165,6 +175,7 @@ class _Claim:
             evaluator_version=str(self.spec.evaluator_version),
             host_socket=self.steering.socket_of(self.spec.evaluator_version),
             gateway_url=self.settings.base_url,
+            epochs=self.spec.epochs,
         )
 
     async def train(self) -> Outcome:
@@ -193,6 +204,11 @@ class _Claim:
         state = jobs.COMPLETED if status["state"] == "COMPLETED" else jobs.EARLY_STOPPED
         cause = f"Stopped early: {status['message']}. " if status["message"] else ""
         best = status.get("best_version")
+        if self.spec.preflight_only:
+            found = status.get("preflight") or {}
+            return Outcome(
+                state, f"Preflight only, no model. {found.get('verdict', '')} {found.get('advice', '')}".rstrip()
+            )
         if not best:
             return Outcome(state, f"{cause}No optimizer step was taken, so there is no model.")
         adapter = adapter_path(self.run_dir, best)
@@ -217,7 +233,11 @@ class _Claim:
         before = {"percent": 0, "epoch": 0, "run": {}, **self.job.progress}  # what an earlier claim reported
         run = {"percent": status.get("percent", 0), "epoch": status.get("epoch", 0)} if status else {}
         if status:
-            run["run"] = {**status, **await asyncio.to_thread(self.spent)}
+            run["run"] = {
+                **status,
+                **await asyncio.to_thread(self.spent),
+                **await asyncio.to_thread(self.preflight, status),
+            }
         progress = {**before, **run, "processes": self.processes.report()}
         if versions := rewindable_versions(self.run_dir):
             progress["checkpoints"] = versions
@@ -233,6 +253,25 @@ class _Claim:
             cost = rft_cost(self.settings.data_dir, self.spec.base_model, sampled, trained, hours)
             self.reckoned = tokens, {"sampled_tokens": sampled, "trained_tokens": trained, **cost}
         return self.reckoned[1]
+
+    def preflight(self, status: dict[str, Any]) -> dict[str, Any]:
+        """What the preflight came to, with what the job would cost where prices are set."""
+        found = status.get("preflight")
+        estimate = (found or {}).get("estimate")
+        if not found or not estimate or not estimate["seconds"]:
+            return {}
+        if self.expected is None:
+            tokens, seconds = estimate["sampled_tokens"] or 0, estimate["seconds"]
+            spans = [
+                rft_cost(self.settings.data_dir, self.spec.base_model, tokens, trained, seconds[end] / 3600)
+                for end, trained in (("low", 0), ("high", tokens))
+            ]
+            self.expected = (
+                {"low": spans[0]["cost"], "high": spans[1]["cost"], "currency": spans[0]["currency"]}
+                if spans[0]
+                else {}
+            )
+        return {"preflight": {**found, "estimate": {**estimate, "cost": self.expected or None}}}
 
     async def start_host(self, version: int) -> EvaluatorHost:
         """Start the host of a version of the job's evaluator. Raises FailedPrecondition when that version is not built."""
@@ -295,7 +334,15 @@ class _Claim:
             return self.settings.rollout_key_budget_tokens
         base = await asyncio.to_thread(self._base_model)
         context = (await asyncio.to_thread(Renderer.load, base.path)).context_length
-        return rft_inputs.token_budget(self.spec, min(self.spec.max_context_length or context, context))
+        limit = min(self.spec.max_context_length or context, context)
+        return rft_inputs.token_budget(self.spec, limit, self.preflight_rows())
+
+    def preflight_rows(self) -> int:
+        """Rows that are rolled out before the first step."""
+        asked = self.spec.preflight_rows
+        if asked is None:
+            asked = self.settings.preflight_rows
+        return max(1, asked) if self.spec.preflight_only else asked
 
     def _base_model(self) -> BaseModelEntry:
         """Blocks, minutes where the model is yet to be downloaded."""

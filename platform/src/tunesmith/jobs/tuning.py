@@ -22,7 +22,9 @@ from tunesmith.db.models import ADAPTER, FULL_MODEL
 from tunesmith.db.tables import Dataset, Model
 from tunesmith.errors import FailedPrecondition, Internal, NotFound
 from tunesmith.jobs import promotion
+from tunesmith.jobs.admission import tuning_need
 from tunesmith.jobs.handler import ClaimedJob, Handler, JobContext, Outcome
+from tunesmith.jobs.memory import Need
 from tunesmith.jobs.rft_processes import last_words
 from tunesmith.launch import Process
 from tunesmith.runs.config import BaseModelRef
@@ -56,6 +58,10 @@ class TuningHandler(Handler):
             return await claim.train()
         finally:
             await claim.down()
+
+    def need(self, spec: dict[str, Any], settings: Settings) -> Need | None:
+        """The training process."""
+        return tuning_need(spec, settings)
 
     def settle(self, session: Session, job: ClaimedJob, outcome: Outcome) -> None:
         """With the final state: the model, and how fast it was made."""

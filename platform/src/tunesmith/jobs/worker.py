@@ -15,7 +15,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
@@ -25,6 +25,7 @@ from tunesmith.db import jobs
 from tunesmith.db.session import reading
 from tunesmith.db.tables import Job
 from tunesmith.errors import TunesmithError
+from tunesmith.jobs.admission import Admission
 from tunesmith.jobs.handler import MAX_ATTEMPTS, ClaimedJob, Handler, JobContext, Outcome
 from tunesmith.jobs.identity import is_dead, own_name
 from tunesmith.settings import Settings
@@ -61,6 +62,7 @@ class Worker:
         self._handlers = {handler.kind: handler for handler, _ in limits}
         self._limits = {handler.kind: limit for handler, limit in limits}
         self._held: dict[str, _Held] = {}
+        self._admission = Admission(settings)
         self._stopping = False
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -136,14 +138,43 @@ class Worker:
                 running[kind] += 1
 
     async def _claim_one(self, kind: str) -> ClaimedJob | None:
-        if not await self._read(lambda session: jobs.any_claimable(session, kind)):
-            return None  # looking takes no write lock, claiming does
+        """The next job of a kind, or None when there is none, or it has to wait: nobody overtakes it then, so that it gets its turn."""
+
+        def look(session: Session) -> tuple[str, dict[str, Any] | None] | None:
+            job = jobs.next_job(session, [kind])
+            if job is None:
+                return None
+            fresh = job.state == jobs.PENDING and not job.delete_requested
+            return job.name, dict(job.spec) if fresh else None
+
+        found = await self._read(look)  # looking takes no write lock, claiming does
+        if found is None:
+            return None
+        name, spec = found
+        never = await self._may_begin(kind, name, spec) if spec is not None else ""
+        if never is None:
+            return None
 
         def claim(session: Session) -> ClaimedJob | None:
-            row = jobs.claim(session, self.owner, [kind], self.settings.lease_seconds)
+            row = jobs.claim(session, self.owner, [kind], self.settings.lease_seconds, name=name)
             return ClaimedJob.of(row) if row is not None else None
 
-        return await self._write(claim)
+        job = await self._write(claim)
+        if job is not None and never:
+            await self._finish(job, self._handlers[kind], Outcome(jobs.FAILED, never, "RESOURCE_EXHAUSTED"))
+            return await self._claim_one(kind)
+        return job
+
+    async def _may_begin(self, kind: str, name: str, spec: dict[str, Any]) -> str | None:
+        """Empty when there is room for a job; why there never will be; None when it has to wait, which its row then says."""
+        need = await asyncio.to_thread(self._handlers[kind].need, spec, self.settings)
+        resident = {each: held.context.resident() if need else 0 for each, held in self._held.items()}
+        never, later = self._admission.judge(name, need, resident)
+        if later:
+            if await self._write(lambda session: jobs.note_waiting(session, name, later)):
+                log.info("%s: %s", name, later)
+            return None
+        return never
 
     def _begin(self, job: ClaimedJob) -> None:
         log.info("%s: claimed, attempt %d", job.name, job.attempts)

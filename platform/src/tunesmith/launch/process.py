@@ -74,8 +74,12 @@ class Process:
 
         Pages that forked processes share count once for each, so this is an upper bound. Of an ended child the last value read.
         """
-        self._peak_rss = max(self._peak_rss, sum(map(_peak, _tree(self.pid))))
+        self._peak_rss = max(self._peak_rss, sum(_memory(pid, "VmHWM:") for pid in _tree(self.pid)))
         return self._peak_rss
+
+    def resident(self) -> int:
+        """Resident memory of the child and its descendants now, in bytes. Shared pages count once for each."""
+        return sum(_memory(pid, "VmRSS:") for pid in _tree(self.pid))
 
     def log_tail(self, lines: int = 20) -> str:
         """The last lines of its log, for a message that says why it ended."""
@@ -193,9 +197,10 @@ def _tree(pid: int) -> list[int]:
     return found
 
 
-def _peak(pid: int) -> int:
+def _memory(pid: int, field: str) -> int:
+    """A field of `/proc/{pid}/status` in bytes; 0 for a process that is gone."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return 0
-    return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:")), 0)
+    return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith(field)), 0)

@@ -57,7 +57,9 @@ def known_key(control: ControlPlane, token: str, method: str, path: str) -> tupl
 
 
 def _caller(request: Request, control: Control) -> str:
-    return account_key(request, control).account.removeprefix("accounts/")
+    key = account_key(request, control)
+    request.state.user = key.user or ""
+    return key.account.removeprefix("accounts/")
 
 
 Caller = Annotated[str, Depends(_caller)]
@@ -72,3 +74,11 @@ def _account(account_id: str, caller: Caller) -> str:
 
 AccountId = Annotated[str, Depends(_account)]
 """Short id of the account in the path, which is the caller's."""
+
+
+def _user(request: Request, _caller: Caller) -> str:
+    return request.state.user
+
+
+CallingUser = Annotated[str, Depends(_user)]
+"""Resource name of the user whose key the call carries; empty for the account's own key."""

@@ -16,9 +16,10 @@ from tunesmith.schemas.names import account_name, check_job_id, resource_name, s
 from tunesmith.schemas.reinforcement_fine_tuning_jobs import RftJob, RftJobInput
 from tunesmith.schemas.rft_control import control_wire
 from tunesmith.schemas.rft_spec import RftSpec
-from tunesmith.server.auth import AccountId
+from tunesmith.server.auth import AccountId, CallingUser
 from tunesmith.server.base_models import BaseModel, find_base_model
 from tunesmith.server.control import Control, ControlPlane, Listing, Reader, Writer
+from tunesmith.server.queue import queue_places
 from tunesmith.server.rft_options import DEFAULT_LOSS, check_options
 from tunesmith.server.rft_plan import check_values, named_base, plan_job
 
@@ -31,6 +32,7 @@ def create(
     account: AccountId,
     body: RftJobInput,
     control: Control,
+    user: CallingUser,
     job_id: Annotated[str | None, Query(alias="reinforcementFineTuningJobId")] = None,
 ) -> dict[str, Any]:
     """Check everything, fill in the defaults, queue the job. The same create under the same id is answered with that job."""
@@ -49,7 +51,7 @@ def create(
         if repeated is not None:
             return rft_job_wire(repeated)
         spec = plan_job(session, account, job_id, body, base)
-        job = table.create_rft_job(session, account_name(account), name, spec.model_dump(mode="json"), notes)
+        job = table.create_rft_job(session, account_name(account), name, spec.model_dump(mode="json"), notes, user)
         session.flush()
         return rft_job_wire(job)
 
@@ -68,10 +70,11 @@ def validate(account: AccountId, body: RftJobInput, control: Control) -> dict[st
 
 
 @router.get("")
-def list_(account: AccountId, session: Reader, listing: Listing) -> dict[str, Any]:
+def list_(account: AccountId, session: Reader, listing: Listing, control: Control) -> dict[str, Any]:
     """One page of jobs, newest first."""
     rows, token = table.list_rft_jobs(session, account_name(account), listing)
-    return {NOUN: [rft_job_wire(row) for row in rows], "nextPageToken": token}
+    queue = queue_places(session, table.KIND, rows, control.settings.concurrent_rft_jobs)
+    return {NOUN: [rft_job_wire(row, queue.get(row.name)) for row in rows], "nextPageToken": token}
 
 
 @router.post("/{job_id}:cancel")
@@ -83,9 +86,11 @@ def cancel(account: AccountId, job_id: str, session: Writer) -> dict[str, Any]:
 
 
 @router.get("/{job_id}")
-def get(account: AccountId, job_id: str, session: Reader) -> dict[str, Any]:
+def get(account: AccountId, job_id: str, session: Reader, control: Control) -> dict[str, Any]:
     """One job: state, progress, and the values in force."""
-    return rft_job_wire(table.get_rft_job(session, _name(account, job_id)))
+    job = table.get_rft_job(session, _name(account, job_id))
+    queue = queue_places(session, table.KIND, [job], control.settings.concurrent_rft_jobs)
+    return rft_job_wire(job, queue.get(job.name))
 
 
 @router.delete("/{job_id}")
@@ -105,16 +110,19 @@ def _name(account: str, job: str) -> str:
     return resource_name(account, NOUN, job)
 
 
-def rft_job_wire(job: Job) -> dict[str, Any]:
-    """A job as the API shows it."""
+def rft_job_wire(job: Job, queue: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A job as the API shows it, with its place in the queue where it was looked up (`server.queue`)."""
     spec = RftSpec.model_validate(job.spec)
     run = job.progress.get("run")
+    preflight = (run or {}).get("preflight")
     return RftJob.model_validate(
         {
             "name": job.name,
             "displayName": spec.request.get("displayName"),
             "state": job.state,
             "status": job.status or {"code": "OK", "message": ""},
+            "queue": queue,
+            "createdBy": job.created_by,
             "createTime": job.created,
             "completedTime": job.completed,
             "dataset": spec.dataset,
@@ -130,6 +138,7 @@ def rft_job_wire(job: Job) -> dict[str, Any]:
             "control": control_wire(job.control, run),
             "chunkSize": spec.chunk_size,
             "maxConcurrentRollouts": spec.max_concurrent_rollouts,
+            "maxStaleness": spec.max_staleness,
             "groupDeadlineSeconds": spec.group_deadline_seconds,
             "groupQuorum": spec.group_quorum,
             "trainingConfig": _training_config(spec),
@@ -138,11 +147,18 @@ def rft_job_wire(job: Job) -> dict[str, Any]:
             "wandbConfig": {"enabled": False},
             "jobProgress": job.progress,
             "outputMetrics": to_json(run, inf_nan_mode="null").decode() if run else None,
+            "preflight": preflight,
+            "auditEvaluator": spec.audit_evaluator,
+            "auditEvaluatorVersion": spec.audit_evaluator_version or None,
             "run": run,
             "processes": job.progress.get("processes", []),
-            "notes": job.notes,
+            "notes": [*job.notes, *_preflight_notes(preflight)],
         }
     ).dump()
+
+
+def _preflight_notes(preflight: dict[str, Any] | None) -> list[dict[str, str]]:
+    return [{"option": "preflight", "reason": warning} for warning in (preflight or {}).get("warnings", [])]
 
 
 def _training_config(spec: RftSpec) -> dict[str, Any]:

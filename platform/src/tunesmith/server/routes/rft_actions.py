@@ -15,7 +15,7 @@ from tunesmith.schemas.names import resource_name
 from tunesmith.schemas.reinforcement_fine_tuning_jobs import RftJobInput
 from tunesmith.schemas.rft_clone import RftCloneInput
 from tunesmith.schemas.rft_spec import RftSpec
-from tunesmith.server.auth import AccountId
+from tunesmith.server.auth import AccountId, CallingUser
 from tunesmith.server.control import Control, Writer
 from tunesmith.server.routes.reinforcement_fine_tuning_jobs import NOUN, create, rft_job_wire
 
@@ -40,6 +40,7 @@ def clone(
     job_id: str,
     body: RftCloneInput,
     control: Control,
+    user: CallingUser,
     new_id: Annotated[str | None, Query(alias="reinforcementFineTuningJobId")] = None,
 ) -> dict[str, Any]:
     """Create the same job with some fields changed, checked as any create. Its model has a new name unless the changes give one."""
@@ -48,7 +49,7 @@ def clone(
     changes = dict(body.changes)
     if body.display_name is not None:
         changes["displayName"] = body.display_name
-    return create(account, _input(cloned_request(spec.request, changes)), control, new_id)
+    return create(account, _input(cloned_request(spec.request, changes)), control, user, new_id)
 
 
 def cloned_request(request: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
