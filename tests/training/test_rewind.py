@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tunesmith.errors import FailedPrecondition
+from tunesmith.orchestrator.schedule import chunks
 from tunesmith.runs.batch import Batch
 from tunesmith.runs.config import RunConfig
 from tunesmith.runs.files import adapter_path, batch_path, checkpoint_path
@@ -149,3 +150,16 @@ def test_a_run_that_is_gone_is_named(tmp_path: Path, qwen3: Path) -> None:
     with pytest.raises(FailedPrecondition, match="not complete any more"):
         fork_run(source, target, 3, job="again", evaluator_version="", host_socket=Path("/h"), gateway_url="http://g")
     assert not (target / "run.json").exists()
+
+
+def test_a_run_forked_at_its_end_with_more_epochs_goes_on_as_a_longer_one(tmp_path: Path, qwen3: Path) -> None:
+    source, target = run(tmp_path / "source", qwen3), tmp_path / "target"
+    train(source)
+    hold_checkpoint(source, target, STEPS)
+    where = {"job": "longer", "evaluator_version": "1", "host_socket": Path("/h"), "gateway_url": "http://g"}
+    config = fork_run(source, target, STEPS, epochs=3, **where)
+    assert (config.epochs, RunConfig.read(target).epochs, RunConfig.read(source).epochs) == (3, 3, 1)
+    for rows, size in ((23, 5), (10, None)):
+        short, long = (chunks(rows, epochs=e, chunk_size=size, shuffle=True, seed=7) for e in (1, 3))
+        assert long[: len(short)] == short
+        assert len(long) == 3 * len(short)

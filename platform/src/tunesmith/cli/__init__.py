@@ -19,7 +19,7 @@ _COMMANDS = {
     "sftj": ("tunesmith.cli.sftj", "SFT jobs: a model learns the answers of a dataset."),
     "dpoj": ("tunesmith.cli.dpoj", "DPO and ORPO jobs: a model learns which answer is preferred."),
     "rftj": ("tunesmith.cli.rftj", "List, show, cancel and delete RFT jobs."),
-    "job": ("tunesmith.cli.job", "A job taken further: export one of its steps."),
+    "job": ("tunesmith.cli.job", "A job taken further: more epochs, another step as its model, a step to check."),
     "model": ("tunesmith.cli.models", "What jobs made: list, download, delete."),
     "provider": ("tunesmith.cli.providers", "Upstreams for models that are not served here."),
     "session": ("tunesmith.cli.sessions", "The Agent: from an instruction to a deployed model, in seven phases."),

@@ -27,6 +27,15 @@ def keep_adapter(settings: Settings, source: Path, model: str) -> Path:
     return _keep(settings, [source / file for file in ADAPTER_FILES], model)
 
 
+def keep_adapter_beside(settings: Settings, source: Path, model: str, sha256: str) -> Path:
+    """The same in a folder named by the weights, so that the model may be called while its weights are replaced. Idempotent."""
+    _, account, _, name = model.split("/")
+    kept = settings.path("objects", "models", account, f"{name}@{sha256[:16]}")
+    return (
+        kept if kept.is_dir() else _keep(settings, [source / file for file in ADAPTER_FILES], f"{model}@{sha256[:16]}")
+    )
+
+
 def keep_model(settings: Settings, source: Path, model: str, base_model: str) -> Path:
     """Keep a full model where the catalogue finds it; returns the folder. Idempotent.
 

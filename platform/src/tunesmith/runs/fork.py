@@ -17,7 +17,7 @@ from typing import Any
 
 from tunesmith.errors import FailedPrecondition
 from tunesmith.runs.config import RunConfig
-from tunesmith.runs.files import adapter_path, batch_path, checkpoint_path, read_json_lines, write_atomic
+from tunesmith.runs.files import BUDGETS_FILE, adapter_path, batch_path, checkpoint_path, read_json_lines, write_atomic
 
 _CHECKPOINT = re.compile(r"step-(\d{6,})")
 Keep = Callable[[dict[str, Any]], bool]
@@ -62,9 +62,20 @@ def evaluator_in_force(run_dir: Path, version: int) -> tuple[int | None, float |
 
 
 def fork_run(
-    source: Path, target: Path, version: int, *, job: str, evaluator_version: str, host_socket: Path, gateway_url: str
+    source: Path,
+    target: Path,
+    version: int,
+    *,
+    job: str,
+    evaluator_version: str,
+    host_socket: Path,
+    gateway_url: str,
+    epochs: int | None = None,
 ) -> RunConfig:
     """Fill the run directory `target`, whose checkpoint is held; run.json comes last. Doing it again does no harm.
+
+    `epochs` are those of the new run, None: as many as the source's. An epoch's order depends on its number alone, so that a run of one
+    epoch that is forked at its end with two of them goes on as one of two epochs would have.
 
     Raises FailedPrecondition when `source` was deleted meanwhile, or its records are not complete.
     """
@@ -77,6 +88,7 @@ def fork_run(
             evaluator_version=evaluator_version,
             host_socket=host_socket,
             gateway_url=gateway_url,
+            epochs=epochs,
         )
     except FileNotFoundError as error:
         raise FailedPrecondition(
@@ -85,7 +97,15 @@ def fork_run(
 
 
 def _fork(
-    source: Path, target: Path, version: int, *, job: str, evaluator_version: str, host_socket: Path, gateway_url: str
+    source: Path,
+    target: Path,
+    version: int,
+    *,
+    job: str,
+    evaluator_version: str,
+    host_socket: Path,
+    gateway_url: str,
+    epochs: int | None,
 ) -> RunConfig:
     config = RunConfig.read(source)
     events = [event for _, event in read_json_lines(source / "events.jsonl")]
@@ -109,6 +129,8 @@ def _fork(
     _copy_lines(source / "events.jsonl", target / "events.jsonl", is_past)
     _copy_lines(source / "metrics.jsonl", target / "metrics.jsonl", lambda line: line["step"] < version)
     past = [event for event in events if is_past(event)]
+    if (source / BUDGETS_FILE).exists():  # how a step was cut decides its last bits, and this run repeats that one's
+        _copy_lines(source / BUDGETS_FILE, target / BUDGETS_FILE, lambda line: True)
     write_atomic(target / "status.json", json.dumps(_status(past, version)))
     held_out = config.evaluation.dataset
     forked = config.model_copy(
@@ -121,6 +143,7 @@ def _fork(
             "host_socket": host_socket,
             "gateway_url": gateway_url,
             "noise_job": config.noise_job or config.job,
+            "epochs": epochs or config.epochs,
             **({"evaluator_version": evaluator_version} if evaluator_version else {}),
         }
     )

@@ -28,6 +28,25 @@ class RftRewindInput(JobInput):
     display_name: str | None = Field(default=None, max_length=128)
 
 
+class RftExtendInput(JobInput):
+    """Body of `:extend`."""
+
+    epochs: int = Field(ge=1, le=1000)
+    """Passes over the dataset beyond those of the job."""
+    display_name: str | None = Field(default=None, max_length=128)
+    output_model: str | None = None
+    """Name of the model; none: the new job's id."""
+
+
+class RftPromoteInput(JobInput):
+    """Body of `:promote`."""
+
+    version: int = Field(ge=0)
+    """The policy version, that is the number of optimizer steps it is made of."""
+    model: str | None = None
+    """Id of the model that it becomes; none: the job's output model, whose weights it replaces."""
+
+
 _REQUESTED = ("revision", "paused", "steps", "learning_rate", "evaluator_version", "auto_evaluator_version")
 _IN_FORCE = ("revision", "step", "paused", "learning_rate", "evaluator_version", "message")
 _CAMEL = {

@@ -124,6 +124,8 @@ POST   A/reinforcementFineTuningJobs/{}:resume                 ResumeReinforceme
 POST   A/reinforcementFineTuningJobs/{}:clone                  CloneReinforcementFineTuningJob
 POST   A/reinforcementFineTuningJobs/{}:control                ControlReinforcementFineTuningJob
 POST   A/reinforcementFineTuningJobs/{}:rewind                 RewindReinforcementFineTuningJob
+POST   A/reinforcementFineTuningJobs/{}:extend                 ExtendReinforcementFineTuningJob
+POST   A/reinforcementFineTuningJobs/{}:promote                PromoteReinforcementFineTuningJob
 GET    A/reinforcementFineTuningJobs/{}/report                 GetReinforcementFineTuningJobReport
 DELETE A/reinforcementFineTuningJobs/{}                        DeleteReinforcementFineTuningJob
 

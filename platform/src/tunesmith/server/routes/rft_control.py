@@ -65,7 +65,7 @@ def rewind(
     name = resource_name(account, NOUN, job_id)
     new_name = resource_name(account, NOUN, new_id or f"rft-{secrets.token_hex(5)}")
     identity = check_job_id(short_id(new_name), "reinforcementFineTuningJobId")
-    source = _run_dir(control, short_id(name))
+    source = run_dir_of(control, short_id(name))
     with control.sessions.begin() as session:
         job = table.get_rft_job(session, name)
         spec = RftSpec.model_validate(job.spec)
@@ -76,19 +76,26 @@ def rewind(
         if job.delete_requested:
             raise FailedPrecondition(f"{name} is being deleted; it cannot be rewound.")
         evaluator, rate = evaluator_in_force(source, body.version)
-        forked = _rewound(session, account, identity, name, spec, body, evaluator)
+        forked = forked_spec(
+            session, account, identity, name, spec, body.version, evaluator, display_name=body.display_name
+        )
         new = table.create_rft_job(session, account_name(account), new_name, forked.model_dump(mode="json"), [])
-        asked = Asked.model_validate(job.control)
-        new.control = Asked(
-            revision=asked.revision + 1,
-            learning_rate=rate if rate != spec.learning_rate else None,
-            auto_evaluator_version=asked.auto_evaluator_version,
-        ).model_dump()
+        new.control = carried_control(job, rate if rate != spec.learning_rate else None)
         if job.state not in FINAL_STATES:
             request_cancel(session, name)
         hold_checkpoint(source, control.settings.path("runs", identity, "x").parent, body.version)
         session.flush()
         return rft_job_wire(new)
+
+
+def carried_control(job: Job, learning_rate: float | None) -> dict[str, Any]:
+    """What is asked of a job that begins as `job` was: its wish for new evaluator versions, and the learning rate then in force."""
+    asked = Asked.model_validate(job.control)
+    return Asked(
+        revision=asked.revision + 1,
+        learning_rate=learning_rate,
+        auto_evaluator_version=asked.auto_evaluator_version,
+    ).model_dump()
 
 
 def _check(body: RftControlInput) -> None:
@@ -142,15 +149,19 @@ def _active_version(session: Session, spec: RftSpec, version: int) -> tuple[str,
     return row.build_dir, row.entry_point or spec.entry_point
 
 
-def _rewound(
+def forked_spec(
     session: Session,
     account: str,
     identity: str,
     source: str,
     spec: RftSpec,
-    body: RftRewindInput,
+    at: int,
     evaluator: int | None,
+    *,
+    display_name: str | None = None,
+    output_model: str | None = None,
 ) -> RftSpec:
+    """The job `identity` that begins as the job `source` was at policy version `at`, under the evaluator version then in force."""
     version = evaluator or spec.evaluator_version
     folder, entry_point = _active_version(session, spec, version)
     return spec.model_copy(
@@ -158,10 +169,16 @@ def _rewound(
             "evaluator_version": version,
             "evaluator_dir": folder,
             "entry_point": entry_point,
-            "output_model": free_output_model(session, account, identity, None, "reinforcementFineTuningJobId"),
+            "output_model": free_output_model(
+                session,
+                account,
+                identity,
+                output_model,
+                "outputModel" if output_model else "reinforcementFineTuningJobId",
+            ),
             "rewound_from": source,
-            "rewound_to": body.version,
-            "request": {**spec.request, **({"displayName": body.display_name} if body.display_name else {})},
+            "rewound_to": at,
+            "request": {**spec.request, **({"displayName": display_name} if display_name else {})},
         }
     )
 
@@ -171,5 +188,6 @@ def _is_that_rewind(job: Job, source: str, version: int) -> bool:
     return spec.get("rewound_from") == source and spec.get("rewound_to") == version and not job.delete_requested
 
 
-def _run_dir(control: ControlPlane, job: str) -> Path:
+def run_dir_of(control: ControlPlane, job: str) -> Path:
+    """The run directory of a job, by its id."""
     return control.settings.data_dir / "runs" / job

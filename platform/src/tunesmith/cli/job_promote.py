@@ -1,0 +1,36 @@
+"""`tunesmith job promote`: another version of an RFT job becomes its model, or a model of its own."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from tunesmith.cli.client import call
+from tunesmith.cli.errors import told_plainly
+from tunesmith.cli.profile import read_profile
+
+
+@click.command("promote")
+@click.argument("job")
+@click.option(
+    "--step", type=click.IntRange(0), required=True, help="Policy version: the adapter after so many optimizer steps."
+)
+@click.option("--as", "model", metavar="MODEL", help="Id of the model (default: the job's own output model).")
+@click.option("--json", "as_json", is_flag=True, help="Print the API's JSON.")
+def promote_step(job: str, step: int, model: str | None, as_json: bool) -> None:
+    """Serve the adapter that JOB had after some step, in place of the one that was chosen at its end.
+
+    With --as the chosen one stays, and the step's is a model beside it; that works while the job runs, too.
+
+    \b
+    Examples:
+      tunesmith job promote my-job --step 12
+      tunesmith job promote my-job --step 12 --as my-job-at-12
+    """
+    short = job.rsplit("/", 1)[-1]
+    with told_plainly():
+        profile = read_profile()
+        path = f"/v1/accounts/{profile.account_id}/reinforcementFineTuningJobs/{short}:promote"
+        found = call(profile, "POST", path, {"version": step, **({"model": model} if model else {})})
+    click.echo(json.dumps(found, indent=2) if as_json else f"{found['model']} serves policy version {step} of {short}.")
