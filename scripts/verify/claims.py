@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import tunesmith
+from eval_protocol.evaluation.intervals import wilson
 
 from scripts.demo import BASE_MODEL, PROJECT, tell
-from scripts.held_out import wilson
 from scripts.story import BIN, REPO, Story
 from scripts.tiny_model.sums.problems import INSTRUCTION, Part, problem
 from scripts.verify import kills
