@@ -44,6 +44,7 @@ def test_the_figures_of_a_chunk() -> None:
         "truncated": 0.5,
         "completion_tokens_p50": 20.0,
         "completion_tokens_p95": 30.0,
+        "forks": None,
         "turns": 2.0,
         "metrics": {"depth": 0.5, "form": 1.0},
     }

@@ -233,13 +233,61 @@ async def test_an_adapter_withheld_from_the_engine_stops_the_run(tmp_path):
         assert len(world.batches()) == 2, "no rollout is sampled from the wrong weights"
 
 
-async def test_staleness_1_overlaps_and_never_exceeds_its_bound(tmp_path):
+@pytest.mark.parametrize("staleness", [1, 4])
+async def test_rollouts_overlap_with_training_up_to_the_bound(tmp_path, staleness):
+    """The learner is as late as can be: every chunk but the first ones is sampled from a version that is older than its step."""
     async with World(tmp_path) as world:
-        world.configure(epochs=2, max_staleness=1)
+        world.lag = staleness
+        world.configure(rows=8, epochs=2, max_staleness=staleness, keep_all_checkpoints=True)
+        code, status, said = await world.run()
+        assert code == 0, said
+        sampled_from = [{rollout.version for rollout in batch.header.rollouts} for batch in world.batches()]
+        assert sampled_from == [{max(0, step - staleness)} for step in range(8)]
+        assert (status["optimizer_steps"], status["best_version"]) == (8, 8), "the last version is waited for"
+        assert set(world.retired) == set(world.loaded), "no version stays loaded"
+
+
+async def test_staleness_never_exceeds_its_bound(tmp_path):
+    async with World(tmp_path) as world:
+        world.configure(epochs=2, max_staleness=2)
         code, _, said = await world.run()
         assert code == 0, said
         for batch in world.batches():
-            assert all(batch.header.step - 1 <= r.version <= batch.header.step for r in batch.header.rollouts)
+            assert all(batch.header.step - 2 <= r.version <= batch.header.step for r in batch.header.rollouts)
+
+
+async def test_held_out_rows_are_scored_as_often_when_versions_pass_unserved(tmp_path):
+    async with World(tmp_path) as world:
+        world.lag = 4
+        world.configure(rows=2)
+        world.configure(
+            rows=24,
+            max_staleness=4,
+            evaluation={"dataset": str(tmp_path / "rows.jsonl"), "every_steps": 3, "max_rows": 2},
+        )
+        code, status, said = await world.run()
+        assert code == 0, said
+        scored = [event["version"] for event in world.lines("events.jsonl") if event["kind"] == "evaluation"]
+        assert {version // 3 for version in scored} == set(range(status["version"] // 3 + 1))
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_killed_at_staleness_2_it_loses_and_doubles_no_step(tmp_path, seed):
+    async with World(tmp_path / "plain") as world:
+        world.configure(epochs=2)
+        await world.run()
+        expected = world.batches()
+    async with World(tmp_path / "killed", delay=0.01) as world:
+        world.configure(epochs=2, max_staleness=2)
+        assert await world.run_with_kills(seed, kills=5), "no kill landed: the run is too short for this test"
+        assert world.status()["state"] == "COMPLETED"
+        batches = world.batches()
+        assert [batch.header.step for batch in batches] == list(range(len(expected)))
+        assert [batch.samples for batch in batches] == [batch.samples for batch in expected]
+        assert all(b.header.step - 2 <= r.version <= b.header.step for b in batches for r in b.header.rollouts)
+        recorded = [line["rollout_id"] for line in world.lines("rollouts.jsonl")]
+        assert len(recorded) == len(set(recorded)) == 2 * 6 * 4
+        assert len(world.asked) == len(set(world.asked))
 
 
 async def test_requests_are_cut_where_they_grow_too_large(tmp_path, monkeypatch):

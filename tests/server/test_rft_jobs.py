@@ -71,6 +71,7 @@ def test_every_option_that_takes_effect_does(ready: Platform):
         evaluationDataset="held-out",
         chunkSize=2,
         maxConcurrentRollouts=4,
+        maxStaleness=2,
         groupDeadlineSeconds=30,
         groupQuorum=3,
         lossConfig={"method": "GRPO", "klBeta": 0.01},
@@ -98,6 +99,7 @@ def test_every_option_that_takes_effect_does(ready: Platform):
     spec = _spec(ready, job["name"])
     assert spec.evaluation_dataset == "accounts/local/datasets/held-out"
     assert (spec.chunk_size, spec.max_concurrent_rollouts, spec.loss, spec.kl_beta) == (2, 4, "GRPO", 0.01)
+    assert spec.max_staleness == job["maxStaleness"] == 2
     assert (spec.max_tokens, spec.temperature, spec.n, spec.stop, spec.seed) == (64, 0.7, 4, ["\n"], 7)
     assert (spec.output_model, spec.epochs, spec.learning_rate, spec.warmup_steps) == (
         "accounts/local/models/out",
@@ -148,6 +150,8 @@ REFUSED = [
     ({"wandbConfig": {"enabled": True}}, "wandbConfig"),
     ({"wandbConfig": {"enabled": False, "project": "p"}}, "wandbConfig"),
     ({"maxConcurrentRollouts": 0}, "maxConcurrentRollouts"),
+    ({"maxStaleness": -1}, "maxStaleness"),
+    ({"maxStaleness": 9}, "maxStaleness"),
     ({"chunkSize": -2}, "chunkSize"),
     ({"chunkSize": 10001}, "chunkSize"),
     ({"evalAutoCarveout": True, "evaluationDataset": "d2"}, "evalAutoCarveout"),

@@ -116,6 +116,33 @@ def test_the_micro_batch_size_does_not_matter(tmp_path: Path, qwen3: Path, loss:
                 torch.testing.assert_close(10 * tensor, 10 * expected[name], rtol=1e-4, atol=1e-5)
 
 
+def test_a_stale_batch_says_how_stale_and_its_versions_change_no_bit(tmp_path: Path, qwen3: Path):
+    """The correction is by the recorded log-probability of every token, not by the version."""
+    policy = policy_of(qwen3)
+    fresh = [make_batch(policy, step, noise=0.3) for step in range(3)]
+    stale = [
+        changed(
+            batch,
+            rollouts=[
+                r.model_copy(update={"version": max(0, batch.header.step - 1 - i % 2)})
+                for i, r in enumerate(batch.header.rollouts)
+            ],
+        )
+        for batch in fresh
+    ]
+    for name, batches in (("fresh", fresh), ("stale", stale)):
+        seal(write_run(tmp_path / name, qwen3), *batches)
+        train(tmp_path / name)
+    assert published(tmp_path / "fresh") == published(tmp_path / "stale")
+    last = metrics(tmp_path / "stale")[2]
+    assert (last["staleness_mean"], last["staleness_max"]) == (1.5, 2)
+    assert {line["staleness_max"] for line in metrics(tmp_path / "fresh")} == {0}
+    assert 0.5 < last["ess"] < 0.99, "log-probabilities that are off by 0.3 nats"
+    seal(write_run(tmp_path / "exact", qwen3), make_batch(policy))
+    train(tmp_path / "exact")
+    assert metrics(tmp_path / "exact")[0]["ess"] == pytest.approx(1.0, abs=1e-6)
+
+
 def test_zero_advantage_tokens_count_in_the_mean(tmp_path: Path, qwen3: Path):
     """Two groups, one of them constant: its tokens make the gradient smaller, by their share."""
     policy = policy_of(qwen3)

@@ -1264,6 +1264,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/accounts/{account_id}/reinforcementFineTuningJobs/{job_id}:extend": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Extend
+         * @description A new job that goes on where this one ended, for more epochs: adapter, optimizer, data and noise are those of one long job.
+         */
+        post: operations["extend_v1_accounts__account_id__reinforcementFineTuningJobs__job_id__extend_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/accounts/{account_id}/reinforcementFineTuningJobs/{job_id}:promote": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Promote
+         * @description Make the adapter of a policy version the job's output model, or another model. It is served by that name at once.
+         */
+        post: operations["promote_v1_accounts__account_id__reinforcementFineTuningJobs__job_id__promote_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/accounts/{account_id}/reinforcementFineTuningJobs/{job_id}:resume": {
         parameters: {
             query?: never;
@@ -2848,6 +2888,18 @@ export interface components {
             orpoLambda?: number | null;
         };
         /**
+         * Preflight
+         * @description `preflight`: rows that are rolled out before the first step, to say whether there is anything to learn.
+         */
+        Preflight: {
+            /** Only */
+            only?: boolean | null;
+            /** Rows */
+            rows?: number | null;
+            /** Temperatures */
+            temperatures?: number[] | null;
+        };
+        /**
          * Provider
          * @description A provider as the API shows it; the key stays in its secret.
          */
@@ -2890,6 +2942,16 @@ export interface components {
             p50: number;
             /** P95 */
             p95: number;
+        };
+        /**
+         * QueuePlace
+         * @description `queue`: where a job stands that no worker has taken yet.
+         */
+        QueuePlace: {
+            /** Position */
+            position: number;
+            /** Waitingfor */
+            waitingFor: string;
         };
         /**
          * RenderPreviewInput
@@ -2953,10 +3015,26 @@ export interface components {
             steps?: number | null;
         };
         /**
+         * RftExtendInput
+         * @description Body of `:extend`.
+         */
+        RftExtendInput: {
+            /** Displayname */
+            displayName?: string | null;
+            /** Epochs */
+            epochs: number;
+            /** Outputmodel */
+            outputModel?: string | null;
+        };
+        /**
          * RftJob
          * @description An RFT job as the API shows it: the values in force, defaults included.
          */
         RftJob: {
+            /** Auditevaluator */
+            auditEvaluator?: string;
+            /** Auditevaluatorversion */
+            auditEvaluatorVersion?: number;
             /** Checkpoints */
             checkpoints: number[];
             /** Chunksize */
@@ -3002,16 +3080,23 @@ export interface components {
             };
             /** Maxconcurrentrollouts */
             maxConcurrentRollouts: number;
+            /** Maxstaleness */
+            maxStaleness: number;
             /** Name */
             name: string;
             /** Notes */
             notes: unknown[];
             /** Outputmetrics */
             outputMetrics?: string;
+            /** Preflight */
+            preflight?: {
+                [key: string]: unknown;
+            };
             /** Processes */
             processes: {
                 [key: string]: unknown;
             }[];
+            queue?: components["schemas"]["QueuePlace"];
             /** Rewoundfrom */
             rewoundFrom?: string;
             /** Rewoundto */
@@ -3037,6 +3122,8 @@ export interface components {
          * @description Body of a create.
          */
         RftJobInput: {
+            /** Auditevaluator */
+            auditEvaluator?: string | null;
             /** Awss3Config */
             awsS3Config?: {
                 [key: string]: unknown;
@@ -3075,16 +3162,30 @@ export interface components {
             maxConcurrentRollouts?: number | null;
             /** Maxinferencereplicacount */
             maxInferenceReplicaCount?: number | null;
+            /** Maxstaleness */
+            maxStaleness?: number | null;
             /** Mcpserver */
             mcpServer?: string | null;
             /** Nodecount */
             nodeCount?: number | null;
+            /** @default {} */
+            preflight: components["schemas"]["Preflight"];
             /** Reservationtarget */
             reservationTarget?: string | null;
             /** @default {} */
             trainingConfig: components["schemas"]["TrainingConfig"];
             /** @default {} */
             wandbConfig: components["schemas"]["WandbConfig"];
+        };
+        /**
+         * RftPromoteInput
+         * @description Body of `:promote`.
+         */
+        RftPromoteInput: {
+            /** Model */
+            model?: string | null;
+            /** Version */
+            version: number;
         };
         /**
          * RftRewindInput
@@ -6125,7 +6226,7 @@ export interface operations {
             query?: {
                 step?: number | null;
                 epoch?: number | null;
-                kind?: ("train" | "evaluation") | null;
+                kind?: ("train" | "evaluation" | "preflight" | "baseline") | null;
                 rowIndex?: number | null;
                 valid?: boolean | null;
                 minScore?: number | null;
@@ -6337,6 +6438,84 @@ export interface operations {
                 };
                 content: {
                     "application/json": unknown;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    extend_v1_accounts__account_id__reinforcementFineTuningJobs__job_id__extend_post: {
+        parameters: {
+            query?: {
+                reinforcementFineTuningJobId?: string | null;
+            };
+            header?: never;
+            path: {
+                job_id: string;
+                account_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RftExtendInput"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: unknown;
+                    };
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    promote_v1_accounts__account_id__reinforcementFineTuningJobs__job_id__promote_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                job_id: string;
+                account_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RftPromoteInput"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: unknown;
+                    };
                 };
             };
             /** @description Validation Error */

@@ -50,6 +50,7 @@ def curated(rollouts: Sequence[ScoredRollout]) -> dict[str, Any]:
                 metrics[name].append(value)
     calls = [rollout.calls for rollout in rollouts if rollout.calls is not None and rollout.calls.turns]
     lengths = [call.completion_tokens for call in calls]
+    trained = [rollout for rollout in rollouts if rollout.sequences]
     p10, p90 = _percentiles(scores, 10, 90)
     p50, p95 = _percentiles(lengths, 50, 95)
     return {
@@ -61,6 +62,7 @@ def curated(rollouts: Sequence[ScoredRollout]) -> dict[str, Any]:
         "truncated": _share([call.truncated for call in calls]),
         "completion_tokens_p50": p50,
         "completion_tokens_p95": p95,
+        "forks": round(sum(len(r.sequences) - 1 for r in trained) / len(trained), 4) if trained else None,
         "turns": round(sum(call.turns for call in calls) / len(calls), 3) if calls else None,
         "metrics": {name: round(sum(values) / len(values), 6) for name, values in sorted(metrics.items())},
     }

@@ -19,6 +19,7 @@ _COMPARED = (
     "evaluatorVersion",
     "chunkSize",
     "maxConcurrentRollouts",
+    "maxStaleness",
     "evaluationEverySteps",
     "rewoundFrom",
     "rewoundTo",

@@ -147,6 +147,10 @@ FLAGS: tuple[JobFlag, ...] = (
         "Rollouts in flight at once. Default: 96. Changes speed only.", ROLLOUTS, POSITIVE,
     ),
     JobFlag(
+        ("--max-staleness",), "maxStaleness",
+        "Steps by which rollouts may lag behind the newest policy, 0 to 8. Above 0 they overlap with training (slow agents: try 1). Default: 0.", ROLLOUTS, click.IntRange(0, 8),
+    ),
+    JobFlag(
         ("--group-deadline-seconds",), "groupDeadlineSeconds",
         "Slow agents: so long after half of a row's rollouts ended, its group goes on without the others, once --group-quorum is met. Default: it waits.", ROLLOUTS, click.FloatRange(min=0, min_open=True),
     ),

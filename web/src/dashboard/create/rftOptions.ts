@@ -178,6 +178,18 @@ export const RFT: readonly Option[] = [
     hint: "How many run at once. Speed only, no effect on what is learned.",
   },
   {
+    key: "maxStaleness",
+    path: ["maxStaleness"],
+    label: "Staleness",
+    unit: "versions",
+    input: "number",
+    whole: true,
+    group: "rollout",
+    flag: "--max-staleness",
+    range: { default: 0, low: 0, high: 8 },
+    hint: "Above 0 the next rollouts start before the model has learned from the last ones. Faster where agents are slow.",
+  },
+  {
     key: "seed",
     path: ["inferenceParameters", "extraBody"],
     label: "Seed",

@@ -86,6 +86,7 @@ export function OptionsTab({ job }: { job: RftJob }) {
             </Fact>
           ))}
           <Fact name="Concurrent rollouts">{shown(job.maxConcurrentRollouts)}</Fact>
+          <Fact name="Staleness">{shown(job.maxStaleness)}</Fact>
         </Facts>
       </Panel>
       <Panel title="Processes">
