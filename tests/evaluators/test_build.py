@@ -28,6 +28,7 @@ async def test_a_build_holds_source_environment_and_manifest(request_for, settin
     request = request_for(GOOD)
     manifest = await build(request, settings)
     assert manifest == Manifest.read(request.target)
+    assert manifest.described.pop("sandbox") == sandbox.protection("auto").as_json()
     assert manifest.described == {
         "name": "test_it",
         "mode": "pointwise",

@@ -39,8 +39,8 @@ def test_it(message):
 FILES = {"requirements.txt": "", "evaluation.py": EXPLORER}
 
 needs_sandbox = pytest.mark.skipif(
-    not sandbox.probe().works and not os.environ.get("CI"),  # in CI its absence is a failure
-    reason=sandbox.probe().reason,
+    sandbox.protection("auto").kind is not sandbox.Kind.BUBBLEWRAP and not os.environ.get("CI"),  # in CI it must work
+    reason=sandbox.describe("auto"),
 )
 
 
@@ -86,6 +86,10 @@ async def test_it_answers_and_its_environment_is_exact(host, settings):
     env = ask(host.socket, {"type": "probe", "read": [], "write": []})["result"]["env"]
     assert env.pop("PATH") == f"{settings.data_dir}/evaluators/local/demo/1/venv/bin:/usr/local/bin:/usr/bin:/bin"
     env.pop("PWD", None)
+    proxies = {env.pop(name) for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy") if name in env}
+    direct = {env.pop(name) for name in ("NO_PROXY", "no_proxy") if name in env}
+    assert len(proxies) <= 1  # the sandbox's own, in all spellings
+    assert direct <= {"localhost,127.0.0.1,::1"}
     assert env == {
         "EP_MODEL_BASE_URL": "https://tunesmith.example.org/litellm-gateway",
         "FW_TRACING_GATEWAY_BASE_URL": "https://tunesmith.example.org/litellm-gateway",

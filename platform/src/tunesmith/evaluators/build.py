@@ -2,35 +2,48 @@
 
 Everything happens in a working folder beside the account's evaluators (one mount, so that uv can hard-link from its cache) and
 is renamed into `evaluators/{account}/{id}/{version}` at the end: a build is there whole or not at all, and can be run again.
-uv and the user's code run inside the sandbox. uv's cache is the account's own, since a package's build code may write to it.
+
+uv runs confined, with the network and the way to the package index, and takes wheels only: no code of a package runs there. The user's
+module is imported confined as in a job: what was built is read-only, there is no index and no network but what the owner declared.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
+import signal
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
 from tunesmith import launch
 from tunesmith.errors import InvalidArgument, Unavailable
-from tunesmith.evaluators import archive, sandbox
+from tunesmith.evaluators import archive, requirements, sandbox
+from tunesmith.evaluators.declaration import Declaration
 from tunesmith.evaluators.environment import WHEELS, Toolchain, environment_digest, overrides, uv_environment
-from tunesmith.evaluators.hosts import environment, host_command
+from tunesmith.evaluators.hosts import environment, host_command, limits, network
+from tunesmith.evaluators.manifest import MANIFEST, Manifest
 from tunesmith.runs.files import write_atomic
 from tunesmith.settings import Settings
 
-MANIFEST = "built.json"
 _IMPORT_SECONDS = 120.0
 _LONGEST_OUTPUT = 1024 * 1024
+_SIZE_SECONDS = 1.0
+"""How often the size of a growing environment is looked at."""
+_LARGEST_FILE = 4 * 1024**3
+_DEEPEST = 20
+"""Folders below each other whose modules are compiled."""
+_ONLY_WHEELS = re.compile(
+    r"no usable wheels|no wheels|Building source distributions .* is disabled|only-binary|no-build", re.IGNORECASE
+)
 _UNREACHABLE = (
     "error sending request",
     "dns error",
@@ -69,27 +82,6 @@ class BuildRequest:
     """An earlier build of the evaluator, whose environment serves again where the requirements are the same."""
 
 
-class Manifest(BaseModel):
-    """`built.json` of a finished build."""
-
-    archive_sha256: str
-    entry_point: str
-    described: dict[str, Any]
-    """The host's `described` object."""
-    packages: list[str]
-    """`name==version` of everything installed."""
-    environment: str = ""
-    """Digest of what the environment was made from; empty where it cannot serve another version."""
-    sandbox: str
-    built: float
-
-    @classmethod
-    def read(cls, folder: Path) -> Manifest | None:
-        """The manifest of a build, or None when there is no whole build in `folder`."""
-        file = folder / MANIFEST
-        return cls.model_validate_json(file.read_text()) if file.exists() else None
-
-
 async def build(request: BuildRequest, settings: Settings) -> Manifest:
     """Build, or find that it was built already.
 
@@ -125,8 +117,7 @@ class _Build:
         self.source, self.venv = folder / "src", folder / "venv"
         self.deadline = time.monotonic() + settings.build_timeout_seconds
         self.toolchain = Toolchain.find(request.wheels)
-        self.shares = False
-        """Whether files of the environment are those of an earlier build, too."""
+        self.declaration = Declaration()
 
     async def run(self, digest: str) -> Manifest:
         protection = sandbox.describe(self.settings.sandbox)
@@ -135,10 +126,17 @@ class _Build:
         files = await asyncio.to_thread(archive.unpack, self.request.archive, self.source)
         self._log(f"{len(files)} files")
         self._require(files)
+        self.declaration = Declaration.read(self.source)
+        for line in self.declaration.describe():
+            self._log(line)
+        await asyncio.to_thread(requirements.judge, self.source)
         digest_of_environment = await asyncio.to_thread(environment_digest, self.toolchain, self.source)
         if not await asyncio.to_thread(self._reuse, digest_of_environment):
             await self._make_environment()
+        await self._compile()
         described = await self._import()
+        described["sandbox"] = sandbox.protection(self.settings.sandbox).as_json()
+        Declaration().allowing(described.get("agent_server"))
         self._log(f"built: {described['name']} ({described['mode']})")
         entry = self.request.entry_point
         return Manifest(
@@ -148,6 +146,7 @@ class _Build:
             packages=installed(self.venv),
             environment=digest_of_environment,
             sandbox=protection,
+            declaration=self.declaration,
             built=time.time(),
         )
 
@@ -175,13 +174,11 @@ class _Build:
         before = Manifest.read(previous) if previous is not None else None
         if previous is None or before is None or not digest or before.environment != digest:
             return False
-        self.shares = sandbox.active(self.settings.sandbox)
         try:
-            copy = os.link if self.shares else shutil.copy2
+            copy = os.link if sandbox.active(self.settings.sandbox) else shutil.copy2
             shutil.copytree(previous / "venv", self.venv, symlinks=True, copy_function=copy)
         except (OSError, shutil.Error):  # it is being removed, or the file system has no hard links
             shutil.rmtree(self.venv, ignore_errors=True)
-            self.shares = False
             return False
         self._log("the requirements are those of the version before: its environment serves again")
         return True
@@ -193,7 +190,8 @@ class _Build:
         override = self.folder / "overrides.txt"
         override.write_text(overrides(self.toolchain, self.source))
         # Both names are asked for, also when requirements.txt leaves them out: the host is part of the SDK.
-        install = [uv, "pip", "install", "--python", self.venv / "bin" / "python", "--override", override]
+        install = [uv, "pip", "install", "--only-binary", ":all:", "--no-config"]
+        install += ["--python", self.venv / "bin" / "python", "--override", override]
         install += ["-r", self.source / "requirements.txt", "eval-protocol", "tunesmith-eval"]
         try:
             await self._step("installing requirements.txt", install)
@@ -201,8 +199,19 @@ class _Build:
             self._log("the package index does not answer; trying with what was downloaded before")
             await self._step("installing requirements.txt offline", [*install, "--offline"])
 
+    async def _compile(self) -> None:
+        """Byte code of packages and project, made by an interpreter that runs none of it: later the environment is read-only."""
+        folders = [self.source, *self.venv.glob("lib/python*/site-packages")]
+        script = (
+            f"import compileall, sys; [compileall.compile_dir(p, quiet=2, maxlevels={_DEEPEST}) for p in sys.argv[1:]]"
+        )
+        argv = [self.toolchain.python, "-I", "-S", "-c", script, *folders]
+        limit = max(1.0, self.deadline - time.monotonic())
+        # Files that do not compile are none of its business; a module that is needed fails when it is imported.
+        await self._sandboxed(argv, {"LANG": "C.UTF-8"}, limit, "Compiling", writable=[self.folder])
+
     async def _import(self) -> dict[str, Any]:
-        """Import the user's module the way a host does; the virtual environment keeps the byte code that this makes."""
+        """Import the user's module the way a host does."""
         command = [*host_command(self.folder, self.request.entry_point), "--check"]
         env = environment(
             self.folder,
@@ -210,10 +219,15 @@ class _Build:
             gateway_url=self.settings.gateway_url,
             api_key="build",
             secrets=self.request.secrets,
+            declaration=self.declaration,
         )
         limit = min(_IMPORT_SECONDS, max(1.0, self.deadline - time.monotonic()))
         log_from = self._log(f"importing {self.request.entry_point}")
-        code = await self._sandboxed(command, env, limit, f"Importing {self.request.entry_point}")
+        what = f"Importing {self.request.entry_point}"
+        # A socket's path is short: the account's working folder may lie deep.
+        with tempfile.TemporaryDirectory(prefix="tunesmith-") as sockets:
+            reach = network(self.settings, Path(sockets) / "net", self.declaration)
+            code = await self._sandboxed(command, env, limit, what, read_only=[self.folder], reach=reach)
         output = self._output(log_from)
         answer = _last_json(output)
         if code != 0 or answer.get("type") != "described":
@@ -222,27 +236,76 @@ class _Build:
         return {key: value for key, value in answer.items() if key != "type"}
 
     async def _step(self, what: str, argv: Sequence[str | Path]) -> None:
+        """A step of uv's: with the network, and without any code of the project's."""
         log_from = self._log(what)
-        env = uv_environment(self.request.work / "cache")
-        code = await self._sandboxed(argv, env, max(1.0, self.deadline - time.monotonic()), what.capitalize())
-        output = self._output(log_from)
+        cache = self.request.work / "cache"
+        env = uv_environment(cache)
+        seconds = max(1.0, self.deadline - time.monotonic())
+        reach, work = sandbox.Network(shared=True), self.request.work
+        running = asyncio.ensure_future(
+            self._sandboxed(argv, env, seconds, what.capitalize(), writable=[work], reach=reach)
+        )
+        try:
+            await self._watch_size(running, _archives(cache))
+        finally:
+            running.cancel()
+            await asyncio.wait({running})
+        code, output = running.result(), self._output(log_from)
         if code == 0:
             return
+        if code == 128 + signal.SIGXFSZ or "File too large" in output:
+            raise InvalidArgument(
+                f"{what.capitalize()} failed: a package has a file that is larger than evaluators may hold."
+            )
+        if _ONLY_WHEELS.search(output):
+            raise InvalidArgument(
+                f"{what.capitalize()} failed: a package has no wheel for this machine, and code of packages is not run while they are "
+                f"installed. Name a version that has one, or put a wheel into the upload and name its path:\n{_tail(output)}"
+            )
         if any(sign in output.lower() for sign in _UNREACHABLE):
             raise Unavailable(
                 f"{what.capitalize()} failed, because the package index does not answer:\n{_tail(output)}"
             )
         raise InvalidArgument(f"{what.capitalize()} failed:\n{_tail(output)}")
 
-    async def _sandboxed(self, argv: Sequence[str | Path], env: Mapping[str, str], seconds: float, what: str) -> int:
+    async def _watch_size(self, running: asyncio.Future[int], before: set[Path]) -> None:
+        """Wait for a step; raises InvalidArgument when the environment, or what is new in the cache, grows beyond what it may hold."""
+        cache = self.request.work / "cache"
+        most = self.settings.max_environment_bytes
+        while not running.done():
+            await asyncio.wait({running}, timeout=_SIZE_SECONDS)
+            size = await asyncio.to_thread(lambda: sum(map(_bytes_below, _archives(cache) - before)))
+            if max(size, await asyncio.to_thread(_bytes_below, self.venv)) > most:
+                raise InvalidArgument(
+                    f"The environment of the evaluator grows beyond {most} bytes. Ask for less in requirements.txt (of torch, say, "
+                    "the build for CPUs), or have the operator raise TUNESMITH_MAX_ENVIRONMENT_BYTES."
+                )
+
+    async def _sandboxed(
+        self,
+        argv: Sequence[str | Path],
+        env: Mapping[str, str],
+        seconds: float,
+        what: str,
+        *,
+        writable: Sequence[Path] = (),
+        read_only: Sequence[Path] = (),
+        reach: sandbox.Network = sandbox.Network(),
+    ) -> int:
+        bounds = replace(
+            limits(self.settings),
+            cpu_seconds=int(self.settings.build_timeout_seconds) + 1,
+            file_bytes=min(_LARGEST_FILE, self.settings.max_environment_bytes),
+        )
         command = sandbox.command(
             argv,
             policy=self.settings.sandbox,
-            read_only=self.toolchain.paths,
-            writable=[self.request.work],
-            protected=[self.venv] if self.shares else [],
+            read_only=[*self.toolchain.paths, *read_only],
+            writable=writable,
             hidden=[self.settings.data_dir],
-            limits=sandbox.Limits(cpu_seconds=int(self.settings.build_timeout_seconds) + 1),
+            limits=bounds,
+            network=reach,
+            own_ports=[self.settings.port],
             cwd=self.source if self.source.exists() else self.folder,
         )
         name, log_path = f"build {self.request.target.parent.name}", self.request.log_path
@@ -266,6 +329,21 @@ class _Build:
         with open(self.request.log_path, "rb") as file:
             file.seek(max(offset, self.request.log_path.stat().st_size - _LONGEST_OUTPUT))
             return file.read().decode(errors="replace")
+
+
+def _archives(cache: Path) -> set[Path]:
+    """The unpacked wheels in uv's cache, and what is being unpacked."""
+    return {*cache.glob("archive-v*/*"), *cache.glob(".tmp*")}
+
+
+def _bytes_below(folder: Path) -> int:
+    """Bytes of the files in a folder, links not followed."""
+    size = 0
+    for path, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                size += os.lstat(os.path.join(path, name)).st_size
+    return size
 
 
 def installed(venv: Path) -> list[str]:

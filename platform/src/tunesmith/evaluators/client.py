@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,8 @@ from tunesmith.errors import FailedPrecondition, Unavailable
 
 LINE_LIMIT = 256 * 1024 * 1024
 """Longest line taken from the host, in bytes, as on its side: a whole adapted dataset, or a row with images."""
+_MOST_DIGITS = 18
+"""Digits of a whole number; a longer one becomes a float."""
 REQUEST_BYTES = 64 * 1024 * 1024
 """Attempts of one `run` request hold at most about this much; the rest goes into the next. Each attempt carries its row."""
 
@@ -98,11 +101,11 @@ class HostClient:
             writer.write(json.dumps(request).encode() + b"\n")
             await writer.drain()
             while line := await reader.readline():
-                answer = json.loads(line)
+                answer = _read(line)
                 if answer["type"] == "error":
-                    raise FailedPrecondition(f"The evaluator host refused: {answer['message']}")
+                    raise FailedPrecondition(f"The evaluator host refused: {answer.get('message')}")
                 yield answer
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise FailedPrecondition(
                 f"The evaluator host at {self.socket} sent a line that cannot be read (at most {LINE_LIMIT} bytes of JSON): {error}."
             ) from error
@@ -129,3 +132,44 @@ def _parts(attempts: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
         size += length
     if part:
         yield part
+
+
+def _read(line: bytes) -> dict[str, Any]:
+    """A line of the host's, of which nothing but JSON that can be written again is taken. Raises ValueError, RecursionError."""
+    answer = json.loads(line, parse_constant=lambda _: None, parse_float=_finite, parse_int=_number)
+    if not isinstance(answer, dict) or not isinstance(answer.get("type"), str):
+        raise ValueError("an object with a type is expected")
+    lowered = line.lower()
+    return _clean(answer) if b"\\ud" in lowered or b"\\u0000" in lowered else answer
+
+
+def _finite(text: str) -> float | None:
+    value = float(text)
+    return value if math.isfinite(value) else None
+
+
+def _number(text: str) -> int | float | None:
+    return int(text) if len(text) <= _MOST_DIGITS else _finite(text)
+
+
+def _clean(value: Any) -> Any:
+    """Without halves of characters and zeros in texts, which no database and no file takes."""
+    if isinstance(value, str):
+        return value.replace("\0", "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, dict):
+        return {_clean(name): _clean(item) for name, item in value.items()}
+    return [_clean(item) for item in value] if isinstance(value, list) else value
+
+
+def _event(answer: dict[str, Any], left: set[tuple[int, int, int]]) -> dict[str, Any] | None:
+    """An event that answers for one of the rollouts in `left`, which it leaves; None for any other: it was not asked for."""
+    key = tuple(answer.get(name) for name in ("row_index", "k", "attempt"))
+    if not all(isinstance(part, int) for part in key) or key not in left:
+        return None
+    left.discard(key)
+    if not isinstance(answer.get("row"), dict) or not isinstance(answer.get("rollout_id"), str):
+        raise ValueError(f"the answer for row {key[0]} has no row or no rollout id")
+    score, valid, reason = answer.get("score"), answer.get("is_score_valid"), answer.get("reason")
+    if valid is not True or isinstance(score, bool):
+        score, valid = None, False
+    return {**answer, "score": score, "is_score_valid": valid, "reason": reason if isinstance(reason, str) else ""}

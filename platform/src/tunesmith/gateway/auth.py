@@ -16,6 +16,7 @@ from tunesmith.db.api_keys import find_key
 from tunesmith.db.session import reading
 from tunesmith.db.users import Rights, rights_of
 from tunesmith.errors import PermissionDenied, Unauthenticated
+from tunesmith.gateway.evaluator_socket import MARK
 from tunesmith.schemas.users import Role
 from tunesmith.settings import DEFAULT_ACCOUNT
 from tunesmith.storage.keys import Keys
@@ -121,9 +122,13 @@ class Authenticator:
                 "No API key: send the header 'Authorization: Bearer KEY' (or 'x-api-key: KEY'). "
                 "`tunesmith up` prints where the key is."
             )
-        if hmac.compare_digest(token, self._keys.internal.encode()):
+        if not request.scope.get(MARK) and hmac.compare_digest(token, self._keys.internal.encode()):
             return Key(account_name(DEFAULT_ACCOUNT), KeyKind.INTERNAL)
         key = await self._known(token)
+        if request.scope.get(MARK) and key.kind is not KeyKind.ROLLOUT:
+            raise PermissionDenied(
+                f"A key of kind {key.kind.value} is not taken from an evaluator's sandbox: use the job's own, which FIREWORKS_API_KEY holds there."
+            )
         if request.method not in ("GET", "HEAD"):
             key.require_changing()
         return key

@@ -90,6 +90,18 @@ class PatternRoute(Route):
         return Match.FULL if scope["method"] in (self.methods or ()) else Match.PARTIAL, child
 
 
+_OF_EVALUATORS = {
+    "POST": re.compile(f"{_BASE}{_IDS}/*/(chat/completions|responses|messages|logs)"),
+    "GET": re.compile(f"{_BASE}{_IDS}/*/(models|logs|status|traces|traces/pointwise|health)"),
+}
+
+
+def open_to_evaluators(method: str, path: str) -> bool:
+    """Whether evaluators need this: model calls, logs, status and traces."""
+    pattern = _OF_EVALUATORS.get(method)
+    return pattern is not None and pattern.fullmatch(path) is not None
+
+
 def call_route(method: str, path: str, endpoint: Callable[..., Any]) -> Route:
     """A model call: under every base, with and without the five ids."""
     return PatternRoute(_BASE + _IDS, path, endpoint, [method])

@@ -13,6 +13,7 @@ import click
 import uvicorn
 
 from tunesmith.errors import TunesmithError
+from tunesmith.gateway import evaluator_socket
 from tunesmith.server.app import create_app
 from tunesmith.settings import Settings
 
@@ -35,6 +36,7 @@ def main(data_dir: str | None, host: str | None, port: int | None) -> None:
     try:
         settings = Settings.load(data_dir=data_dir, host=host, port=port)
         listener = _listen(settings.host, settings.port)
+        for_evaluators = evaluator_socket.listen(settings.path("gateway", "g.sock"))
         app = create_app(settings)
     except (TunesmithError, OSError) as error:
         sys.exit(f"tunesmith: {error}")
@@ -44,7 +46,7 @@ def main(data_dir: str | None, host: str | None, port: int | None) -> None:
     config = uvicorn.Config(
         app, log_config=None, access_log=False, timeout_graceful_shutdown=SHUTDOWN_SECONDS, server_header=False
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    uvicorn.Server(config).run(sockets=[listener, for_evaluators])
 
 
 def _spare_the_collector() -> None:

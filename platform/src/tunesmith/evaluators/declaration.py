@@ -1,0 +1,123 @@
+"""`tunesmith.toml` in an evaluator's folder: what its owner allows its code, beside the model calls.
+
+    network = ["api.openai.com:443", "127.0.0.1:3000"]    # or "all": every public host
+    secrets = ["OPENAI_API_KEY"]                          # without the line: all of the account's
+
+It is read once, by the build, and kept in the build's manifest: the running evaluator cannot change it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel
+
+from tunesmith.errors import InvalidArgument
+
+FILE = "tunesmith.toml"
+_KEYS = ("network", "secrets")
+_LONGEST = 64 * 1024
+_MOST_HOSTS = 200
+_NAME = re.compile(r"(\*\.)?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?")
+_SECRET = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_DEFAULT_PORT = 443
+
+
+class Declaration(BaseModel):
+    """What an evaluator may reach and know."""
+
+    hosts: list[tuple[str, int]] = []
+    """(name, `*.name` or address, port)"""
+    everything: bool = False
+    """Every public host."""
+    secrets: list[str] | None = None
+    """Names of the account's secrets; None: all of them."""
+
+    @classmethod
+    def read(cls, source: Path) -> Declaration:
+        """The declaration in a project's folder; without a file, no hosts and all secrets. Raises InvalidArgument."""
+        file = source / FILE
+        if file.is_symlink() or not file.is_file():
+            return cls()
+        try:
+            if file.stat().st_size > _LONGEST:
+                raise ValueError(f"it has more than {_LONGEST} bytes")
+            content = tomllib.loads(file.read_text())
+        except (ValueError, OSError) as error:
+            raise InvalidArgument(
+                f"{FILE} cannot be read: {error}. Correct it and upload the evaluator again."
+            ) from error
+        if unknown := sorted(set(content) - set(_KEYS)):
+            raise InvalidArgument(f"{FILE} has the key {unknown[0]!r}; it may have {' and '.join(_KEYS)}.")
+        network = content.get("network", [])
+        everything = network == "all"
+        hosts = [] if everything else [_host(entry) for entry in _texts(network, "network", _MOST_HOSTS)]
+        secrets = content.get("secrets")
+        names = None if secrets is None else [_secret(entry) for entry in _texts(secrets, "secrets", 1000)]
+        return cls(hosts=hosts, everything=everything, secrets=names)
+
+    def allowing(self, url: str | None) -> Declaration:
+        """With the host of an agent server, where there is one. Raises InvalidArgument when its URL names no host."""
+        if not url:
+            return self
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
+        except ValueError:
+            host, port = None, 0
+        if not host:
+            raise InvalidArgument(f"The agent server's URL {url[:200]!r} names no host.")
+        return self.model_copy(update={"hosts": [*self.hosts, (host.lower(), port)]})
+
+    def select(self, secrets: Mapping[str, str]) -> dict[str, str]:
+        """Those of the account's secrets that the evaluator gets."""
+        return {name: value for name, value in secrets.items() if self.secrets is None or name in self.secrets}
+
+    def describe(self) -> list[str]:
+        """Plain lines for a build's log."""
+        hosts = "every public host" if self.everything else ", ".join(f"{host}:{port}" for host, port in self.hosts)
+        names = "all of the account's" if self.secrets is None else ", ".join(self.secrets) or "none"
+        return [f"network: the gateway{', ' + hosts if hosts else ' only'}", f"secrets: {names}"]
+
+
+def _texts(value: object, key: str, most: int) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
+        hint = ' or "all"' if key == "network" else ""
+        raise InvalidArgument(f"{FILE}: {key} must be a list of texts{hint}.")
+    if len(value) > most:
+        raise InvalidArgument(f"{FILE}: {key} has more than {most} entries.")
+    return value
+
+
+def _secret(name: str) -> str:
+    if not _SECRET.fullmatch(name):
+        raise InvalidArgument(f"{FILE}: secrets names {name[:80]!r}, which is no name of an environment variable.")
+    return name
+
+
+def _host(entry: str) -> tuple[str, int]:
+    try:
+        parts = urlsplit(f"//{entry.strip()}")
+        host, port = (parts.hostname or "").lower(), parts.port or _DEFAULT_PORT
+        bare = not (parts.path or parts.query or parts.fragment or parts.username or parts.password)
+    except ValueError:
+        host, port, bare = "", 0, False
+    if not bare or not (_NAME.fullmatch(host) or _is_address(host)):
+        raise InvalidArgument(
+            f"{FILE}: network names {entry[:200]!r}; write HOST:PORT (such as api.openai.com:443 or 127.0.0.1:3000), "
+            'or network = "all" for every public host.'
+        )
+    return host, port
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
