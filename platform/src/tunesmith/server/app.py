@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from tunesmith import __version__
 from tunesmith.gateway import GatewayFirst, GatewayState, gateway_routes
+from tunesmith.gateway.evaluator_socket import EvaluatorDoor
 from tunesmith.server.answers import describe
 from tunesmith.server.changes import Changes
 from tunesmith.server.control import ControlPlane
@@ -41,6 +42,7 @@ from tunesmith.server.routes import (
     rft_audit,
     rft_compare,
     rft_control,
+    rft_doctor,
     rft_export,
     rft_extend,
     rft_logs,
@@ -81,6 +83,7 @@ _ROUTERS = (
     estimates.router,
     rft_audit.router,
     rft_compare.router,
+    rft_doctor.router,
     rft_export.router,
     rft_extend.router,
     rft_logs.router,
@@ -147,7 +150,7 @@ def create_app(settings: Settings) -> FastAPI:
     # /health is the control plane's, which asks the database, too.
     fast = [route for route in routes if not (isinstance(route, Route) and route.path.endswith("/health"))]
     gated = BodyLimit(GatewayFirst(app.serve, fast), settings.max_upload_bytes)
-    app.front = CookieFirst(gated, control.keys.master, settings.public_url)
+    app.front = EvaluatorDoor(CookieFirst(gated, control.keys.master, settings.public_url))
     app.add_middleware(ResourceNames)
     app.add_middleware(BodyLimit, max_upload_bytes=settings.max_upload_bytes)
     return app
