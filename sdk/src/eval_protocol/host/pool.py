@@ -19,6 +19,8 @@ SPAWN_PAUSE_SECONDS = 0.5
 """Between tries when the system has no process to give."""
 ADDED_BYTES = 16 * 1024 * 1024
 """An answer to a row may be that much longer than the row."""
+DEEPEST = 64
+"""Lists and objects inside each other in an answer."""
 TOO_LONG = b"too long"
 _PIECE_BYTES = 1 << 16
 ENDING_SECONDS = 2.0
@@ -178,10 +180,17 @@ def _understood(line: bytes, what: str) -> dict[str, Any]:
         answer = json.loads(line, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         answer = None
-    if not isinstance(answer, dict):
+    if not isinstance(answer, dict) or _too_deep(answer, DEEPEST):
         raise ScorerLost(f"The evaluator's process wrote something that is no answer for {what}.")
     return answer
 
 
 def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is no JSON")
+
+
+def _too_deep(value: Any, left: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    items = value.values() if isinstance(value, dict) else value
+    return left == 0 or any(_too_deep(item, left - 1) for item in items)
