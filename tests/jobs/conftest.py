@@ -22,7 +22,7 @@ ACCOUNT = "accounts/local"
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(data_dir=tmp_path / "data", lease_seconds=1.5, build_timeout_seconds=60)
+    return Settings(data_dir=tmp_path / "data", lease_seconds=1.5, build_timeout_seconds=60, preflight_rows=0)
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ _COMMANDS = {
     "sftj": ("tunesmith.cli.sftj", "SFT jobs: a model learns the answers of a dataset."),
     "dpoj": ("tunesmith.cli.dpoj", "DPO and ORPO jobs: a model learns which answer is preferred."),
     "rftj": ("tunesmith.cli.rftj", "List, show, cancel and delete RFT jobs."),
+    "rft": ("tunesmith.cli.rft", "Before an RFT job: is there anything to learn?"),
     "job": ("tunesmith.cli.job", "A job taken further: more epochs, another step as its model, a step to check."),
     "model": ("tunesmith.cli.models", "What jobs made: list, download, delete."),
     "provider": ("tunesmith.cli.providers", "Upstreams for models that are not served here."),
@@ -26,10 +27,14 @@ _COMMANDS = {
     "deployment": ("tunesmith.cli.deployments", "Keep models ready under a name."),
     "user": ("tunesmith.cli.users", "Users and service accounts."),
     "api-key": ("tunesmith.cli.api_keys", "API keys of users and service accounts."),
+    "doctor": ("tunesmith.cli.doctor", "What is wrong with this machine, or why a job's reward is flat."),
+    "gc": ("tunesmith.cli.retention", "Remove what is no longer needed."),
+    "backup": ("tunesmith.cli.backup", "Everything into one file, also while it runs."),
+    "restore": ("tunesmith.cli.restore", "A data folder from such a file."),
     "status": ("tunesmith.cli.status", "What runs here: processes, memory, jobs."),
 }
 _ALIASES = {"dpo-job": "dpoj"}
-_WITHOUT_KEY = {"up", "env", "studio"}
+_WITHOUT_KEY = {"up", "env", "studio", "gc", "backup", "restore"}
 """They make and print the profile, or bring the platform with them; every other command calls the API with it, or with `--api-key`."""
 
 

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session, defer
 from tunesmith.db.listing import Fields, ListQuery, page
 from tunesmith.db.tables import Rollout
 from tunesmith.errors import NotFound
+from tunesmith.runs.rollout_rows import SNIPPET
 
 NO_NUMBER = -1e9
 """Stands for a missing number in an order: before all that are there."""
@@ -177,3 +178,11 @@ def by_ids(session: Session, job: str, rollout_ids: Sequence[str]) -> list[Rollo
     query = select(Rollout).where(Rollout.key.in_(keys)).options(defer(Rollout.row, raiseload=True))
     found = {rollout.key: rollout for rollout in session.scalars(query)}
     return [found[key] for key in keys if key in found]
+
+
+def prompt_counts(session: Session, job: str) -> tuple[int, int] | None:
+    """(different prompts, rows) among a job's training rollouts; None where prompts are longer than what is kept of them."""
+    longest = func.max(func.length(Rollout.prompt))
+    counts = select(func.count(Rollout.prompt.distinct()), func.count(Rollout.row_index.distinct()), longest)
+    prompts, rows, length = session.execute(counts.where(Rollout.job == job, Rollout.kind == "train")).one()
+    return (prompts, rows) if rows and length is not None and length < SNIPPET else None

@@ -112,6 +112,7 @@ GET    A/reinforcementFineTuningJobs/{}/rollouts               ListReinforcement
 GET    A/reinforcementFineTuningJobs/{}/rollouts/{}            GetReinforcementFineTuningJobRollout
 GET    A/reinforcementFineTuningJobs/{}/logs                   ListReinforcementFineTuningJobLogs
 GET    A/reinforcementFineTuningJobs/{}/audit                  AuditReinforcementFineTuningJob
+GET    A/reinforcementFineTuningJobs/{}/doctor                 DiagnoseReinforcementFineTuningJob
 GET    A/reinforcementFineTuningJobs:compare                   CompareReinforcementFineTuningJobs
 POST   A/reinforcementFineTuningJobs:estimate                  EstimateReinforcementFineTuningJob
 POST   A/supervisedFineTuningJobs:estimate                     EstimateSupervisedFineTuningJob
