@@ -3,7 +3,7 @@ PY := .venv/bin/python
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup web test-browser screens bench-ui demo demo-agent check test test-loop verify-agent test-clients bench bench-gateway bench-sft verify tiny-model learning-curves learning-check learning-curves-tools demo-svg learning-curves-svg learning-check-svg check-gguf check-statistics wheels clean
+.PHONY: help setup web test-browser screens bench-ui demo demo-agent check test test-loop verify-agent test-clients bench bench-gateway bench-sft verify tiny-model learning-curves learning-check learning-curves-tools demo-svg learning-curves-svg learning-check-svg check-vllm check-gguf check-statistics wheels clean
 
 help: ## Print this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ bench-ui: setup ## `ep logs` beside the published one at 5,000 rows, alone at 10
 	@bash scripts/browser.sh
 	@bash scripts/published_clients.sh
 	@$(PY) -m benchmarks.bench_ui $(BENCH)
+
+check-vllm: setup ## vLLM behind the Engine API, in an environment of its own (3.4 GB, minutes): contract, a job, the mismatch
+	@bash scripts/check_vllm.sh $(CHECK)
 
 learning-curves: setup ## RFT on the example for three seeds, with controls; prints the table and writes benchmarks/results/
 	@$(PY) benchmarks/learning_curves.py
