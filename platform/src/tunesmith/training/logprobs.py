@@ -1,7 +1,7 @@
 """Log-probabilities of chosen tokens from hidden states, in float32, without keeping any logits.
 
-The head runs over chunks of rows, only for positions whose next token is trained; the backward pass computes each chunk's logits
-again, so that memory does not grow with tokens x vocabulary. Gradients of the head's weights are formed only where they are trained.
+The head runs over chunks of rows, only for positions whose next token is trained; where there is more than one chunk, the backward pass
+computes each one's logits again, so that memory does not grow with tokens x vocabulary. Gradients of the head's weights are formed only where they are trained.
 """
 
 from __future__ import annotations
@@ -51,16 +51,21 @@ class _ChosenLogprobs(torch.autograd.Function):
         with_entropy: bool,
     ):
         logp, entropy, normalizer = [], [hidden_KH.new_empty(0)], []
+        # What fits one chunk is kept: a small vocabulary's logits are computed once.
+        kept: Tensor | None = None
+        keeps = 0 < len(hidden_KH) * weight_VH.shape[0] <= CHUNK_LOGITS and any(ctx.needs_input_grad)
         for hidden, target in _chunks(hidden_KH, target_K, weight_VH.shape[0]):
             logits = _logits(hidden, weight_VH, bias_V, temperature)
             lse = logits.logsumexp(-1)
             logp.append(logits.gather(1, target[:, None])[:, 0] - lse)
-            if with_entropy:
-                probabilities = (logits - lse[:, None]).exp_()
-                entropy.append(lse - probabilities.mul_(logits).sum(-1))
             normalizer.append(lse)
+            if with_entropy or keeps:
+                probabilities = (logits - lse[:, None]).exp_()
+                if with_entropy:
+                    entropy.append(lse - logits.mul_(probabilities).sum(-1))
+                kept = probabilities if keeps else None
         entropy_K = torch.cat(entropy)
-        ctx.save_for_backward(hidden_KH, weight_VH, bias_V, target_K, torch.cat(normalizer))
+        ctx.save_for_backward(hidden_KH, weight_VH, bias_V, target_K, torch.cat(normalizer), kept)
         ctx.temperature = temperature
         ctx.mark_non_differentiable(entropy_K)
         return torch.cat(logp), entropy_K
@@ -68,7 +73,7 @@ class _ChosenLogprobs(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor):
         grad_logp_K = gradients[0]
-        hidden_KH, weight_VH, bias_V, target_K, lse_K = ctx.saved_tensors
+        hidden_KH, weight_VH, bias_V, target_K, lse_K, kept_KV = ctx.saved_tensors
         grad_weight = torch.zeros_like(weight_VH) if ctx.needs_input_grad[1] else None
         grad_bias = torch.zeros_like(bias_V) if ctx.needs_input_grad[2] else None
         grad_hidden, row = [], 0
@@ -76,8 +81,11 @@ class _ChosenLogprobs(torch.autograd.Function):
             rows = slice(row, row + hidden.shape[0])
             grad = grad_logp_K[rows, None] / ctx.temperature
             # d log p[target] / d logits = onehot(target) - p, then through the division by the temperature.
-            probabilities = _logits(hidden, weight_VH, bias_V, ctx.temperature).sub_(lse_K[rows, None]).exp_()
-            grad_logits = probabilities.mul_(-grad)
+            if kept_KV is None:
+                probabilities = _logits(hidden, weight_VH, bias_V, ctx.temperature).sub_(lse_K[rows, None]).exp_()
+                grad_logits = probabilities.mul_(-grad)
+            else:
+                grad_logits = kept_KV * -grad
             grad_logits.scatter_add_(1, target[:, None], grad)
             grad_hidden.append(grad_logits @ weight_VH)
             if grad_weight is not None:

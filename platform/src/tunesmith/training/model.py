@@ -30,6 +30,7 @@ from tunesmith.training import attention
 from tunesmith.training.attention import Layout, Segment
 from tunesmith.training.logprobs import chosen_logprobs
 from tunesmith.training.lora import fuse
+from tunesmith.training.norms import fuse_norms
 from tunesmith.training.packing import Costs, Pack
 
 CHECK_TOKENS = (9, 7, 4)
@@ -195,6 +196,7 @@ def load_policy(
         model = get_peft_model(base, lora, autocast_adapter_dtype=True)
     assert isinstance(model, PeftModel)
     fuse(model)
+    fuse_norms(model)
     policy = Policy(model.to(device), device)
     policy.check()
     if config.warm_start is not None:
