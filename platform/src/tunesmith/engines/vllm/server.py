@@ -20,6 +20,7 @@ from tunesmith.launch import Process, start
 _START_SECONDS = 1800.0
 """Reading a large model and capturing its graphs takes minutes."""
 _STOP_GRACE_SECONDS = 3.0
+_FOLDER = "tunesmith-vllm-"
 _PLUGIN = "tunesmith_vllm_plugin"
 _CAUSE = re.compile(r"((?:\w+\.)*\w*(?:Error|Exception)\b: .+|.*\berror: .+)$")
 
@@ -48,9 +49,9 @@ class VllmServer:
 
     def __init__(self, options: ServerOptions) -> None:
         self.options = options
-        self.folder = Path(
-            tempfile.mkdtemp(prefix="tunesmith-vllm-")
-        )  # mode 0700; its path must fit a socket's 107 bytes
+        _remove_leftovers()
+        # Mode 0700. Its path must fit a socket's 107 bytes.
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-"))
         self.log_path = options.log_path or self.folder / "vllm.log"
         self._process: Process | None = None
 
@@ -105,6 +106,14 @@ class VllmServer:
             if found and "root cause above" not in line:
                 return found[1]
         return (lines or [f"exit status {self._process.returncode}"])[-1]
+
+
+def _remove_leftovers() -> None:
+    """Folders of engines that were killed: they hold copies of adapters."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*"):
+        owner = folder.name.removeprefix(_FOLDER).partition("-")[0]
+        if owner.isdigit() and not Path("/proc", owner).exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def server_arguments(options: ServerOptions, socket: Path) -> list[str | Path]:
