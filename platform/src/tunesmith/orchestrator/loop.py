@@ -8,12 +8,11 @@ rollouts overlap with training, with no other change. Before each chunk, and whi
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from pathlib import Path
 from typing import Any
 
-from tunesmith.errors import FailedPrecondition, InvalidArgument
+from tunesmith.errors import FailedPrecondition
 from tunesmith.evaluators.client import HostClient
 from tunesmith.orchestrator.curated import Stopwatch, curated
 from tunesmith.orchestrator.deadlines import GroupDeadline
@@ -24,6 +23,7 @@ from tunesmith.orchestrator.preflight import SOLVED, Baseline, chosen_rows, figu
 from tunesmith.orchestrator.publish import publish
 from tunesmith.orchestrator.record import Record, RunState
 from tunesmith.orchestrator.rolling import Roller, RolloutPlan, mean_score
+from tunesmith.orchestrator.rows import Rows
 from tunesmith.orchestrator.schedule import Chunk, chunks
 from tunesmith.runs.config import RunConfig
 from tunesmith.runs.control import Control, InForce, version_number
@@ -44,8 +44,8 @@ class Run:
         self.gateway = gateway
         self.record = record
         self.roller = Roller(HostClient(config.host_socket), gateway, self.record, config.max_concurrent_rollouts)
-        self.rows = read_rows(config.dataset)
-        self.held_out = read_rows(config.evaluation.dataset) if config.evaluation.dataset else []
+        self.rows = Rows(config.dataset)
+        self.held_out = Rows(config.evaluation.dataset) if config.evaluation.dataset else None
         self.chunks = chunks(
             len(self.rows),
             epochs=config.epochs,
@@ -320,9 +320,9 @@ class Run:
     async def evaluate(self, version: int) -> None:
         """Score version `version` on at most `evaluation.max_rows` held-out rows, once."""
         config = self.config.evaluation
-        if not self.held_out or version in self.record.evaluations or self.config.preflight.only:
+        if self.held_out is None or version in self.record.evaluations or self.config.preflight.only:
             return
-        rows = dict(enumerate(self.held_out[: config.max_rows]))
+        rows = self.held_out.first(config.max_rows)
         plan = RolloutPlan(
             kind="evaluation",
             invocation_id=f"{self.config.job}-evaluation-{version}",
@@ -382,21 +382,6 @@ class Run:
         sampling = self.config.sampling
         params: dict[str, Any] = {"temperature": sampling.temperature, "max_tokens": sampling.max_tokens}
         return {**params, "stop": sampling.stop} if sampling.stop else params
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Adapted rows of a JSONL file. Raises InvalidArgument with the line number of a broken one, or when there is none."""
-    rows = []
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            rows.append(json.loads(line))
-        except ValueError as error:
-            raise InvalidArgument(f"{path}: invalid JSON on line {number}: {error}") from error
-    if not rows:
-        raise InvalidArgument(f"{path} holds no rows.")
-    return rows
 
 
 def _completion_tokens(rollouts: list[ScoredRollout]) -> float | None:
