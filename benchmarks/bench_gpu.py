@@ -1,10 +1,11 @@
-"""The learner on a CUDA device: tokens a second, share of the arithmetic floor (MFU) and memory, at the shapes of real models.
+"""Learner and vLLM engine on a CUDA device: tokens a second, share of the device's floors and memory, at the shapes of real models.
 
 A step is one RFT chunk: groups of 8 completions on a prompt, forced to differ in score, so that every completion is trained. The base
 is random bfloat16 of the shape named; rates do not depend on what the weights say. Floors are measured in the same run: a large
 bfloat16 matrix product, and a device-to-device copy counting bytes read and written.
 
     python benchmarks/bench_gpu.py [--shapes 0.6B 4B] [--prompt 512] [--completion 1024] [--groups 8] [--rank 16] [--out FILE]
+                                   [--vllm-python PYTHON]     with the engine: the Python of an environment that has vLLM
 
 MFU counts what a LoRA step cannot do without: 4 N operations a token (forward 2 N, gradients of the activations 2 N; the frozen weights
 need none), N = parameters of the linear layers, and of the head at trained tokens; for attention 4 x layers x heads x head width
@@ -28,12 +29,16 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, Qwen3Config
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform" / "src"))
 
 from tunesmith.runs.config import BaseModelRef, LearnerConfig
 from tunesmith.training.losses import LossInput, two_policies
 from tunesmith.training.model import Policy, load_policy
 from tunesmith.training.packing import Sequence, Sharing, build_pack, plan_packs
+from tunesmith.training.publish import write_adapter
+
+from benchmarks import gpu_engine
 
 SHAPES = {
     "0.6B": {"hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 28, "num_attention_heads": 16},
@@ -43,13 +48,23 @@ SHAPES = {
 """Of Qwen3, from its published configurations; 8 key-value heads of width 128, tied embeddings, 151,936 ids in all three."""
 K = 8
 """Completions of a prompt."""
+ENGINE_HEAD = [
+    "vLLM behind the Engine API, log-probabilities of every token included; floor: the formula of `benchmarks/gpu_engine.py`, with the "
+    "bandwidth (copy) and the peak of this run. Memory is the whole device's: vLLM takes the share that it is given.",
+    "",
+    "| shape | adapter | sequences at once | tokens/s | floor, tokens/s | share of the floor | MFU | memory, GiB |",
+    "|---|---|---|---|---|---|---|---|",
+]
 
 
 def main() -> None:
     """Measure every shape and print one table."""
     options = _options()
     if not torch.cuda.is_available():
-        sys.exit("No CUDA device is at hand. The benchmarks of the CPU: make bench, make bench-sft.")
+        sys.exit(
+            "bench_gpu: no CUDA device is at hand on this machine, so nothing was measured. "
+            "What runs on the CPU: make bench, make bench-sft, make check-vllm."
+        )
     torch.set_num_threads(2)
     peak, copy = _matrix_product(), _copy()
     lines = [
@@ -62,6 +77,12 @@ def main() -> None:
     ]
     for shape in options.shapes:
         lines += _shape(shape, options, peak)
+    if options.vllm_python:
+        lines += ["", *ENGINE_HEAD]
+        for shape in options.shapes:
+            lines += _engine(shape, options, peak, copy)
+    else:
+        lines += ["", "The engine was not measured: name an environment with vLLM by --vllm-python."]
     text = "\n".join(lines)
     print(text)
     if options.out:
@@ -95,6 +116,38 @@ def _shape(shape: str, options: argparse.Namespace, peak: float) -> list[str]:
                 f"| {useful / seconds / peak:.1%} | {memory:.1f} |"
             )
             print(lines[-1], file=sys.stderr, flush=True)
+    return lines
+
+
+def _engine(shape: str, options: argparse.Namespace, peak: float, copy: float) -> list[str]:
+    """vLLM behind our Engine API, with and without an adapter, beside the floor of decoding."""
+    lines = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "base"
+        _write_model(folder, shape)
+        gpu_engine.write_tokenizer(folder)
+        policy = load_policy(BaseModelRef(name=shape, path=folder), LearnerConfig(lora_rank=options.rank), seed=0)
+        (Path(name) / "adapter").mkdir()
+        write_adapter(Path(name) / "adapter", policy, [])
+        del policy
+        gc.collect()
+        torch.cuda.empty_cache()
+        config = json.loads((folder / "config.json").read_text())
+        decoder = gpu_engine.Decoder.of(config)
+        context = options.prompt + options.completion
+        with gpu_engine.engine(folder, options.vllm_python, context) as url:
+            for batch in options.batches:
+                for adapter in (None, Path(name) / "adapter"):
+                    measured = gpu_engine.decode(
+                        url, batch, options.prompt, options.completion, config["vocab_size"], adapter
+                    )
+                    floor = decoder.floor(batch, options.prompt + options.completion / 2, copy, peak)
+                    free, total = torch.cuda.mem_get_info()
+                    lines.append(
+                        f"| {shape} | {f'rank {options.rank}' if adapter else 'none'} | {batch} | {measured.rate:,.0f} | {floor:,.0f} "
+                        f"| {measured.rate / floor:.0%} | {2 * decoder.weights * measured.rate / peak:.1%} | {(total - free) / 2**30:.1f} |"
+                    )
+                    print(lines[-1], file=sys.stderr, flush=True)
     return lines
 
 
@@ -204,6 +257,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--budgets", type=int, nargs="+", default=[4096, 16384], help="tokens of one micro-batch")
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument(
+        "--vllm-python", type=Path, help="Python of an environment that has vLLM: measures the engine too"
+    )
+    parser.add_argument(
+        "--batches", type=int, nargs="+", default=[1, 64, 256], help="sequences that the engine decodes at once"
+    )
     parser.add_argument("--out", type=Path, help="also write the table there")
     return parser.parse_args()
 
