@@ -13,6 +13,9 @@ from tunesmith.errors import FailedPrecondition
 
 LAYOUT = {"batches": "step-{:06d}.safetensors", "adapters": "v{:06d}", "checkpoints": "step-{:06d}"}
 
+BUDGETS_FILE = "budgets.jsonl"
+"""From which step on the learner computes with fewer tokens at a time, because memory ran out; the learner writes it."""
+
 
 def batch_path(run_dir: Path, step: int) -> Path:
     """Where sealed batch `step` lies."""

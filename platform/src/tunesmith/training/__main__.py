@@ -18,7 +18,10 @@ from tunesmith.errors import TunesmithError
 from tunesmith.runs.tuning import TuningConfig, TuningLoss
 from tunesmith.training import dpo, rft, sft
 from tunesmith.training.measure import measure
+from tunesmith.training.memory import WHAT_TO_DO, first_line, is_out_of_memory
 from tunesmith.training.tuning import refuse
+
+log = logging.getLogger(__name__)
 
 LOOPS = {TuningLoss.SFT: sft.train, TuningLoss.DPO: dpo.train, TuningLoss.ORPO: dpo.train}
 
@@ -54,6 +57,12 @@ def main() -> int:
         return 1
     except ValidationError as error:
         print(f"learner: {arguments.run_dir / 'run.json'} is not valid: {error}", file=sys.stderr)
+        return 1
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        log.exception("The learner ran out of memory.")
+        print(f"learner: the learner ran out of memory ({first_line(error)}). {WHAT_TO_DO}", file=sys.stderr)
         return 1
     print(f"learner: done after {steps} optimizer steps", file=sys.stderr)
     return 0

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from tunesmith.rendering.renderer import Renderer
 from tunesmith.runs.files import write_atomic
 from tunesmith.runs.tuning import TuningConfig
 from tunesmith.training.model import Policy
+from tunesmith.training.packing import Sequence
 from tunesmith.training.pairs import answer_logprobs, packs_of, pair_input, pairs_of, sequences_of
 from tunesmith.training.preferences import PairLoss, PairOutput, pair_loss_for
 from tunesmith.training.prepare import Prepared, prepare
@@ -81,13 +83,9 @@ def train(run_dir: Path, config: TuningConfig, until_step: int | None = None) ->
             run.start_step()
             pairs = order.batch(run.step)
             batch = sequences_of(samples, pairs, policy.vocabulary)
-            loss, outputs = 0.0, list[PairOutput]()
-            for pack in packs_of(batch, budget, policy):
-                logp_S = answer_logprobs(policy, pack)
-                output = loss_function.compute(pair_input(pack, logp_S, reference.train_N, len(pairs)))
-                output.loss.backward()
-                loss += float(output.loss.detach())
-                outputs.append(output)
+            loss, outputs = run.fit(
+                batch, partial(backward, policy, batch, loss_function, reference.train_N, len(pairs))
+            )
 
             tokens = sum(len(sequence.token_ids) for sequence in batch)
             trained_tokens = sum(len(sequence.targets) for sequence in batch)
@@ -95,6 +93,19 @@ def train(run_dir: Path, config: TuningConfig, until_step: int | None = None) ->
 
         run.finish()
         return run.step
+
+
+def backward(
+    policy: Policy, batch: Seq[Sequence], loss_function: PairLoss, reference_N: Tensor | None, pairs: int, budget: int
+) -> tuple[float, list[PairOutput]]:
+    """Leave the gradient of a batch of pairs in the policy, `budget` tokens at a time; return its loss and what came out."""
+    loss, outputs = 0.0, list[PairOutput]()
+    for pack in packs_of(batch, budget, policy):
+        output = loss_function.compute(pair_input(pack, answer_logprobs(policy, pack), reference_N, pairs))
+        output.loss.backward()
+        loss += float(output.loss.detach())
+        outputs.append(output)
+    return loss, outputs
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import logging
 import math
 import time
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,10 @@ from tunesmith.runs.config import RunConfig
 from tunesmith.runs.files import JsonLines, batch_path, lock, read_json_lines
 from tunesmith.runs.objective import ADAM_BETAS, ADAM_EPS
 from tunesmith.training.checkpoints import hash_base, restore, write_checkpoint
-from tunesmith.training.losses import LossInput, loss_for
-from tunesmith.training.model import load_policy
-from tunesmith.training.packing import build_pack, plan_packs, sequences_of
+from tunesmith.training.losses import Loss, LossInput, loss_for
+from tunesmith.training.memory import Budget
+from tunesmith.training.model import Policy, load_policy
+from tunesmith.training.packing import Sequence, build_pack, plan_packs, sequences_of
 from tunesmith.training.publish import canary, publish, remove_torn_folders
 
 log = logging.getLogger(__name__)
@@ -46,7 +48,7 @@ def train(run_dir: Path, until_step: int | None = None) -> int:
 
     `until_step` stops after that many steps, for tests and by-hand runs.
     Raises FailedPrecondition when another learner holds the run, when a batch cannot be trained, or when a step gives a loss or
-    gradient that is not finite: such a step leaves nothing behind.
+    gradient that is not finite, or does not fit into memory one sequence at a time: such a step leaves nothing behind.
     """
     config = RunConfig.read(run_dir)
     with closing(lock(run_dir / "learner.lock")):
@@ -60,6 +62,7 @@ def _train(run_dir: Path, config: RunConfig, metrics: JsonLines, until_step: int
     settings = config.learner
     torch.set_num_threads(settings.threads)
     loss_function = loss_for(settings.loss, settings.kl_beta)
+    budget = Budget(run_dir, settings.max_tokens_per_micro_batch)
 
     policy = load_policy(config.base_model, settings, config.seed)
     parameters = list(policy.adapter.values())
@@ -85,31 +88,11 @@ def _train(run_dir: Path, config: RunConfig, metrics: JsonLines, until_step: int
         # A greedy batch was recorded at temperature 1, like the engine reports it.
         temperature = batch.header.temperature or 1.0
 
-        # Forward and backward, one micro-batch at a time. Shares are divided by the counts of the whole batch, so
-        # their gradients add up to the batch's, however it was cut.
-        optimizer.zero_grad(set_to_none=True)
-        loss, seen = 0.0, _Seen()
-        for plans in plan_packs(sequences, settings.max_tokens_per_micro_batch, policy.costs):
-            pack = build_pack(plans, policy.device)
-            reference_K = None
-            if loss_function.needs_reference:
-                with policy.reference():
-                    reference_K, _ = policy.logprobs(pack, temperature)
-            logp_K, entropy_K = policy.logprobs(pack, temperature)
-            share = loss_function.compute(
-                LossInput(
-                    logp_K=logp_K,
-                    mu_K=pack.mu_K,
-                    advantage_K=pack.advantage_K,
-                    sequence_K=pack.sequence_K,
-                    batch_tokens=batch_tokens,
-                    batch_sequences=len(sequences),
-                    reference_K=reference_K,
-                )
-            )
-            share.loss.backward()
-            loss += float(share.loss.detach())
-            seen.add(logp_K.detach(), pack.mu_K, entropy_K, share.limited_K)
+        # Forward and backward, in micro-batches that memory has room for. Their gradients add up to the batch's,
+        # however it was cut.
+        lengths = [len(sequence.token_ids) for sequence in sequences]
+        backward = partial(_backward, policy, loss_function, sequences, batch_tokens, temperature)
+        loss, seen = budget.fit(step, lengths, backward)
 
         # The update. Nothing that is not a number may reach the adapter.
         grad_norm = float(torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm))
@@ -129,7 +112,9 @@ def _train(run_dir: Path, config: RunConfig, metrics: JsonLines, until_step: int
             "trained_tokens": batch_tokens,
             "kept_groups": len({rollout.group for rollout in rollouts}),
             "dropped_groups": batch.header.dropped_groups,
+            **_staleness(batch),
             **seen.summary(),
+            "max_tokens_per_micro_batch": budget.at(step),
             "cpu_seconds": round(time.process_time() - cpu_started, 4),
             "seconds": round(time.perf_counter() - started, 4),
         }
@@ -146,6 +131,40 @@ def _train(run_dir: Path, config: RunConfig, metrics: JsonLines, until_step: int
     return step
 
 
+def _backward(
+    policy: Policy, loss_function: Loss, sequences: list[Sequence], batch_tokens: int, temperature: float, budget: int
+) -> tuple[float, _Seen]:
+    """Leave the batch's gradient in the adapter; return its loss and what was seen on the way.
+
+    One micro-batch of at most `budget` tokens at a time; shares are divided by the counts of the whole batch.
+    """
+    for parameter in policy.adapter.values():
+        parameter.grad = None
+    loss, seen = 0.0, _Seen()
+    for plans in plan_packs(sequences, budget, policy.costs):
+        pack = build_pack(plans, policy.device)
+        reference_K = None
+        if loss_function.needs_reference:
+            with policy.reference():
+                reference_K, _ = policy.logprobs(pack, temperature)
+        logp_K, entropy_K = policy.logprobs(pack, temperature)
+        share = loss_function.compute(
+            LossInput(
+                logp_K=logp_K,
+                mu_K=pack.mu_K,
+                advantage_K=pack.advantage_K,
+                sequence_K=pack.sequence_K,
+                batch_tokens=batch_tokens,
+                batch_sequences=len(sequences),
+                reference_K=reference_K,
+            )
+        )
+        share.loss.backward()
+        loss += float(share.loss.detach())
+        seen.add(logp_K.detach(), pack.mu_K, entropy_K, share.limited_K)
+    return loss, seen
+
+
 class _Seen:
     """What the trained tokens of a step looked like before the update, gathered over micro-batches."""
 
@@ -157,7 +176,10 @@ class _Seen:
         self._parts.append(tensors_K)
 
     def summary(self) -> dict[str, Any]:
-        """Mismatch in nats; kl is the k3 estimate of KL(mu || pi); ratios are pi / mu; fractions are of trained tokens."""
+        """Mismatch in nats; kl is the k3 estimate of KL(mu || pi); ratios are pi / mu; fractions are of trained tokens.
+
+        `ess` is the effective sample size by the ratios (Kish, 1965), as a share of the tokens: 1 where both policies are the same.
+        """
         logp_N, mu_N, entropy_N, limited_N = (torch.cat(part).cpu() for part in zip(*self._parts, strict=True))
         log_ratio_N = logp_N - mu_N
         mismatch_N = log_ratio_N.abs()
@@ -169,10 +191,17 @@ class _Seen:
             "mismatch_mean": float(mismatch_N.mean()),
             "entropy": float(entropy_N.mean()),
             "kl": float((ratio_N - 1 - ratio_N.log()).mean()),
+            "ess": float(ratio_N.sum().square() / (len(ratio_N) * ratio_N.square().sum())),
             "ratio_p01": float(ordered[round(0.01 * last)]),
             "ratio_p99": float(ordered[round(0.99 * last)]),
             "clip_fraction": float(limited_N.float().mean()),
         }
+
+
+def _staleness(batch: Batch) -> dict[str, float]:
+    """Versions that were published between the one that sampled a rollout and the step that trains on it."""
+    behind = [batch.header.step - rollout.version for rollout in batch.header.rollouts]
+    return {"staleness_mean": sum(behind) / len(behind), "staleness_max": max(behind)}
 
 
 def _next_batch(run_dir: Path, step: int) -> Batch | None:

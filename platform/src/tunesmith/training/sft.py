@@ -7,6 +7,7 @@ started again, it ends with the same output, bit for bit (on the CPU, with the s
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from tunesmith.rendering.renderer import Renderer
 from tunesmith.runs.tuning import TuningConfig
 from tunesmith.training.losses import weighted_nll
 from tunesmith.training.model import Policy
-from tunesmith.training.packing import Sharing, build_pack, plan_packs
+from tunesmith.training.packing import Sequence, Sharing, build_pack, plan_packs
 from tunesmith.training.prepare import prepare
 from tunesmith.training.samples import Samples
 from tunesmith.training.schedules import Order
@@ -68,18 +69,23 @@ def train(run_dir: Path, config: TuningConfig, until_step: int | None = None) ->
             run.start_step()
             batch = [samples.sequence(number, policy.vocabulary) for number in order.batch(run.step)]
             trained_tokens = sum(len(sequence.targets) for sequence in batch)
-            loss = 0.0
-            for plans in plan_packs(batch, run.budget, policy.costs, Sharing.NEVER):
-                pack = build_pack(plans, policy.device)
-                logp_K, _ = policy.logprobs(pack, entropy=False)
-                share = weighted_nll(logp_K, pack.weight_K, trained_tokens)
-                share.backward()
-                loss += float(share.detach())
-
+            loss = run.fit(batch, partial(backward, policy, batch, trained_tokens))
             run.update(loss, sum(len(sequence.token_ids) for sequence in batch), trained_tokens)
 
         run.finish()
         return run.step
+
+
+def backward(policy: Policy, batch: list[Sequence], trained_tokens: int, budget: int) -> float:
+    """Leave the gradient of a batch in the policy, `budget` tokens at a time; return its loss."""
+    loss = 0.0
+    for plans in plan_packs(batch, budget, policy.costs, Sharing.NEVER):
+        pack = build_pack(plans, policy.device)
+        logp_K, _ = policy.logprobs(pack, entropy=False)
+        share = weighted_nll(logp_K, pack.weight_K, trained_tokens)
+        share.backward()
+        loss += float(share.detach())
+    return loss
 
 
 @torch.no_grad()

@@ -11,10 +11,12 @@ import json
 import math
 import shutil
 import time
+from collections.abc import Callable
+from collections.abc import Sequence as Seq
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -24,12 +26,14 @@ from tunesmith.errors import FailedPrecondition, InvalidArgument, TunesmithError
 from tunesmith.runs.files import JsonLines, lock, read_json_lines, write_atomic
 from tunesmith.runs.tuning import TuningConfig
 from tunesmith.training.checkpoints import hash_base, load_weights, restore, write_checkpoint
+from tunesmith.training.memory import WHAT_TO_DO, Budget, first_line, is_out_of_memory
 from tunesmith.training.model import Policy, load_full, load_policy
 from tunesmith.training.output import is_written, write_output
-from tunesmith.training.packing import default_budget
+from tunesmith.training.packing import Sequence, default_budget
 from tunesmith.training.prepare import Prepared
 from tunesmith.training.schedules import evaluation_steps, rate
 
+T = TypeVar("T")
 ADAM_BETAS = (0.9, 0.95)
 CHECKPOINT_SECONDS = 30.0
 """A restart repeats about so much work at most."""
@@ -73,6 +77,7 @@ class TuningRun:
         for pattern in TORN:
             for torn in self.run_dir.glob(pattern):
                 shutil.rmtree(torn) if torn.is_dir() else torn.unlink()
+        self._budget = Budget(self.run_dir, self.config.max_tokens_per_micro_batch or default_budget())
         self._metrics = JsonLines(self.run_dir / "metrics.jsonl")
         self._recorded = {"loss": -1, "eval_loss": -1}
         for _, line in read_json_lines(self.run_dir / "metrics.jsonl"):
@@ -100,8 +105,17 @@ class TuningRun:
 
     @property
     def budget(self) -> int:
-        """Tokens of a micro-batch."""
-        return self.config.max_tokens_per_micro_batch or default_budget()
+        """Tokens of a micro-batch, at this step."""
+        return self._budget.at(self.step)
+
+    def fit(self, batch: Seq[Sequence], work: Callable[[int], T]) -> T:
+        """`work(budget)`, which leaves the gradients of the batch's sequences; with half the budget where memory runs out (`memory.Budget`)."""
+
+        def from_the_beginning(budget: int) -> T:
+            self._optimizer.zero_grad(set_to_none=True)
+            return work(budget)
+
+        return self._budget.fit(self.step, [len(sequence.token_ids) for sequence in batch], from_the_beginning)
 
     def load_policy(self) -> Policy:
         """The base model with a LoRA (the warm start's where one is given), or with all parameters trainable at rank 0.
@@ -287,11 +301,8 @@ class TuningRun:
 
 
 def _unexpected(error: Exception) -> str:
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return (
-            "Training ran out of memory. Lower the max context length or the LoRA rank, choose a smaller base model, or free "
-            "memory on this machine; then resume the job."
-        )
+    if is_out_of_memory(error):
+        return f"Training ran out of memory ({first_line(error)}). {WHAT_TO_DO}"
     return f"The training process met an error of its own ({type(error).__name__}: {error}); its log has the details."
 
 
