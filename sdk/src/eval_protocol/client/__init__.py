@@ -1,6 +1,7 @@
-"""The platform's API client and the packing of an evaluator project.
+"""The platform from Python, and the packing of an evaluator project.
 
-`Platform` talks to the control plane over HTTP (aiohttp); `pack` turns a project folder into the archive that is uploaded.
+`Platform` drives it with plain calls, for notebooks and scripts (`drive.py`); `Job` and `Model` are what it makes. `pack` turns a project folder
+into the archive that is uploaded.
 Names are imported on first use, so that a command which needs only one of them does not pay for the other.
 """
 
@@ -9,14 +10,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from eval_protocol.client.drive import Platform
+    from eval_protocol.client.errors import JobFailed, PlatformError
+    from eval_protocol.client.job import Job, Model
     from eval_protocol.client.packing import PackedProject, pack
-    from eval_protocol.client.platform import Platform
 
-__all__ = ["PackedProject", "Platform", "pack"]
+__all__ = ["Job", "JobFailed", "Model", "PackedProject", "Platform", "PlatformError", "pack"]
 
 _WHERE = {
+    "Job": "eval_protocol.client.job",
+    "JobFailed": "eval_protocol.client.errors",
+    "Model": "eval_protocol.client.job",
     "PackedProject": "eval_protocol.client.packing",
-    "Platform": "eval_protocol.client.platform",
+    "Platform": "eval_protocol.client.drive",
+    "PlatformError": "eval_protocol.client.errors",
     "pack": "eval_protocol.client.packing",
 }
 

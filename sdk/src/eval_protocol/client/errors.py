@@ -7,6 +7,7 @@ PlatformError
         Missing        404
         Taken          409
     BrokenAnswer       an answer came, but not one of this API
+    JobFailed          a job that was waited for ended as FAILED
 PackingError           the project folder cannot be packed as it is
 """
 
@@ -25,6 +26,10 @@ class Unreachable(PlatformError):
 
 class BrokenAnswer(PlatformError):
     """The address answers, but not as the platform does."""
+
+
+class JobFailed(PlatformError):
+    """A job that was waited for has failed. The message has the cause."""
 
 
 class PackingError(EvalProtocolError):

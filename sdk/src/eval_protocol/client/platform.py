@@ -41,6 +41,11 @@ class Platform:
         """Address of the platform, without a trailing slash."""
         return self._transport.api_base
 
+    @property
+    def transport(self) -> Transport:
+        """What its calls go over, for those that have no method here."""
+        return self._transport
+
     async def __aenter__(self) -> Platform:
         await self._transport.__aenter__()
         return self
