@@ -59,6 +59,8 @@ def command(data_dir: str | None, as_json: bool) -> None:
         queue = job.get("queue")
         how_far = f"place {queue['position']}: {queue['waitingFor']}" if queue else f"{percent_of(job)} %"
         click.echo(f"  {job['name'].rsplit('/', 1)[-1]:<40} {state_of(job)} {how_far}")
+        if (sandbox := job.get("sandbox") or {}).get("degraded"):
+            click.echo(f"    its evaluator is not fully confined: {sandbox['reason']}")
         for process in job.get("processes") or []:
             click.echo(f"    {process['name']:<38} pid {process['pid']:<8} peak {process['peak_rss_mib']:.0f} MiB")
 

@@ -182,5 +182,7 @@ class RftJob(Wire):
     """The same, as an object: step, total_steps, mean_score, best_version, ..."""
     processes: list[dict[str, Any]] = []
     """The job's processes: {"name", "pid", "peak_rss_mib"}."""
+    sandbox: dict[str, Any] | None = None
+    """What confines its evaluator: {"kind": "bubblewrap" | "landlock" | "none", "degraded", "reason"}; None until its host has started."""
     notes: list[Any] = []
     """Options that were accepted without effect, each with its reason."""
