@@ -11,6 +11,7 @@ from sqlalchemy import inspect
 from tunesmith.db.captured import STEPS, CapturedFile
 from tunesmith.db.completions import CompletionStore
 from tunesmith.db.rollout_logs import LogFilter, LogLine, LogStore
+from tunesmith.errors import FailedPrecondition
 
 FIRST_VERSION = """
 CREATE TABLE completions (
@@ -93,7 +94,7 @@ def test_a_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / "c.db")
     connection.execute(f"PRAGMA user_version = {len(STEPS) + 1}")
     connection.close()
-    with pytest.raises(RuntimeError, match="written by a newer one"):
+    with pytest.raises(FailedPrecondition, match="written by a newer one"):
         CapturedFile(tmp_path / "c.db")
 
 

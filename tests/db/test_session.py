@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from tunesmith.db.accounts import ensure_account
 from tunesmith.db.session import make_engine, migrate, open_database, reading
 from tunesmith.db.tables import Account, Base, Secret
+from tunesmith.errors import FailedPrecondition
 
 
 def test_pragmas_hold_on_every_connection(tmp_path: Path):
@@ -86,7 +87,7 @@ def test_a_database_of_a_newer_version_is_refused(tmp_path: Path):
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = 'f999'"))
     engine.dispose()
-    with pytest.raises(RuntimeError, match="written by a newer one"):
+    with pytest.raises(FailedPrecondition, match="written by a newer one"):
         open_database(path)
 
 

@@ -71,6 +71,8 @@ class Settings(BaseModel):
     """Memory that a training job leaves free when it begins, in bytes; one that does not fit waits. TUNESMITH_MEMORY_RESERVE_BYTES."""
     job_memory_bytes: int | None = Field(default=None, ge=1)
     """Memory that all training jobs together may take, in bytes; None: what the machine, or its cgroup, has. TUNESMITH_JOB_MEMORY_BYTES."""
+    retention_days: float | None = Field(default=None, gt=0)
+    """What `tunesmith gc` removes is removed once a day, of jobs that ended so many days ago; None: never by itself. TUNESMITH_RETENTION_DAYS."""
     build_timeout_seconds: float = 600.0
     """Longest build of an evaluator. TUNESMITH_BUILD_TIMEOUT_SECONDS."""
     evaluation_timeout_seconds: float = 60.0

@@ -57,11 +57,13 @@ async def _run(settings: Settings, served_by: str) -> None:
     from tunesmith.cli.account import ensure_account_key, publish_profile
     from tunesmith.cli.control import serve
     from tunesmith.cli.supervisor import Supervisor
+    from tunesmith.db.captured import check_known
     from tunesmith.evaluators import sandbox
 
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    check_known(settings.path("completions.db"))
     protection = sandbox.describe(settings.sandbox)
     key = ensure_account_key(settings)
     supervisor = Supervisor(settings)

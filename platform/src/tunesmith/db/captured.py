@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from tunesmith.db.answers import AnswerFiles
 from tunesmith.db.group_commit import GroupCommitWriter
 from tunesmith.db.session import BUSY_TIMEOUT_MS, make_engine
-from tunesmith.errors import InvalidArgument
+from tunesmith.errors import FailedPrecondition, InvalidArgument
 
 LARGEST_ANSWER = 256 * 2**20
 """Bytes of records that are read for one answer."""
@@ -149,7 +150,7 @@ class CapturedFile:
     """The open file: sessions to read with (`db.session.reading`) and the one writer. Stores share it."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file at `path`, made if missing. Raises RuntimeError when a newer version of Tunesmith wrote it."""
+        """Open the file at `path`, made if missing. Raises FailedPrecondition when a newer version of Tunesmith wrote it."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self.engine = make_engine(path)
         with self.engine.begin() as connection:  # takes the write lock: those who open it together migrate once
@@ -184,13 +185,24 @@ def check_size(session: Session, query: Select[Any], size: ColumnElement[int]) -
         )
 
 
-def _migrate(connection: Connection, path: Path) -> None:
-    version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+def check_known(path: Path) -> None:
+    """Raise FailedPrecondition when a newer version of Tunesmith wrote the file at `path`, which may be missing."""
+    if path.exists():
+        with closing(sqlite3.connect(path)) as connection:
+            _check(connection.execute("PRAGMA user_version").fetchone()[0], path)
+
+
+def _check(version: int, path: Path) -> None:
     if version > len(STEPS):
-        raise RuntimeError(
+        raise FailedPrecondition(
             f"{path} is at version {version}, which this version of Tunesmith does not know (it knows {len(STEPS)}): "
             "it was written by a newer one. Start that version, or move the file away."
         )
+
+
+def _migrate(connection: Connection, path: Path) -> None:
+    version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+    _check(version, path)
     if version == len(STEPS):
         return
     if inspect(connection).has_table("completions"):

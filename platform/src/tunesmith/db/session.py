@@ -23,6 +23,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.orm import Session, sessionmaker
 
+from tunesmith.errors import FailedPrecondition
+
 BUSY_TIMEOUT_MS = 30_000
 _BEGIN = "sqlite_begin"
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -60,6 +62,8 @@ def make_engine(path: Path, *, foreign_keys: bool = True) -> Engine:
         connection.isolation_level = None  # the driver begins nothing on its own
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        if cursor.execute("PRAGMA page_count").fetchone()[0] == 0:  # a new file: what is deleted later can be given back
+            cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")
         cursor.execute("PRAGMA journal_mode = WAL")
         cursor.execute("PRAGMA synchronous = NORMAL")
         cursor.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
@@ -104,7 +108,7 @@ def _migrate(connection: Connection, revision: str) -> None:
     script = ScriptDirectory.from_config(config)
     current = MigrationContext.configure(connection).get_current_revision()
     if current is not None and current not in {item.revision for item in script.walk_revisions()}:
-        raise RuntimeError(
+        raise FailedPrecondition(
             f"The database is at revision {current}, which this version of Tunesmith does not know: "
             "it was written by a newer one. Start that version, or another data folder."
         )

@@ -1,4 +1,4 @@
-"""A failed run directory is made ready to go on, once for each time that its job was resumed."""
+"""A run directory is made ready to go on: where the platform is now, and, once for each time that its job was resumed, after a failure."""
 
 from __future__ import annotations
 
@@ -21,19 +21,26 @@ def take_up(run_dir: Path, resumed: float | None, gateway_url: str) -> None:
         resumed: when the job was resumed (Unix seconds); None: never.
         gateway_url: where the platform is now: it may have moved while the job lay.
     """
-    if resumed is None or not (run_dir / "run.json").exists():
+    if not (run_dir / "run.json").exists():
+        return
+    _follow(run_dir, gateway_url)
+    if resumed is None:
         return
     done = Resumed.read(run_dir)
     if done is not None and done.time >= resumed:
         return
     for kind in ("run", "rollout"):
         (run_dir / f"{kind}.key").unlink(missing_ok=True)
-    config = RunConfig.read(run_dir)
-    if config.gateway_url != gateway_url:
-        moved = config.model_copy(update={"gateway_url": gateway_url})
-        write_atomic(run_dir / "run.json", moved.model_dump_json(indent=1))
     status = run_dir / "status.json"
     if status.exists():
         write_atomic(status, json.dumps({**json.loads(status.read_text()), "state": "RUNNING", "message": ""}))
     rollouts = run_dir / "rollouts.jsonl"
     Resumed(time=resumed, rollouts=rollouts.stat().st_size if rollouts.exists() else 0).write(run_dir)
+
+
+def _follow(run_dir: Path, gateway_url: str) -> None:
+    """The platform may have been started on another port, or restored elsewhere, while the job lay."""
+    config = RunConfig.read(run_dir)
+    if config.gateway_url != gateway_url:
+        moved = config.model_copy(update={"gateway_url": gateway_url})
+        write_atomic(run_dir / "run.json", moved.model_dump_json(indent=1))

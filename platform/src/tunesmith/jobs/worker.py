@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
+import sqlite3
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import select
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from tunesmith.db import jobs
@@ -28,12 +31,16 @@ from tunesmith.errors import TunesmithError
 from tunesmith.jobs.admission import Admission
 from tunesmith.jobs.handler import MAX_ATTEMPTS, ClaimedJob, Handler, JobContext, Outcome
 from tunesmith.jobs.identity import is_dead, own_name
+from tunesmith.jobs.retention import collect
+from tunesmith.runs.files import write_atomic
 from tunesmith.settings import Settings
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 BEAT_SECONDS = 0.5
+COLLECTION_SECONDS = 86_400.0
+"""Between two collections of what is past its retention."""
 CANCEL_GRACE_SECONDS = 60.0
 """A handler that has not returned this long after a request to cancel is stopped, and its job is CANCELLED."""
 
@@ -63,6 +70,7 @@ class Worker:
         self._limits = {handler.kind: limit for handler, limit in limits}
         self._held: dict[str, _Held] = {}
         self._admission = Admission(settings)
+        self._collecting: asyncio.Task[None] | None = None
         self._stopping = False
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -74,6 +82,7 @@ class Worker:
                 if time.monotonic() - looked > self.settings.lease_seconds / 3:
                     looked = time.monotonic()
                     await self._bury_the_dead()
+                    self._collect_if_due()
                 await self._beat()
                 await self._claim()
             except OperationalError as error:
@@ -89,6 +98,26 @@ class Worker:
             if owner != self.owner and is_dead(owner):
                 names = await self._write(lambda session, owner=owner: jobs.expire_leases(session, owner))
                 log.warning("worker %s died; its jobs go back to the queue: %s", owner, ", ".join(names))
+
+    def _collect_if_due(self) -> None:
+        """Once a day, where `retention_days` is set; the stamp of the last one is a file, so that restarts do not repeat it."""
+        days = self.settings.retention_days
+        if days is None or (self._collecting is not None and not self._collecting.done()):
+            return
+        stamp = self.settings.path("collected.json")
+        if stamp.exists() and time.time() - stamp.stat().st_mtime < COLLECTION_SECONDS:
+            return
+        self._collecting = asyncio.create_task(self._collect(days, stamp))
+
+    async def _collect(self, days: float, stamp: Path) -> None:
+        try:
+            done = await asyncio.to_thread(collect, self.settings, self.sessions, older_than=days * 86_400)
+        except (OSError, DBAPIError, sqlite3.Error) as error:
+            log.warning("what is past its retention could not be removed; trying again tomorrow: %s", error)
+            await asyncio.to_thread(write_atomic, stamp, json.dumps({"error": str(error)}))
+            return
+        log.info("removed %d things past their retention, %d bytes", len(done.leftovers), done.total_bytes)
+        await asyncio.to_thread(write_atomic, stamp, json.dumps(done.as_json()))
 
     async def _beat(self) -> None:
         if not self._held:
