@@ -56,11 +56,11 @@ class Group:
 
 
 def make(name: str, bounds: Bounds) -> Group | None:
-    """A new group with its bounds set; None where this process may not make one."""
+    """A new group with its bounds set; None where this process may not make one. The name ends in this process's id."""
     made: list[Path] = []
     try:
         for parent, files in _plans(bounds):
-            folder = parent / f"{PREFIX}{name}"
+            folder = parent / f"{PREFIX}{name}-{os.getpid()}"
             folder.mkdir(exist_ok=True)
             made.append(folder)
             for file, value in files.items():
@@ -73,7 +73,7 @@ def make(name: str, bounds: Bounds) -> Group | None:
 
 def available() -> bool:
     """Whether groups can be made here."""
-    group = make(f"probe-{os.getpid()}", Bounds(1 << 30, 64))
+    group = make("probe", Bounds(1 << 30, 64))
     if group is None:
         return False
     group.end()
@@ -84,8 +84,10 @@ def sweep() -> None:
     """Remove the empty groups of guards that were killed."""
     for parent, _ in _plans(Bounds(0, 0)):
         for folder in parent.glob(f"{PREFIX}*"):
-            with contextlib.suppress(OSError):
-                folder.rmdir()  # one with processes in it is not empty
+            maker = folder.name.rpartition("-")[2]
+            if maker.isdigit() and not Path(f"/proc/{maker}").exists():  # one that lives may be about to fill it
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
 
 
 def _plans(bounds: Bounds) -> list[tuple[Path, dict[str, str]]]:

@@ -76,7 +76,7 @@ async def _watch(plan: Plan) -> int:
     group = None
     if plan.memory_bytes is not None:
         bounds = cgroups.Bounds(plan.memory_bytes, plan.processes)
-        group = cgroups.make(f"{os.getpid()}", bounds)
+        group = cgroups.make("host", bounds)
     try:
         child = _start(plan, port, group)
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -164,6 +164,9 @@ async def start_host(
         folder.mkdir(mode=0o700)
         writable.append(folder)
         scratch = {"HOME": str(folder), "TMPDIR": str(folder)}
+    own = {sandbox.Kind.BUBBLEWRAP: ["/tmp", "/dev/shm"], sandbox.Kind.LANDLOCK: list(scratch.values())[:1]}
+    for folder in own.get(protection.kind, []) if takes_socket else []:
+        argv += ["--scratch", str(folder)]
     command = sandbox.command(
         argv,
         policy=settings.sandbox,

@@ -31,6 +31,7 @@ def main() -> int:
         loop_main=partial(loop_main, evaluator, options.socket or options.listen_fd, options.scorers),
         scorer_main=partial(scorer_main, evaluator),
         of_loop=[] if options.listen_fd is None else [options.listen_fd],
+        scratch=options.scratch,
     ).run()
 
 
@@ -42,6 +43,14 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--socket", type=Path, metavar="PATH", help="unix socket to listen on")
     parser.add_argument(
         "--listen-fd", type=int, metavar="N", help="descriptor of a unix socket that listens already, in its place"
+    )
+    parser.add_argument(
+        "--scratch",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="folder for temporary files that nothing else uses: what rows leave there is removed; may be given again",
     )
     parser.add_argument("--check", action="store_true", help="load the evaluation, print what it is as JSON, and end")
     parser.add_argument(

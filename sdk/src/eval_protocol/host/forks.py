@@ -21,9 +21,11 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import NoReturn
 
 from eval_protocol.host.confine import adopt_orphans, children, confine_scorer, protect_host
+from eval_protocol.host.scratch import Scratch
 
 PR_SET_PDEATHSIG = 1
 STOP_SECONDS = 3.0
@@ -42,9 +44,13 @@ class ForkServer:
         loop_main: runs in the loop process, with its end of the control socket; returns the exit code.
         scorer_main: runs in each scorer, with its end of the scorer's socket.
         of_loop: descriptors that are the loop's alone; this process and scorers close them.
+        scratch: folders for temporary files that are this host's alone.
     """
 
-    def __init__(self, loop_main: LoopMain, scorer_main: ScorerMain, of_loop: Sequence[int] = ()) -> None:
+    def __init__(
+        self, loop_main: LoopMain, scorer_main: ScorerMain, of_loop: Sequence[int] = (), scratch: Sequence[Path] = ()
+    ) -> None:
+        self._scratch = Scratch(scratch)
         self._loop_main = loop_main
         self._scorer_main = scorer_main
         self._of_loop = of_loop
@@ -149,6 +155,7 @@ class ForkServer:
             def scorer() -> int:
                 ours.close()
                 confine_scorer()
+                self._scratch.enter(number)
                 self._scorer_main(theirs)
                 return 0
 
@@ -167,6 +174,7 @@ class ForkServer:
                 _kill_group(pid)
                 code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
                 del self._scorers[pid]
+                self._scratch.leave(number, set(self._scorers.values()))
                 self._tell({"op": "ended", "id": number, "how": _ending(code)})
         self._end_strays()
 
