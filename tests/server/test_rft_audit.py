@@ -8,8 +8,18 @@ from collections.abc import Callable
 
 import pytest
 from tunesmith.db.jobs import enqueue
-from tunesmith.db.rollouts import add_rollouts
-from tunesmith.server.reward_audit import AuditRow, Correlation, audit, dominance, duplicates, spearman
+from tunesmith.db.rollouts import add_events, add_rollouts
+from tunesmith.server.reward_audit import (
+    AuditRow,
+    Correlation,
+    SecondOpinion,
+    audit,
+    auroc_of,
+    dominance,
+    duplicates,
+    second_opinion,
+    spearman,
+)
 
 from tests.server.conftest import Platform
 from tests.server.test_rft_monitoring import spec
@@ -172,3 +182,92 @@ def test_the_route_tells_it_with_the_rollouts_that_it_is_about(platform: Platfor
     assert platform.ok("GET", path, params={"rollouts": 16})["bySteps"] == found["bySteps"][-1:]
     platform.fails(404, "GET", "/reinforcementFineTuningJobs/none/audit")
     platform.fails(400, "GET", path, params={"rollouts": 0})
+
+
+def opinions(audit_gain: float, seed: int = 3, steps: int = 9, rows: int = 40) -> list[SecondOpinion]:
+    """A run whose score rises by 0.4, and a second evaluator's by `audit_gain`; both see the same answers, through noise."""
+    rng = random.Random(seed)
+    found = []
+    for step in range(steps):
+        for row in range(rows):
+            quality = rng.gauss(0, 0.15)
+            score = min(1.0, max(0.0, 0.3 + 0.4 * step / (steps - 1) + quality + rng.gauss(0, 0.05)))
+            second = min(1.0, max(0.0, 0.3 + audit_gain * step / (steps - 1) + quality + rng.gauss(0, 0.05)))
+            found.append(SecondOpinion(f"s{step}-r{row}", row, step, score, second))
+    return found
+
+
+@pytest.mark.parametrize("gain", [0.0, -0.1])
+def test_a_score_that_the_second_evaluator_does_not_follow_is_told(gain: float) -> None:
+    found = second_opinion(opinions(gain))
+    assert [finding["title"] for finding in found["findings"]] == [
+        "The score rises, and the second evaluator does not follow"
+    ]
+    assert (found["rollouts"], len(found["bySteps"])) == (360, 9)
+
+
+def test_a_second_evaluator_that_follows_is_no_finding() -> None:
+    found = second_opinion(opinions(0.4))
+    assert found["findings"] == []
+    assert found["agreement"]["low"] > 0.6
+
+
+def test_a_second_evaluator_that_does_not_agree_is_told() -> None:
+    rng = random.Random(4)
+    pairs = [SecondOpinion(str(i), i % 40, i // 40, rng.random(), rng.random()) for i in range(240)]
+    assert [finding["title"] for finding in second_opinion(pairs)["findings"]] == [
+        "The second evaluator does not agree"
+    ]
+    assert second_opinion(pairs[:10])["findings"] == []
+    assert second_opinion([], "its host died")["findings"][0]["detail"] == "its host died"
+
+
+def test_auroc_counts_pairs() -> None:
+    rng = random.Random(6)
+    scores = [round(rng.random(), 1) for _ in range(60)]
+    passed = [float(rng.random() < score) for score in scores]
+    pairs = [
+        (a, b) for a, p in zip(scores, passed, strict=True) if p for b, q in zip(scores, passed, strict=True) if not q
+    ]
+    expected = sum((a > b) + (a == b) / 2 for a, b in pairs) / len(pairs)
+    assert auroc_of(scores, passed) == pytest.approx(expected)
+    assert auroc_of(scores, [1.0] * 60) is None
+
+
+def test_one_metric_is_not_called_unsuspicious() -> None:
+    rows = [AuditRow(str(i), i, 0, i % 10 / 10, 5, str(i), {"only": i % 10 / 10}) for i in range(40)]
+    assert "The score has one metric" in [finding["title"] for finding in audit(rows)["findings"]]
+
+
+def test_the_api_shows_the_second_opinion(platform: Platform) -> None:
+    with platform.control.sessions.begin() as session:
+        second = {**spec(), "audit_evaluator": "accounts/local/evaluators/second", "audit_evaluator_version": 2}
+        enqueue(session, NAME, "accounts/local", "rft", second, state="JOB_STATE_RUNNING")
+        lines = [
+            {
+                "kind": "audit",
+                "rollout_id": pair.rollout_id,
+                "row_index": pair.row,
+                "step": pair.step,
+                "score": pair.score,
+                "audit_score": pair.audit_score,
+            }
+            for pair in opinions(0.0)
+        ]
+        lines[0]["audit_score"] = None
+        add_events(
+            session,
+            NAME,
+            "audit.jsonl",
+            [*enumerate(lines), (999, {"kind": "audit_failed", "rollout_id": "", "reason": "gone"})],
+        )
+    found = platform.ok("GET", "/reinforcementFineTuningJobs/j/audit")
+    second = found["auditEvaluator"]
+    assert (second["evaluator"], second["version"], second["invalid"], second["rollouts"]) == (
+        "accounts/local/evaluators/second",
+        2,
+        1,
+        359,
+    )
+    assert second["failed"] == "gone"
+    assert "The score rises, and the second evaluator does not follow" in [each["title"] for each in found["findings"]]

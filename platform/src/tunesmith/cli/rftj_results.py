@@ -120,8 +120,23 @@ def audit(job: str, as_json: bool) -> None:
         interval = f"{length['low']:+.2f} to {length['high']:+.2f}"
         click.echo(f"Score against length: rank correlation {length['spearman']:+.2f} (95 % interval {interval}).")
     click.echo(f"Answers given to several rows: {found['duplicateShare']:.0%} of all rollouts.")
+    if not found["metricDominance"]:
+        click.echo("The evaluator reports no metrics that vary.")
     for metric in found["metricDominance"]:
         click.echo(f"{metric['metric']} explains {metric['share']:.0%} of the score's variance.")
+    if second := found["auditEvaluator"]:
+        agreement = second["agreement"]
+        click.echo(f"Second evaluator {_short(second['evaluator'])}: {second['rollouts']} rollouts scored.")
+        if agreement["spearman"] is not None:
+            between = f"{agreement['low']:+.2f} to {agreement['high']:+.2f}"
+            auroc = f", AUROC {second['auroc']:.2f}" if second["auroc"] is not None else ""
+            click.echo(
+                f"  Rank correlation with the score {agreement['spearman']:+.2f} (95 % interval {between}){auroc}."
+            )
+        for step in second["bySteps"]:
+            click.echo(
+                f"  step {step['step']:<6} score {step['score']:.3f}  second {step['auditScore']:.3f}  ({step['rollouts']} rollouts)"
+            )
     for finding in found["findings"]:
         click.echo(f"\n{finding['severity'].upper()}: {finding['title']}\n  {finding['detail']}")
     if not found["findings"]:

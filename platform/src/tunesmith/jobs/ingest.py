@@ -19,7 +19,7 @@ from tunesmith.runs.files import batch_path, read_json_lines
 
 LINES_AT_ONCE = 500
 """Lines of one transaction: a burst never holds the write lock for long."""
-ROLLOUTS_FILE, EVENTS_FILE = "rollouts.jsonl", "events.jsonl"
+ROLLOUTS_FILE, EVENTS_FILE, AUDIT_FILE = "rollouts.jsonl", "events.jsonl", "audit.jsonl"
 _Add = Callable[[Session, str, str, Sequence[Line]], None]
 
 
@@ -38,6 +38,7 @@ class Ingest:
         """Take in everything that was appended since the last call; returns the number of lines."""
         taken = self._follow(ROLLOUTS_FILE, self._add_rollouts)
         taken += self._follow(EVENTS_FILE, self._add_events)
+        taken += self._follow(AUDIT_FILE, rollouts_table.add_events)
         return taken + self._follow(METRICS_FILE, self._add_metrics)
 
     def tokens(self) -> tuple[int, int]:

@@ -30,6 +30,7 @@ from tunesmith.jobs.admission import rft_need
 from tunesmith.jobs.handler import ClaimedJob, Handler, JobContext, Outcome
 from tunesmith.jobs.ingest import Ingest
 from tunesmith.jobs.memory import Need
+from tunesmith.jobs.rft_audit import Auditor
 from tunesmith.jobs.rft_control import Steering
 from tunesmith.jobs.rft_cost import rft_cost
 from tunesmith.jobs.rft_processes import FINAL, RunProcesses
@@ -67,6 +68,8 @@ class RftHandler(Handler):
             raise
         finally:
             await claim.steering.stop()
+            if claim.auditor is not None:
+                await claim.auditor.stop()
             await claim.processes.down()
             await asyncio.to_thread(claim.ingest.catch_up)
 
@@ -92,7 +95,7 @@ class RftHandler(Handler):
         await asyncio.to_thread(shutil.rmtree, run_dir, ignore_errors=True)
         for folder in [context.settings.path("hosts", job.id), *context.settings.path("hosts").glob(f"{job.id}.v*")]:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-        for process in ("evaluator-host", "learner", "orchestrator"):
+        for process in ("evaluator-host", "audit-host", "learner", "orchestrator"):
             context.log(process).unlink(missing_ok=True)
 
 
@@ -115,6 +118,18 @@ class _Claim:
         self.keys = load_keys(self.settings)
         self.processes = RunProcesses(self.run_dir, self.spec.evaluator_version, self.start_host, context.start)
         self.steering = Steering(job, context, self.spec, self.run_dir, self.processes)
+        self.auditor = (
+            Auditor(
+                context,
+                job.name,
+                self.run_dir,
+                self.audit_socket(),
+                self.start_audit_host,
+                self.spec.max_concurrent_rollouts,
+            )
+            if self.spec.audit_evaluator and not self.spec.preflight_only
+            else None
+        )
         self.reported: tuple[dict[str, Any], str | None] | None = None
         self.expected: dict[str, Any] | None = None
         """Cost that the preflight's estimate comes to; empty where no price is set."""
@@ -185,6 +200,8 @@ class _Claim:
             await self.steering.steer()
             await self.processes.up()
             await self.report("JOB_STATE_RUNNING")
+            if self.auditor is not None:
+                self.auditor.look()
             self.context.waits = self.processes.paused()
             await asyncio.sleep(PAUSED_WATCH_SECONDS if self.context.waits else WATCH_SECONDS)
         await self.processes.down()
@@ -197,6 +214,9 @@ class _Claim:
         if status["state"] == "FAILED":
             await self.retire_policies()
             return Outcome(jobs.FAILED, status["message"], "FAILED_PRECONDITION")
+        if self.auditor is not None:
+            await self.auditor.finish()
+            await self.report()
         return await asyncio.to_thread(self.outcome, status)
 
     def outcome(self, status: dict[str, Any]) -> Outcome:
@@ -239,6 +259,8 @@ class _Claim:
                 **await asyncio.to_thread(self.preflight, status),
             }
         progress = {**before, **run, "processes": self.processes.report()}
+        if host := self.processes.hosts.get(self.processes.version_in_force()):
+            progress["sandbox"] = host.protection.as_json()
         if versions := rewindable_versions(self.run_dir):
             progress["checkpoints"] = versions
         if (progress, state) != self.reported:
@@ -275,12 +297,30 @@ class _Claim:
 
     async def start_host(self, version: int) -> EvaluatorHost:
         """Start the host of a version of the job's evaluator. Raises FailedPrecondition when that version is not built."""
-        secrets = await self.context.query(lambda session: secret_values(session, self.job.account, self.keys.master))
         build_dir, entry_point = await self.steering.build_of(version)
+        return await self._start(build_dir, entry_point, self.steering.socket_of(version), "evaluator-host")
+
+    def audit_socket(self) -> Path:
+        """Where the host of the second evaluator listens."""
+        return self.settings.path("hosts", f"{self.job.id}.vaudit", "host.sock")
+
+    async def start_audit_host(self) -> EvaluatorHost:
+        """Start the host of the second evaluator. Raises FailedPrecondition when it cannot score answers as they are."""
+        build_dir = Path(self.spec.audit_evaluator_dir)
+        host = await self._start(build_dir, self.spec.audit_entry_point, self.audit_socket(), "audit-host")
+        if "score" not in host.described.get("answers", []):
+            raise FailedPrecondition(
+                f"The evaluator {self.spec.audit_evaluator} was built with an SDK that cannot score given answers. "
+                "Upload it again, so that it is built anew."
+            )
+        return host
+
+    async def _start(self, build_dir: Path, entry_point: str, socket: Path, log: str) -> EvaluatorHost:
+        secrets = await self.context.query(lambda session: secret_values(session, self.job.account, self.keys.master))
         host = await start_host(
             build_dir=build_dir,
             entry_point=entry_point,
-            socket=self.steering.socket_of(version),
+            socket=socket,
             env=environment(
                 build_dir,
                 platform_url=self.settings.base_url,
@@ -289,7 +329,7 @@ class _Claim:
                 secrets=secrets,
             ),
             settings=self.settings,
-            log_path=self.context.log("evaluator-host"),
+            log_path=self.context.log(log),
         )
         self.context.adopt(host.process)
         return host

@@ -22,6 +22,8 @@ GROWTH = 1.25
 """Factor by which answers must have grown over the run before length is called a way to score."""
 DUPLICATE_SHARE = 0.2
 """Share of rollouts with one and the same answer to different rows from which that is worth a warning."""
+DIVERGENCE, FOLLOWS = 0.05, 0.25
+"""Rise of the score from which a second opinion is expected to follow, and by what share of it at least."""
 DOMINANCE = 0.8
 """Share of the score's variance that one of several metrics must explain to be said to decide it alone."""
 Floats = NDArray[np.float64]
@@ -39,6 +41,17 @@ class AuditRow:
     """Sampled tokens; None where they are not known."""
     answer: str
     metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SecondOpinion:
+    """A rollout that a second evaluator scored, too, and that was not trained on its score."""
+
+    rollout_id: str
+    row: int
+    step: int
+    score: float
+    audit_score: float
 
 
 @dataclass(frozen=True)
@@ -204,6 +217,105 @@ def findings(
     return sorted(found, key=lambda each: each["severity"] != "warning")
 
 
+def second_opinion(pairs: Sequence[SecondOpinion], failed: str = "") -> dict[str, Any]:
+    """`auditEvaluator` of the audit: how the second evaluator's scores go with those that are trained on, and their course.
+
+    Args:
+        pairs: rollouts that both scored.
+        failed: why the second evaluator was given up; empty: it was not.
+    """
+    scores, audited = [pair.score for pair in pairs], [pair.audit_score for pair in pairs]
+    agreement = spearman(scores, audited, [pair.row for pair in pairs])
+    steps: dict[int, list[SecondOpinion]] = {}
+    for pair in pairs:
+        steps.setdefault(pair.step, []).append(pair)
+    ordered = [members for _, members in sorted(steps.items())]
+    course = [
+        {
+            "step": members[0].step,
+            "rollouts": len(members),
+            "score": round(float(np.mean([pair.score for pair in members])), 4),
+            "auditScore": round(float(np.mean([pair.audit_score for pair in members])), 4),
+        }
+        for members in ordered
+    ]
+    auroc = auroc_of(scores, audited)
+    return {
+        "rollouts": len(pairs),
+        "agreement": {
+            "spearman": _rounded(agreement.value),
+            "low": _rounded(agreement.low),
+            "high": _rounded(agreement.high),
+        },
+        "auroc": _rounded(auroc),
+        "bySteps": course,
+        "failed": failed,
+        "findings": [
+            *_agreement_findings(len(pairs), agreement),
+            *_divergence_findings(ordered),
+            *_failed_findings(failed),
+        ],
+    }
+
+
+def auroc_of(scores: Sequence[float], audited: Sequence[float]) -> float | None:
+    """Chance that a rollout that the second evaluator passes (1) has a higher score than one that it does not, ties half; the area under
+    the ROC curve (Hanley and McNeil 1982). None where it passes all or none."""
+    passed = np.asarray(audited) >= 1.0
+    good, bad = int(passed.sum()), int((~passed).sum())
+    if not good or not bad:
+        return None
+    ranks = _ranks(scores) + 0.5
+    return float((ranks[passed].sum() - good * (good + 1) / 2) / (good * bad))
+
+
+def _agreement_findings(count: int, agreement: Correlation) -> list[dict[str, str]]:
+    if count < FEWEST or agreement.value is None or agreement.high is None or agreement.low is None:
+        return []
+    if agreement.high >= NOTABLE:
+        return []
+    numbers = f"rank correlation {agreement.value:+.2f}, 95 % interval {agreement.low:+.2f} to {agreement.high:+.2f}"
+    return [
+        _finding(
+            "warning",
+            "The second evaluator does not agree",
+            f"{numbers}, on {count} rollouts. One of the two does not measure what you want: read rollouts on which they differ.",
+        )
+    ]
+
+
+def _divergence_findings(steps: Sequence[Sequence[SecondOpinion]]) -> list[dict[str, str]]:
+    """The score rises over the run and the second opinion does not: what a gamed reward looks like."""
+    third = len(steps) // 3
+    first, last = (
+        [pair for step in part for pair in step] for part in (steps[: max(1, third)], steps[-max(1, third) :])
+    )
+    if len(steps) < 2 or min(len(first), len(last)) < FEWEST:
+        return []
+    gain = float(np.mean([pair.score for pair in last]) - np.mean([pair.score for pair in first]))
+    audited = float(np.mean([pair.audit_score for pair in last]) - np.mean([pair.audit_score for pair in first]))
+    spread = float(
+        np.hypot(
+            *(np.std([p.score - p.audit_score for p in part], ddof=1) / np.sqrt(len(part)) for part in (first, last))
+        )
+    )
+    if gain < DIVERGENCE or audited > gain * FOLLOWS or gain - audited < 2 * spread:
+        return []
+    moved = "fell" if audited < -0.01 else "stayed where it was" if audited < 0.01 else "hardly followed"
+    return [
+        _finding(
+            "warning",
+            "The score rises, and the second evaluator does not follow",
+            f"from the first third of the run to the last the score rose by {gain:.2f}, and the second evaluator's {moved} ({audited:+.2f}). "
+            "The policy may be learning the evaluator instead of the task: read the best-scored rollouts of the last steps.",
+        )
+    ]
+
+
+def _failed_findings(failed: str) -> list[dict[str, str]]:
+    return [_finding("info", "The second evaluator was given up", failed)] if failed else []
+
+
 def _length_findings(length: Correlation, steps: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     if length.value is None or length.low is None or length.high is None:
         return []
@@ -258,6 +370,14 @@ def _duplicate_findings(rows: Sequence[AuditRow], repeated: Sequence[Duplicate])
 
 
 def _dominance_findings(metrics: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    if len(metrics) == 1:
+        return [
+            _finding(
+                "info",
+                "The score has one metric",
+                f"{metrics[0]['metric']} is all that the evaluator reports, so nothing can be said of one metric deciding over others.",
+            )
+        ]
     if len(metrics) < 2 or metrics[0]["share"] < DOMINANCE or metrics[1]["share"] > metrics[0]["share"] / 2:
         return []
     first, second = metrics[0], metrics[1]

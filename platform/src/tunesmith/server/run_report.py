@@ -27,9 +27,8 @@ from tunesmith.db.tables import Job, Rollout
 from tunesmith.errors import Internal, Unavailable
 from tunesmith.server.control import ControlPlane
 from tunesmith.server.dashboard import pages
-from tunesmith.server.reward_audit import audit
 from tunesmith.server.routes.reinforcement_fine_tuning_jobs import rft_job_wire
-from tunesmith.server.routes.rft_audit import audited_rows
+from tunesmith.server.routes.rft_audit import audit_of, audited_rows
 from tunesmith.server.routes.rft_rollouts import summaries, turns_of
 from tunesmith.server.run_sources import evaluator_versions
 
@@ -71,7 +70,7 @@ def run_data(control: ControlPlane, name: str, job: Job, rollouts: int) -> dict[
             if event["kind"] in ("chunk", "evaluation") and event.get("evaluator_version")
         ]
         versions = evaluator_versions(session, control, job, used)
-        audited = audit(audited_rows(session, name))
+        audited = audit_of(session, job, audited_rows(session, name))
     return {
         "format": FORMAT,
         "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -9,11 +10,14 @@ from sqlalchemy.orm import Session
 
 from tunesmith.db.reinforcement_fine_tuning_jobs import get_rft_job
 from tunesmith.db.rollout_pages import AuditedRollout, by_ids, scored_for_audit
+from tunesmith.db.rollouts import list_events
+from tunesmith.db.tables import Job
 from tunesmith.runs.rollout_rows import SNIPPET
 from tunesmith.schemas.names import resource_name
+from tunesmith.schemas.rft_spec import RftSpec
 from tunesmith.server.auth import AccountId
 from tunesmith.server.control import Reader
-from tunesmith.server.reward_audit import AuditRow, audit
+from tunesmith.server.reward_audit import AuditRow, SecondOpinion, audit, second_opinion
 from tunesmith.server.routes.reinforcement_fine_tuning_jobs import NOUN
 from tunesmith.server.routes.rft_rollouts import summaries
 
@@ -38,7 +42,36 @@ def get_audit(
     rows = audited_rows(session, job.name, rollouts)
     best = sorted(enumerate(rows), key=lambda place: (-place[1].score, -place[0]))[:TOP_SCORED]  # of equals the latest
     top = by_ids(session, job.name, [row.rollout_id for _, row in best])
-    return {**audit(rows), "topScored": summaries(session, top)}
+    return {**audit_of(session, job, rows), "topScored": summaries(session, top)}
+
+
+def audit_of(session: Session, job: Job, rows: Sequence[AuditRow]) -> dict[str, Any]:
+    """The audit of these rollouts of a job, the second evaluator's findings among the others."""
+    found, opinion = audit(rows), opinion_of(session, job)
+    findings = [*found["findings"], *(opinion or {}).get("findings", [])]
+    ranked = sorted(findings, key=lambda each: each["severity"] != "warning")
+    return {**found, "findings": ranked, "auditEvaluator": opinion}
+
+
+def opinion_of(session: Session, job: Job) -> dict[str, Any] | None:
+    """What the job's second evaluator says; None where it has none."""
+    spec = RftSpec.model_validate(job.spec)
+    if spec.audit_evaluator is None:
+        return None
+    lines = [event.record for event in list_events(session, job.name, "audit.jsonl")]
+    pairs = [
+        SecondOpinion(line["rollout_id"], line["row_index"], line["step"], line["score"], line["audit_score"])
+        for line in lines
+        if line["kind"] == "audit" and line["audit_score"] is not None
+    ]
+    scored = sum(line["kind"] == "audit" for line in lines)
+    failed = next((line["reason"] for line in reversed(lines) if line["kind"] == "audit_failed"), "")
+    return {
+        "evaluator": spec.audit_evaluator,
+        "version": spec.audit_evaluator_version,
+        "invalid": scored - len(pairs),
+        **second_opinion(pairs, failed),
+    }
 
 
 def audited_rows(session: Session, job: str, most: int = DEFAULT_ROLLOUTS) -> list[AuditRow]:
