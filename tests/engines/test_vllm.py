@@ -16,7 +16,7 @@ from tunesmith.engines.vllm.engine import VllmEngine
 from tunesmith.engines.vllm.environment import Environment, find_vllm
 from tunesmith.engines.vllm.server import ServerOptions, VllmServer, server_arguments, server_environment
 from tunesmith.engines.wire import GenerateRequest
-from tunesmith.errors import FailedPrecondition, InvalidArgument, Unavailable
+from tunesmith.errors import FailedPrecondition, Internal, InvalidArgument, Unavailable
 
 from tests.engines.makers import write_adapter
 from tests.fakes.vllm_server import NORMALISER, FakeVllm
@@ -141,6 +141,15 @@ async def test_a_failure_in_the_middle_ends_the_request_with_its_reason(engine: 
     fake.fail_after_first = True
     with pytest.raises(Unavailable, match="EngineCore died"):
         await events(engine)
+
+
+async def test_an_answer_without_what_was_asked_for_is_an_error_and_no_guess(
+    engine: VllmEngine, fake: FakeVllm
+) -> None:
+    fake.normalisers = False
+    with pytest.raises(Internal, match="without its normaliser"):
+        await events(engine, temperature=0.5, n=2)
+    assert await events(engine, temperature=1.0)
 
 
 async def test_an_adapter_is_served_from_a_copy_under_a_name_used_once(

@@ -84,7 +84,8 @@ class Candidate:
         if temperature in (0, 1):
             self._event.logprobs.append(token.logprob)
         else:
-            assert token.normaliser is not None, "asked for at this temperature"
+            if token.normaliser is None:
+                raise ValueError(f"token {token.token_id} came without its normaliser at temperature {temperature}")
             # Rounding may lift a certain token above 0.
             self._event.logprobs.append(min(0.0, token.logprob / temperature - token.normaliser))
         if self._event.top_logprobs is not None:

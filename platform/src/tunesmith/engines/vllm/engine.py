@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import logging
 import os
 import secrets
 import shutil
@@ -20,7 +21,9 @@ from tunesmith.engines.vllm.candidate import Candidate, candidate_seed
 from tunesmith.engines.vllm.client import VllmClient
 from tunesmith.engines.vllm.server import VllmServer
 from tunesmith.engines.wire import AdapterInfo, EngineInfo, GenerateRequest
-from tunesmith.errors import AlreadyExists, FailedPrecondition, InvalidArgument, TunesmithError, Unavailable
+from tunesmith.errors import AlreadyExists, FailedPrecondition, Internal, InvalidArgument, TunesmithError, Unavailable
+
+logger = logging.getLogger(__name__)
 
 _INTERVAL = 16
 """Tokens of a piece where the caller does not stream: a stop string is seen that many tokens late at most, and what follows it dropped."""
@@ -213,11 +216,19 @@ class VllmEngine:
                 if candidate.finished:
                     return
         except TunesmithError as error:
-            candidate.finished = True
-            running.generation.put(error)
-            running.stop()
+            self._fail(running, candidate, error)
+        except Exception as error:
+            logger.exception("vLLM's answer was not understood")
+            reason = f"vLLM's answer was not understood ({type(error).__name__}: {error}); see the engine's log."
+            self._fail(running, candidate, Internal(reason))
         finally:
             await pieces.aclose()  # vLLM aborts what nobody reads
+
+    @staticmethod
+    def _fail(running: _Request, candidate: Candidate, error: TunesmithError) -> None:
+        candidate.finished = True
+        running.generation.put(error)
+        running.stop()
 
     def _ended(self, running: _Request, adapter: _Adapter) -> None:
         self._let_go(adapter)
