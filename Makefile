@@ -3,7 +3,7 @@ PY := .venv/bin/python
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup web test-browser screens bench-ui demo demo-agent check test test-loop verify-agent test-clients bench bench-gateway bench-sft verify tiny-model learning-curves learning-check learning-curves-tools demo-svg learning-curves-svg learning-check-svg check-vllm check-gguf check-statistics wheels clean
+.PHONY: check-upgrade help setup web test-browser screens bench-ui demo demo-agent check test test-loop verify-agent test-clients bench bench-gateway bench-sft bench-rft verify check-sandbox tiny-model learning-curves learning-check learning-curves-tools demo-svg learning-curves-svg learning-check-svg check-vllm check-gguf check-statistics wheels clean
 
 help: ## Print this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,8 +48,14 @@ test: check ## The gates, then the tests
 test-loop: setup ## Only the tests that run whole jobs through the public command line (minutes)
 	@$(PY) -m pytest tests/loop --durations=10
 
+bench-rft: setup ## RFT beside TRL's GRPOTrainer: step, whole step, time to a reward; overlap and growth (BENCH: more options, --short)
+	@$(PY) -m benchmarks.bench_rft $(BENCH)
+
 verify-agent: setup ## Kill sessions of the Agent in every phase, once for each of SEEDS (three minutes each)
 	@TUNESMITH_KILL_SEEDS="$(or $(SEEDS),1 2 3 4 5)" $(PY) -m pytest tests/loop/test_session_kills.py -s
+
+check-upgrade: setup ## From the last release with a job in flight: kill -9, this version on the same data folder, no step lost
+	@$(PY) -m pytest -m upgrade tests/loop/test_upgrade.py
 
 test-clients: setup ## Published clients and foreign agents, unmodified, each in an environment of its own
 	@bash scripts/published_clients.sh
@@ -95,6 +101,9 @@ bench-gateway: setup ## What a recorded model call costs the gateway, beside a f
 
 bench-sft: setup ## Supervised fine-tuning beside TRL's SFTTrainer: speed, memory, equal losses (BENCH: more options)
 	@$(PY) -m benchmarks.bench_sft $(BENCH)
+
+check-sandbox: setup ## Attack the sandbox in the long form, and print what came of each attack
+	@TUNESMITH_LONG_ATTACKS=1 $(PY) -m pytest -q -s tests/evaluators/test_attacks.py
 
 tiny-model: setup ## Pre-train the bundled model again from its seed (about 20 minutes)
 	@$(PY) -m scripts.tiny_model.pretrain --task sums --seed 0 --out .tools/tiny-model

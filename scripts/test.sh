@@ -5,7 +5,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 mkdir -p .tools
 log=.tools/tests-of-rooms.log
-which="not clients and not browser and not vllm"
+which="not clients and not browser and not vllm and not upgrade"
 .venv/bin/python -m pytest -m "$which" tests --ignore=tests/loop --durations=10 >"$log" 2>&1 &
 rooms=$!
 trap 'kill $rooms 2>/dev/null' EXIT
