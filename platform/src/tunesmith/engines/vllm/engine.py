@@ -217,7 +217,7 @@ class VllmEngine:
                     return
         except TunesmithError as error:
             self._fail(running, candidate, error)
-        except Exception as error:
+        except Exception as error:  # an answer of another shape: unreported, the caller would wait for ever
             logger.exception("vLLM's answer was not understood")
             reason = f"vLLM's answer was not understood ({type(error).__name__}: {error}); see the engine's log."
             self._fail(running, candidate, Internal(reason))
