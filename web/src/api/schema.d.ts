@@ -1041,6 +1041,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/accounts/{account_id}/reinforcementFineTuningJobs/{job_id}/doctor": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Doctor
+         * @description How the reward went, and what may keep it flat: findings with evidence and remedy, the one to look at first first.
+         */
+        get: operations["get_doctor_v1_accounts__account_id__reinforcementFineTuningJobs__job_id__doctor_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/accounts/{account_id}/reinforcementFineTuningJobs/{job_id}/events": {
         parameters: {
             query?: never;
@@ -3103,6 +3123,10 @@ export interface components {
             rewoundTo?: number;
             /** Run */
             run?: {
+                [key: string]: unknown;
+            };
+            /** Sandbox */
+            sandbox?: {
                 [key: string]: unknown;
             };
             /** State */
@@ -6009,6 +6033,40 @@ export interface operations {
             query?: {
                 rollouts?: number;
             };
+            header?: never;
+            path: {
+                job_id: string;
+                account_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: unknown;
+                    };
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_doctor_v1_accounts__account_id__reinforcementFineTuningJobs__job_id__doctor_get: {
+        parameters: {
+            query?: never;
             header?: never;
             path: {
                 job_id: string;
