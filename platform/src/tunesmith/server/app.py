@@ -76,6 +76,7 @@ _ROUTERS = (
     evaluators.router,
     evaluator_versions.router,
     evaluation_jobs.router,
+    rft_step.router,  # before the job itself, whose id would take the verb for a part of it
     reinforcement_fine_tuning_jobs.router,
     rft_control.router,
     rft_report.router,
@@ -89,7 +90,6 @@ _ROUTERS = (
     rft_logs.router,
     rft_monitoring.router,
     rft_rollouts.router,
-    rft_step.router,
     supervised_fine_tuning_jobs.router,
     dpo_jobs.router,
     models.router,
