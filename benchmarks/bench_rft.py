@@ -1,0 +1,156 @@
+"""RFT beside TRL's GRPOTrainer and against itself, in CPU-seconds of one thread: `make bench-rft`.
+
+| part | what |
+|---|---|
+| step | learner and engine on fixed samples (equal lengths, every group varies) against TRL's step, split into sampling and update |
+| whole | a real job (HTTP, capture, evaluator host, publish; all processes counted) against TRL's whole step |
+| reward | CPU-seconds and rollouts to a reward of 0.7, three seeds, each at its best learning rate of three |
+| overlap | staleness 0, 1 and 4 on an agent with 200 ms latency |
+| growth | a turn of a long conversation, a token of a long sequence, a row of a large dataset |
+
+Both contenders of a comparison run in turn in every round; TRL in an environment of its own under `.tools/trl`. What was measured is
+kept in `benchmarks/results/bench_rft.json`, part by part, and the page is written from it; a part that is run again replaces itself.
+
+    python -m benchmarks.bench_rft [--short] [--parts step whole reward overlap growth] [--rounds 3] [--check]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.bench_sft import TRL, install
+from benchmarks.rft import fixed, growth, job, overlap, reward
+from benchmarks.rft.peer import MICRO_BATCHES, N, middle, trl
+from benchmarks.rft.report import RECORD, missed, render
+from tests.loop.platform import Platform
+
+PARTS = ("step", "whole", "reward", "overlap", "growth")
+TOKENS = 46
+"""Of an answer on fixed samples: the bundled model's own mean."""
+
+
+def main() -> None:
+    """Measure what was asked for, keep it, write the page and print it. With `--check`, exit 1 when a target is missed."""
+    options = _options()
+    job.one_thread()
+    install(TRL)
+    record: dict[str, Any] = json.loads(RECORD.read_text()) if RECORD.exists() and not options.short else {}
+    for part in options.parts:
+        with tempfile.TemporaryDirectory(prefix="ts") as folder:
+            print(f"bench-rft: {part}", flush=True)
+            record[part] = globals()[f"_{part}"](Path(folder), options)
+        if not options.short:
+            RECORD.write_text(json.dumps(record, indent=1) + "\n")
+    text = render(record)
+    print(text)
+    if not options.short:
+        RECORD.with_suffix(".md").write_text(text)
+    failures = missed(record)
+    sys.exit(1 if options.check and failures else 0)
+
+
+def _step(folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Rounds of {"ours": {"engine", "learner", "driver", "tokens"}, "trl": {micro-batch: {"generate", "cpu_seconds", "tokens"}}}."""
+    steps, rounds = (3, 1) if options.short else (options.steps, options.rounds)
+    found = []
+    for number in range(rounds):
+        ours = fixed.run(folder / "ours", steps, TOKENS)
+        names = ("tokens", "engine", "learner", "driver")
+        theirs = {}
+        for micro in MICRO_BATCHES[2:3] if options.short else options.layouts:
+            ran = trl(
+                folder / "trl",
+                scoring="coin",
+                max_tokens=TOKENS,
+                exact_length=True,
+                steps=steps,
+                learning_rate=1e-5,
+                options={"per_device_train_batch_size": micro},
+            )
+            theirs[str(micro)] = {name: middle(ran["steps"], name) for name in ("tokens", "generate", "cpu_seconds")}
+        found.append({"ours": {name: middle(ours, name) for name in names}, "trl": theirs})
+        print(f"bench-rft: round {number + 1} of {rounds}: {found[-1]}", flush=True)
+    return found
+
+
+def _whole(folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Rounds of {"ours", "trl"}, each {"cpu_seconds" and "trained" tokens a step}; groups vary by a coin, the policy hardly moves."""
+    steps, rounds = (3, 1) if options.short else (options.steps, options.rounds)
+    found = []
+    with Platform(folder / "h") as platform:
+        for number in range(rounds):
+            project = job.project(folder / f"project-{number}", rows=10 * steps, coin=True)
+            flags = ["--learning-rate", "1e-5", "--max-output-tokens", "80", "--chunk-size", "10"]
+            ran = job.run(platform, project, f"whole-{number}", flags=flags)
+            first, last = ran.chunks[0], ran.chunks[-1]
+            taken = len(ran.chunks) - 1
+            trained = sum(line["trained_tokens"] for line in ran.metrics[1:])
+            ours = {"cpu_seconds": (last["cpu"] - first["cpu"]) / taken, "trained": trained / taken}
+            theirs = trl(
+                folder / "trl",
+                scoring="coin",
+                max_tokens=80,
+                steps=steps,
+                learning_rate=1e-5,
+                options={"per_device_train_batch_size": options.micro_batch},
+            )["steps"][1:]
+            their = {
+                "cpu_seconds": sum(step["cpu_seconds"] for step in theirs) / len(theirs),
+                "trained": sum(step["tokens"] for step in theirs) / len(theirs),
+            }
+            found.append({"ours": ours, "trl": their})
+            print(f"bench-rft: round {number + 1} of {rounds}: {found[-1]}", flush=True)
+    return found
+
+
+def _reward(folder: Path, options: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
+    """Tries of learning rates on the first seed, then the other seeds with the best one of each contender."""
+    seeds, rates, rows = ((0,), (2e-3,), 100) if options.short else ((0, 1, 2), reward.RATES, 400)
+    found: dict[str, list[dict[str, Any]]] = {"ours": [], "trl": []}
+    with Platform(folder / "h") as platform:
+        project = job.project(folder / "gsm8k", rows=rows)
+        for seed in seeds:
+            tried = {name: rates if seed == seeds[0] else (reward.best(runs),) for name, runs in found.items()}
+            for rate in tried["trl"]:
+                found["trl"].append(reward.theirs(folder / f"trl-{seed}-{rate:g}", seed, rate, rows // 5))
+            for rate in tried["ours"]:
+                found["ours"].append(reward.ours(platform, project, seed, rate))
+    return found
+
+
+def _overlap(folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
+    with Platform(folder / "h") as platform:
+        project = overlap.project(folder / "gsm8k", 60 if options.short else 200)
+        return [overlap.run(platform, project, staleness, 2e-3) for staleness in overlap.STALENESS]
+
+
+def _growth(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    base = growth.model(folder / "model")
+    found: dict[str, Any] = {"rows": asyncio.run(growth.rows(folder / "rows")), "learner": growth.learner(base)}
+    with Platform(folder / "h") as platform:
+        found["turns"] = growth.turns(platform, base, rollouts=1 if options.short else 3)
+    return found
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--short", action="store_true", help="a trial: few steps, one round, nothing is written")
+    parser.add_argument("--rounds", type=int, default=3, help="of step and whole")
+    parser.add_argument("--steps", type=int, default=6, help=f"of a round, {10 * N} rollouts each; the first warms up")
+    parser.add_argument(
+        "--layouts", type=int, nargs="+", default=MICRO_BATCHES, help="rollouts of TRL's forward passes that are tried"
+    )
+    parser.add_argument("--micro-batch", type=int, default=16, help="rollouts of TRL's forward pass where one is tried")
+    parser.add_argument("--check", action="store_true", help="exit 1 when a target is missed")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
