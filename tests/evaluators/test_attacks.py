@@ -40,7 +40,7 @@ from tests.evaluators.standin import make_wheel, pack
 LONG = bool(os.environ.get("TUNESMITH_LONG_ATTACKS"))
 ATTACKS = Path(__file__).parent / "attacks" / "evaluation.py"
 HONEST = 40
-SECONDS = 6
+SECONDS = 5
 """Longest scoring of a row here."""
 ANY, NOTHING = "its own row at most", "nothing"
 # What may come of the attack's own row: any end, a score of 0 ("got nothing"), or none with this in the reason.

@@ -23,6 +23,7 @@ _CONNECT_TCP, _BIND_TCP = 2, 1
 _READ = 1 | 4 | 8  # execute, read files, read folders
 _OF_FILES = 1 | 2 | 4 | 1 << 14 | 1 << 15
 _SCOPES = 1 | 2  # abstract unix sockets, signals
+PR_CAPBSET_DROP, _MOST_CAPABILITIES, _CAPABILITY_VERSION_3 = 24, 64, 0x20080522
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, _FILTER_MODE = 38, 22, 2
 _WITH_REFER, _WITH_TRUNCATE, WITH_NETWORK, _WITH_IOCTL, WITH_SCOPES = 2, 3, 4, 5, 6
 
@@ -60,8 +61,20 @@ def confine(
     _checked(_libc().prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
     _checked(_libc().syscall(_RESTRICT, ruleset, ctypes.c_uint32(0)))
     os.close(ruleset)
+    drop_capabilities()
     if filter_program:
         install(filter_program)
+
+
+def drop_capabilities() -> None:
+    """For root: without them it is a user like others, that may not read the memory and environment of every process.
+
+    Raises OSError.
+    """
+    for capability in range(_MOST_CAPABILITIES):
+        _libc().prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)  # refused without privilege, when there is nothing to drop
+    header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
+    _checked(_libc().capset(header, bytes(24)))
 
 
 def install(program: bytes) -> None:
