@@ -35,7 +35,9 @@ async def test_a_prompt_is_computed_once_for_calls_that_arrive_together(
     computed: list[int] = []
     original = type(builtin._base).prefill
     monkeypatch.setattr(
-        type(builtin._base), "prefill", lambda self, ids: computed.append(len(ids)) or original(self, ids)
+        type(builtin._base),
+        "prefill",
+        lambda self, prompts: computed.extend(map(len, prompts)) or original(self, prompts),
     )
     prompt = list(range(30, 80))
     answers = await asyncio.gather(*(finals(builtin, request(prompt_ids=prompt, seed=seed)) for seed in range(20)))
@@ -209,7 +211,7 @@ class _Row:
 
 
 def _prefix(length: int, value: float) -> Prefix:
-    return Prefix(torch.full((2, length, 1, 4), value), torch.full((2, length, 1, 4), -value), torch.zeros(5))
+    return Prefix(torch.full((2, 1, length, 4), value), torch.full((2, 1, length, 4), -value), torch.zeros(5))
 
 
 def test_rows_keep_their_keys_when_others_leave_and_when_they_outgrow_their_slot() -> None:
@@ -224,8 +226,8 @@ def test_rows_keep_their_keys_when_others_leave_and_when_they_outgrow_their_slot
     for bucket in cache._buckets.values():
         for slot, row in enumerate(bucket.rows):
             length = min(row.position, 63) if row is rows[1] else row.position
-            assert set(bucket.keys[:, slot, :length].flatten().tolist()) == {float(rows.index(row) + 1)}
-            assert set(bucket.values[:, slot, :length].flatten().tolist()) == {-float(rows.index(row) + 1)}
+            assert set(bucket.keys[:, slot, :, :, :length].flatten().tolist()) == {float(rows.index(row) + 1)}
+            assert set(bucket.values[:, slot, :, :length].flatten().tolist()) == {-float(rows.index(row) + 1)}
     cache.remove(rows)
     assert len(cache) == 0
     assert not cache._buckets

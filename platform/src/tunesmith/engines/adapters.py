@@ -19,6 +19,7 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from tunesmith.engines.model import Model, private_copy
+from tunesmith.engines.plain import PlainDecoder
 from tunesmith.errors import InvalidArgument
 
 _READ = {"peft_type", "r", "lora_alpha", "target_modules", "bias", "init_lora_weights"}
@@ -47,7 +48,8 @@ def load_adapter(base: Model, name: str, folder: Path) -> Model:
     _check_targets(config["target_modules"], pairs, linears, base, folder)
     rank, scale = config["r"], config["lora_alpha"] / config["r"]
     merged = {path: _merge(path, linears[path], pair, rank, scale, folder) for path, pair in pairs.items()}
-    return Model(name, private_copy(base.module, merged), sha256)
+    module = private_copy(base.module, merged)
+    return Model(name, module, sha256, base.plain and PlainDecoder.of(module, base.plain))
 
 
 def read_weights(folder: Path) -> tuple[bytes, str]:

@@ -1,13 +1,15 @@
 """The attention that every model runs here, registered with transformers under `ATTENTION`.
 
-The model is called without a cache and without a mask; the pass in hand (`rows=`) travels through the model's keyword
-arguments and owns keys and values. Two passes exist: `PromptPass` (one whole prompt, causal) and `cache.DecodePass` (one
-token for each of many rows). Both reach the same kernel, PyTorch's scaled_dot_product_attention, except for models with
-a soft cap on their scores.
+The model is called without a cache and without a mask, always as one sequence of T tokens; the pass in hand (`rows=`) travels
+through the model's keyword arguments, knows which tokens belong together, and owns keys and values. Two passes exist:
+`PromptPass` (whole prompts behind each other, each causal; PyTorch's scaled_dot_product_attention except for models with a soft
+cap on their scores) and `cache.DecodePass` (one token for each of many rows; batched products).
 """
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
@@ -16,13 +18,17 @@ from torch.nn import functional
 from transformers import AttentionInterface
 
 ATTENTION = "tunesmith_rows"
+PADDING_ROWS = 4
+"""Tokens without a meaning at the end of every pass. PyTorch computes the last (elements mod 32) elements of an exp, sin or SiLU
+with another, scalar routine, whose last bit may differ: these tokens take that fate upon themselves, for any layer with
+at least 8 elements a token. They also keep one row from being computed by matrix-vector kernels."""
 
 
 class Pass(Protocol):
     """One forward of the model, as its attention layers see it."""
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
-        """Query [B, Hq, T, D], key and value [B, Hkv, T, D] of the new tokens; returns [B, Hq, T, Dv]."""
+        """Query [T, Hq, D], key [T, Hkv, D] and value [T, Hkv, Dv] of the new tokens; returns [T, Hq, Dv]."""
         ...
 
 
@@ -38,28 +44,53 @@ class Options:
 
 
 class PromptPass:
-    """Prefill or scoring of one sequence; keeps each layer's keys and values."""
+    """Prefill or scoring of sequences that lie behind each other, and PADDING_ROWS tokens of nothing; keeps keys and values."""
 
-    def __init__(self, length: int) -> None:
-        self.keys: list[Tensor] = []
-        self.values: list[Tensor] = []
-        self._positions = torch.arange(length)
+    def __init__(self, lengths: Sequence[int]) -> None:
+        ends = list(itertools.accumulate(lengths))
+        self.parts = [slice(end - length, end) for length, end in zip(lengths, ends, strict=True)]
+        """Where each sequence lies."""
+        self.tokens = ends[-1] + PADDING_ROWS
+        self.positions = torch.cat([*map(torch.arange, lengths), torch.zeros(PADDING_ROWS, dtype=torch.long)])
+        self.longest = max(lengths)
+        self._keys: list[Tensor] = []
+        self._values: list[Tensor] = []
+
+    def padded(self, token_ids: Sequence[int]) -> Tensor:
+        """The input ids of the pass, [T]."""
+        return torch.tensor([*token_ids, *[0] * PADDING_ROWS])
+
+    def keys_and_values(self, part: slice) -> tuple[Tensor, Tensor]:
+        """Keys and values of one sequence, [layers, Hkv, tokens, D]."""
+        keys, values = (torch.stack([of[part] for of in kept]) for kept in (self._keys, self._values))
+        return keys.transpose(1, 2).contiguous(), values.transpose(1, 2).contiguous()
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
-        """Causal attention within the sequence."""
-        if layer != len(self.keys):
+        """Causal attention within each sequence."""
+        if layer != len(self._keys):
             raise ValueError(f"layer {layer} attends out of order or twice: not a plain decoder")
-        self.keys.append(key[0])
-        self.values.append(value[0])
+        self._keys.append(key)
+        self._values.append(value)
+        output = query.new_zeros(self.tokens, query.shape[1], value.shape[-1])
         groups = query.shape[1] // key.shape[1]
-        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+        # Heads before tokens, and each key head once for every query head that reads it.
+        query, key, value = query.transpose(0, 1), key.transpose(0, 1), value.transpose(0, 1)
+        key, value = key.repeat_interleave(groups, 0)[None], value.repeat_interleave(groups, 0)[None]
+        for part in self.parts:
+            attended = self._causal(query[None, :, part], key[:, :, part], value[:, :, part], options)
+            output[part] = attended[0].transpose(0, 1)
+        return output
+
+    @staticmethod
+    def _causal(query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
         length = query.shape[2]
         windowed = options.window is not None and options.window < length
         if not windowed and options.softcap is None:
             return functional.scaled_dot_product_attention(
                 query, key, value, is_causal=length > 1, scale=options.scaling
             )
-        distance = self._positions[:, None] - self._positions
+        positions = torch.arange(length)
+        distance = positions[:, None] - positions
         seen = (distance >= 0) & (distance < (options.window or length))
         return masked_attention(query, key, value, additive(seen), options)
 
@@ -99,8 +130,11 @@ def _attention(
     layer = module.layer_idx
     if not isinstance(layer, int):
         raise ValueError("attention layers without layer_idx")
-    output = rows.attend(layer, query, key, value, Options(scaling, sliding_window, softcap))
-    return output.transpose(1, 2).contiguous(), None
+    if query.shape[0] != 1:
+        raise ValueError("the model changes the shape of what its attention layers get")
+    options = Options(scaling, sliding_window, softcap)
+    attended = rows.attend(layer, query[0].transpose(0, 1), key[0].transpose(0, 1), value[0].transpose(0, 1), options)
+    return attended[None], None
 
 
 AttentionInterface.register(ATTENTION, _attention)

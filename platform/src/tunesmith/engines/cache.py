@@ -16,12 +16,7 @@ from typing import Generic, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from tunesmith.engines.attention import Options, additive, masked_attention
-
-PADDING_ROWS = 4
-"""Rows without a meaning at the end of every decode batch. PyTorch computes the last (elements mod 32) elements of an exp,
-sin or SiLU with another, scalar routine, whose last bit may differ: these rows take that fate upon themselves, for any
-layer with at least 8 elements a row. They also keep one row from being computed by matrix-vector kernels."""
+from tunesmith.engines.attention import PADDING_ROWS, Options, additive
 
 
 def capacity_for(length: int) -> int:
@@ -34,7 +29,7 @@ def capacity_for(length: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Prefix:
-    """A prefilled prompt: keys and values [layers, P, heads, D], and the logits after its last token [V]."""
+    """A prefilled prompt: keys and values [layers, heads, P, D], and the logits after its last token [V]."""
 
     keys: Tensor
     values: Tensor
@@ -43,7 +38,7 @@ class Prefix:
     @property
     def length(self) -> int:
         """Tokens of the prompt."""
-        return self.keys.shape[1]
+        return self.keys.shape[2]
 
 
 class Row(Protocol):
@@ -57,7 +52,11 @@ RowT = TypeVar("RowT", bound=Row)
 
 
 class _Bucket(Generic[RowT]):
-    """Slots of one capacity, filled from the front: rows [0, len(rows)) are in use."""
+    """Slots of one capacity, filled from the front: rows [0, len(rows)) are in use.
+
+    Keys lie transposed, [layers, slots, heads, D, capacity], values [layers, slots, heads, capacity, Dv]: a product of few
+    queries with many keys is half as long that way.
+    """
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
@@ -70,20 +69,30 @@ class _Bucket(Generic[RowT]):
         if len(self.rows) + more <= slots:
             return
         slots = max(len(self.rows) + more, slots * 3 // 2)
-        self.keys = self._grown(self.keys, like.keys, slots)
-        self.values = self._grown(self.values, like.values, slots)
+        layers, heads, _, width = like.keys.shape
+        self.keys = self._grown(self.keys, (layers, slots, heads, width, self.capacity))
+        self.values = self._grown(self.values, (layers, slots, heads, self.capacity, like.values.shape[-1]))
 
     def append(self, rows: list[RowT], prefix: Prefix) -> None:
         """Fill the next slots; `reserve` made room for them."""
         new = slice(len(self.rows), len(self.rows) + len(rows))
-        self.keys[:, new, : prefix.length] = prefix.keys[:, None]
-        self.values[:, new, : prefix.length] = prefix.values[:, None]
+        self.keys[:, new, :, :, : prefix.length] = prefix.keys.transpose(-1, -2)[:, None]
+        self.values[:, new, :, : prefix.length] = prefix.values[:, None]
         self.rows.extend(rows)
 
-    def _grown(self, old: Tensor, like: Tensor, slots: int) -> Tensor:
-        layers, _, heads, width = like.shape
+    def take(self, other: _Bucket[RowT], slots: list[int]) -> None:
+        """Fill the next slots with what these of a bucket of smaller capacity hold."""
+        layers, _, heads, width, held = other.keys.shape
+        empty = other.keys.new_empty(layers, heads, 0, width)
+        self.reserve(len(slots), Prefix(empty, other.values.new_empty(layers, heads, 0, other.values.shape[-1]), empty))
+        new = slice(len(self.rows), len(self.rows) + len(slots))
+        self.keys[:, new, :, :, :held] = other.keys[:, slots]
+        self.values[:, new, :, :held] = other.values[:, slots]
+        self.rows.extend(other.rows[slot] for slot in slots)
+
+    def _grown(self, old: Tensor, shape: tuple[int, ...]) -> Tensor:
         # Zeros, not garbage: masked positions are multiplied by 0, which would not silence a NaN.
-        new = torch.zeros(layers, slots, self.capacity, heads, width, dtype=like.dtype)
+        new = torch.zeros(shape)
         if self.rows:
             new[:, : len(self.rows)] = old[:, : len(self.rows)]
         return new
@@ -147,18 +156,20 @@ class RowCache(Generic[RowT]):
     def decode_pass(self) -> DecodePass:
         """Move rows that outgrew their slot, then lay out the next step."""
         for bucket in list(self._buckets.values()):
-            full = [row for row in bucket.rows if row.position >= bucket.capacity]
-            for row in full:
-                self._move(row, bucket)
+            full = [slot for slot, row in enumerate(bucket.rows) if row.position >= bucket.capacity]
+            if full:
+                self._move(full, bucket)
         buckets = [bucket for _, bucket in sorted(self._buckets.items())]
         return DecodePass([_Slice(bucket.keys, bucket.values, bucket.rows) for bucket in buckets])
 
-    def _move(self, row: RowT, bucket: _Bucket[RowT]) -> None:
-        slot = bucket.rows.index(row)
-        prefix = Prefix(bucket.keys[:, slot].clone(), bucket.values[:, slot].clone(), torch.empty(0))
-        bucket.remove(slot)
+    def _move(self, slots: list[int], bucket: _Bucket[RowT]) -> None:
+        """Move full rows into the next larger capacity."""
+        larger = capacity_for(bucket.capacity + 1)
+        self._buckets.setdefault(larger, _Bucket[RowT](larger)).take(bucket, slots)
+        for slot in reversed(slots):
+            bucket.remove(slot)
         self._drop_if_empty(bucket)
-        self.insert([(row, prefix)])
+        self._order = None
 
     def _drop_if_empty(self, bucket: _Bucket[RowT]) -> None:
         if not bucket.rows:
@@ -171,20 +182,40 @@ class _Slice:
     def __init__(self, keys: Tensor, values: Tensor, rows: Sequence[Row]) -> None:
         self.count = len(rows)
         self.positions = torch.tensor([row.position for row in rows])
-        slots, capacity = keys.shape[1], keys.shape[2]
-        self.keys = keys[:, : self.count].transpose(2, 3)
-        self.values = values[:, : self.count].transpose(2, 3)
-        self.flat_keys = keys.view(keys.shape[0], slots * capacity, *keys.shape[3:])
-        self.flat_values = values.view(values.shape[0], slots * capacity, *values.shape[3:])
-        self.write_at = torch.arange(self.count) * capacity + self.positions
-        self.distance = self.positions[:, None] - torch.arange(capacity)
-        self.mask = additive(self.distance >= 0)[:, None, None]
+        layers, _, heads, width, self.capacity = keys.shape
+        groups = self.count * heads
+        self._keys = keys[:, : self.count].view(layers, groups, width, self.capacity)
+        self._values = values[:, : self.count].view(layers, groups, self.capacity, values.shape[-1])
+        self._flat_keys, self._flat_values = keys.view(layers, -1), values.view(layers, -1, values.shape[-1])
+        at = self.positions.repeat_interleave(heads)
+        self._key_at = (torch.arange(groups * width).view(groups, width) * self.capacity + at[:, None]).flatten()
+        self._value_at = torch.arange(groups) * self.capacity + at
+        self._distance = self.positions[:, None] - torch.arange(self.capacity)
+        self._mask = additive(self._distance >= 0)[:, None, None]
 
-    def mask_for(self, window: int | None) -> Tensor:
+    def write(self, layer: int, key: Tensor, value: Tensor) -> None:
+        """Put each row's new key and value [rows, heads, D] behind those it has."""
+        self._flat_keys[layer].index_copy_(0, self._key_at, key.reshape(-1))
+        self._flat_values[layer].index_copy_(0, self._value_at, value.reshape(-1, value.shape[-1]))
+
+    def attend(self, layer: int, query: Tensor, options: Options) -> Tensor:
+        """Attention of each row's query heads [rows, Hq, D] to its slot; returns [rows, Hq, Dv]."""
+        rows, heads, width = query.shape
+        groups = self._keys.shape[1]
+        # Two batched products: with so few queries a row twice as fast as scaled_dot_product_attention. Heads that share
+        # keys are rows of one product.
+        scores = torch.bmm(query.reshape(groups, -1, width), self._keys[layer])
+        scores.mul_(options.scaling if options.scaling is not None else width**-0.5)
+        if options.softcap is not None:
+            scores.div_(options.softcap).tanh_().mul_(options.softcap)
+        scores.view(rows, -1, scores.shape[1], self.capacity).add_(self._mask_for(options.window))
+        return torch.bmm(scores.softmax(-1), self._values[layer]).view(rows, heads, -1)
+
+    def _mask_for(self, window: int | None) -> Tensor:
         """Additive mask [rows, 1, 1, capacity] of a layer that sees `window` tokens back (None = all)."""
-        if window is None or window >= self.distance.shape[1]:
-            return self.mask
-        return additive((self.distance >= 0) & (self.distance < window))[:, None, None]
+        if window is None or window >= self.capacity:
+            return self._mask
+        return additive((self._distance >= 0) & (self._distance < window))[:, None, None]
 
 
 class DecodePass:
@@ -194,26 +225,19 @@ class DecodePass:
         self._slices = slices
         self.rows = sum(part.count for part in slices)
         self.positions = torch.cat([*(part.positions for part in slices), torch.zeros(PADDING_ROWS, dtype=torch.long)])
+        self.longest = max(part.capacity for part in slices)
+        """No row's position is this or more."""
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
         """Write each row's new key and value into its slot, then attend to the slot."""
-        batch, heads, _, width = query.shape
-        groups = heads // key.shape[1]
-        # One query position: heads that share keys become its rows, so that keys are not repeated.
-        packed = query.reshape(batch, key.shape[1], groups, width)
-        key, value = key[:, :, 0], value[:, :, 0]
         outputs, start = [], 0
         for part in self._slices:
             end = start + part.count
-            part.flat_keys[layer].index_copy_(0, part.write_at, key[start:end])
-            part.flat_values[layer].index_copy_(0, part.write_at, value[start:end])
-            output = masked_attention(
-                packed[start:end], part.keys[layer], part.values[layer], part.mask_for(options.window), options
-            )
-            outputs.append(output)
+            part.write(layer, key[start:end], value[start:end])
+            outputs.append(part.attend(layer, query[start:end], options))
             start = end
-        outputs.append(value.new_zeros(PADDING_ROWS, key.shape[1], groups, value.shape[-1]))
-        return torch.cat(outputs).reshape(batch, heads, 1, -1)
+        outputs.append(value.new_zeros(PADDING_ROWS, query.shape[1], value.shape[-1]))
+        return torch.cat(outputs)
 
 
 class PrefixCache:

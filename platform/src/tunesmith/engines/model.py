@@ -14,8 +14,10 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from tunesmith.engines.attention import ATTENTION, PromptPass
-from tunesmith.engines.cache import PADDING_ROWS, DecodePass, Prefix
+from tunesmith.catalog.architectures import unsupported
+from tunesmith.engines.attention import ATTENTION, PADDING_ROWS, PromptPass
+from tunesmith.engines.cache import DecodePass, Prefix
+from tunesmith.engines.plain import PlainDecoder, positions_stand_alone
 from tunesmith.errors import InvalidArgument
 
 _SCORE_LOGITS = 2**25
@@ -32,21 +34,22 @@ class Model:
     module: PreTrainedModel
     sha256: str = ""
     """Of the adapter's weights file; empty for the base."""
+    plain: PlainDecoder | None = None
+    """Computes the same with fewer operations, where the architecture has such a form."""
     number: int = field(default_factory=lambda: next(_numbers))
     """Unique in this process: tells two adapters of the same name apart."""
 
-    def prefill(self, prompt_ids: Sequence[int]) -> Prefix:
-        """Keys, values and last logits of one prompt. A function of the prompt alone: prompts are never batched."""
-        rows = PromptPass(len(prompt_ids))
-        logits = self._forward(torch.tensor([prompt_ids]), torch.arange(len(prompt_ids))[None], rows, logits_to_keep=1)
-        keys = torch.stack(rows.keys).transpose(1, 2).contiguous()
-        values = torch.stack(rows.values).transpose(1, 2).contiguous()
-        return Prefix(keys, values, logits[0, -1].clone())
+    def prefill(self, prompts: Sequence[Sequence[int]]) -> list[Prefix]:
+        """Keys, values and last logits of each prompt. They lie behind each other in one pass and do not see each other."""
+        rows = PromptPass([len(prompt) for prompt in prompts])
+        # The padding is kept too: the head is a product, and SiLU's last elements are the padding's, whatever the prompts are.
+        last = [*(part.stop - 1 for part in rows.parts), *range(rows.tokens - PADDING_ROWS, rows.tokens)]
+        logits = self._forward(rows.padded([*itertools.chain(*prompts)]), rows, torch.tensor(last))
+        return [Prefix(*rows.keys_and_values(part), row.clone()) for part, row in zip(rows.parts, logits, strict=False)]
 
     def decode(self, rows: DecodePass, last_ids: Sequence[int]) -> Tensor:
         """Logits [rows, V] after each row's last token."""
-        ids = torch.tensor([*last_ids, *[0] * PADDING_ROWS])
-        return self._forward(ids[:, None], rows.positions[:, None], rows)[: rows.rows, 0]
+        return self._forward(torch.tensor([*last_ids, *[0] * PADDING_ROWS]), rows)[: rows.rows]
 
     def score(self, token_ids: Sequence[int]) -> list[float]:
         """Log-probability of each token but the first, given those before it, at temperature 1."""
@@ -55,15 +58,16 @@ class Model:
         found: list[float] = []
         for start in range(0, len(targets), chunk):
             part = targets[start : start + chunk]
-            inputs = list(token_ids[: start + len(part)])
-            logits = self._forward(
-                torch.tensor([inputs]),
-                torch.arange(len(inputs))[None],
-                PromptPass(len(inputs)),
-                logits_to_keep=len(part),
-            )[0]
+            rows = PromptPass([start + len(part)])
+            keep = torch.arange(start, start + len(part))
+            logits = self._forward(rows.padded(token_ids[: start + len(part)]), rows, keep)
             found += torch.log_softmax(logits, -1).gather(1, part[:, None])[:, 0].tolist()
         return found
+
+    @property
+    def packs_prompts(self) -> bool:
+        """Whether a prompt comes out the same among others in one pass."""
+        return positions_stand_alone(self.module)
 
     @property
     def vocab_size(self) -> int:
@@ -72,11 +76,19 @@ class Model:
         assert isinstance(head, nn.Linear)  # checked when the model was loaded
         return head.weight.shape[0]
 
-    def _forward(self, ids: Tensor, positions: Tensor, rows: Any, logits_to_keep: int = 0) -> Tensor:
+    def _forward(self, ids: Tensor, rows: PromptPass | DecodePass, keep: Tensor | None = None) -> Tensor:
+        """Logits [T, V] of one pass, or of the tokens `keep`."""
+        if self.plain is not None:
+            hidden = self.plain.hidden(ids, rows.positions, rows.longest, rows)
+            return self.plain.logits(hidden if keep is None else hidden[keep])
         output = self.module(
-            input_ids=ids, position_ids=positions, use_cache=False, rows=rows, logits_to_keep=logits_to_keep
+            input_ids=ids[None],
+            position_ids=rows.positions[None],
+            use_cache=False,
+            rows=rows,
+            logits_to_keep=0 if keep is None else keep,
         )
-        return output.logits.float()
+        return output.logits[0].float()
 
 
 def load_model(folder: Path) -> Model:
@@ -92,6 +104,8 @@ def load_model(folder: Path) -> Model:
         raise InvalidArgument(
             f"{folder} has no *.safetensors file; other weight formats are not loaded. Convert it first."
         )
+    if reason := unsupported(folder):
+        raise InvalidArgument(f"{folder} cannot be served: {reason}")
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         module = AutoModelForCausalLM.from_pretrained(
@@ -112,7 +126,7 @@ def load_model(folder: Path) -> Model:
             f"{folder}: {type(module).__name__} has no linear output layer. Serve it with another engine."
         )
     module.requires_grad_(False)
-    return Model(None, module.eval())
+    return Model(None, module.eval(), plain=PlainDecoder.of(module))
 
 
 def _own_attention(folder: Path, model_type: str) -> InvalidArgument:

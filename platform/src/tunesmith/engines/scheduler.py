@@ -29,10 +29,13 @@ ADMISSION_SECONDS = 0.003
 """An idle engine waits this long after the first request, so that calls sent together start together."""
 PREFILL_TOKENS = 4096
 """Prompt tokens computed between two decode steps; more would stall the candidates that run."""
+PACKED_TOKENS = 512
+"""Prompts are computed in one pass up to so many tokens together; a longer one alone. The trial at the start has tried it."""
 MAX_ROWS = 256
 """Candidates that run at the same time."""
 
 Command = Callable[[], None]
+Prompt = tuple[int, ...]
 
 
 class _Batch:
@@ -56,6 +59,45 @@ class _Batch:
         if self._settings is None or self._settings[0] is not sequences:
             self._settings = sequences, BatchSettings([sequence.settings for sequence in sequences])
         return self._settings[1]
+
+
+class _Prefixes:
+    """What the candidates that start together begin with, found or still to be computed."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[Model, Prompt], Prefix | None] = {}
+        self._requests: dict[tuple[Model, Prompt], list[Request]] = {}
+
+    def knows(self, request: Request) -> bool:
+        return (request.model, request.prompt_ids) in self._found
+
+    def add(self, request: Request, found: Prefix | None) -> None:
+        self._found.setdefault((request.model, request.prompt_ids), found)
+        self._requests.setdefault((request.model, request.prompt_ids), []).append(request)
+
+    def put(self, model: Model, prompt: Prompt, prefix: Prefix) -> None:
+        self._found[model, prompt] = prefix
+
+    def of(self, request: Request) -> Prefix | None:
+        return self._found[request.model, request.prompt_ids]
+
+    def requests_of(self, model: Model, prompt: Prompt) -> list[Request]:
+        return self._requests[model, prompt]
+
+    def packs(self) -> list[tuple[Model, list[Prompt]]]:
+        """What is to be computed, several prompts of a model in one pass."""
+        packs: list[tuple[Model, list[Prompt]]] = []
+        room: dict[Model, tuple[list[Prompt], int]] = {}
+        for (model, prompt), found in self._found.items():
+            if found is not None:
+                continue
+            pack, left = room.get(model, ([], 0))
+            if len(prompt) > left or not model.packs_prompts:
+                pack, left = [], PACKED_TOKENS
+                packs.append((model, pack))
+            pack.append(prompt)
+            room[model] = pack, left - len(prompt)
+        return packs
 
 
 class Scheduler:
@@ -154,15 +196,14 @@ class Scheduler:
 
     def _admit(self) -> None:
         """Start what fits, prefilling at most PREFILL_TOKENS (one prompt may exceed them)."""
-        computed, started = 0, list[tuple[Sequence, Prefix]]()
+        computed, started, prefixes = 0, list[Sequence](), _Prefixes()
         while self._waiting and computed < PREFILL_TOKENS:
             request = self._waiting[0]
             count = 0 if request.ended else self._admissible(request)
             if count:
                 try:
-                    prefix, new_tokens = self._prefix(request, count)
-                    started += [(sequence, prefix) for sequence in self._start(request, count)]
-                    computed += new_tokens
+                    computed += self._find_prefix(request, prefixes)
+                    started += self._start(request, count)
                 except Exception as error:  # noqa: BLE001 - whatever one request provokes is answered to it; the others go on
                     self._fail(request, error)
             elif not request.ended:
@@ -170,24 +211,40 @@ class Scheduler:
             if request.ended or request.admitted == request.given.n:
                 self._waiting.popleft()
         if started:
-            self._first_tokens(started)
+            self._prefixes.shrink(self.kv_tokens - self._reserved)
+            for model, prompts in prefixes.packs():
+                self._prefill(model, prompts, prefixes)
+            entries = [(sequence, prefixes.of(sequence.request)) for sequence in started if not sequence.request.ended]
+            self._first_tokens([(sequence, prefix) for sequence, prefix in entries if prefix is not None])
 
     def _admissible(self, request: Request) -> int:
         left = request.given.n - request.admitted
         return min(left, MAX_ROWS - self._running, (self.kv_tokens - self._reserved) // request.cost)
 
-    def _prefix(self, request: Request, count: int) -> tuple[Prefix, int]:
-        found = self._prefixes.get(request.model.number, request.prompt_ids)
+    def _find_prefix(self, request: Request, prefixes: _Prefixes) -> int:
+        """Note what the request's candidates begin with; returns the tokens to compute for it."""
+        known = prefixes.knows(request)
+        found = None if known else self._prefixes.get(request.model.number, request.prompt_ids)
         if request.cached_tokens is None:
-            request.cached_tokens = 0 if found is None else len(request.prompt_ids)
-        free = self.kv_tokens - self._reserved - count * request.cost
-        self._prefixes.shrink(free)
-        if found is not None:
-            return found, 0
-        prefix = request.model.prefill(request.prompt_ids)
-        if request.model.number not in self._retired and bool(torch.isfinite(prefix.logits).all()):
-            self._prefixes.put(request.model.number, request.prompt_ids, prefix, free)
-        return prefix, prefix.length
+            request.cached_tokens = len(request.prompt_ids) if known or found else 0
+        prefixes.add(request, found)
+        return 0 if known or found else len(request.prompt_ids)
+
+    def _prefill(self, model: Model, prompts: list[Prompt], prefixes: _Prefixes) -> None:
+        try:
+            found = model.prefill(prompts)
+        except Exception as error:  # noqa: BLE001 - whatever one request provokes is answered to it; the others go on
+            if len(prompts) > 1:
+                for prompt in prompts:
+                    self._prefill(model, [prompt], prefixes)
+                return
+            for request in prefixes.requests_of(model, prompts[0]):
+                self._fail(request, error)
+            return
+        for prompt, prefix in zip(prompts, found, strict=True):
+            prefixes.put(model, prompt, prefix)
+            if model.number not in self._retired and bool(torch.isfinite(prefix.logits).all()):
+                self._prefixes.put(model.number, prompt, prefix, self.kv_tokens - self._reserved)
 
     def _start(self, request: Request, count: int) -> list[Sequence]:
         first = request.admitted

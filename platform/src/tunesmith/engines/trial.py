@@ -15,6 +15,7 @@ from torch import Tensor
 from tunesmith.engines.attention import ATTENTION
 from tunesmith.engines.cache import Prefix, RowCache
 from tunesmith.engines.model import Model
+from tunesmith.engines.plain import positions_stand_alone
 from tunesmith.engines.wire import NEIGHBOUR_INDEPENDENT_LOGPROBS, NEIGHBOUR_INDEPENDENT_NOISE
 from tunesmith.errors import InvalidArgument
 
@@ -23,8 +24,6 @@ logger = logging.getLogger(__name__)
 _TOLERANCE = 2e-3
 """Largest difference of log-probabilities between our attention and transformers' own, in fp32."""
 _NEIGHBOURS = (1, 4, 7, 30)
-_STATELESS_ROPES = ("default", "linear", "llama3", "yarn")
-"""Rotary embeddings whose frequencies do not depend on how long the longest sequence of the batch is."""
 
 
 @dataclass
@@ -46,7 +45,7 @@ def try_model(model: Model, context: int) -> list[str]:
 
 def kv_bytes_per_token(model: Model) -> int:
     """Bytes that one token's keys and values take."""
-    prefix = model.prefill([0])
+    (prefix,) = model.prefill([[0]])
     return prefix.keys.nbytes + prefix.values.nbytes
 
 
@@ -57,7 +56,7 @@ def _compare_with_transformers(model: Model, ids: list[int]) -> None:
     module.set_attn_implementation(ATTENTION)
     half = len(ids) // 2
     try:
-        prefix = model.prefill(ids[:half])
+        (prefix,) = model.prefill([ids[:half]])
         ours = [prefix.logits]
         cache, row = RowCache[_Row](), _Row(half)
         cache.insert([(row, prefix)])
@@ -77,13 +76,17 @@ def _compare_with_transformers(model: Model, ids: list[int]) -> None:
 
 
 def _bits_hold(model: Model, ids: list[int], context: int) -> bool:
-    if torch.get_num_threads() > 1 or not _positions_stand_alone(model):
+    if torch.get_num_threads() > 1 or not positions_stand_alone(model.module):
         # With several threads PyTorch splits large element-wise operations at places that depend on the batch's size, and
         # computes the elements before each split by the scalar routine (see PADDING_ROWS).
         return False
     lengths = [len(ids) // 2, *(1 + i % len(ids) for i in range(max(_NEIGHBOURS)))]
-    prefixes = [model.prefill(ids[: min(length, context - 1)]) for length in lengths]
-    longer = model.prefill((ids * 200)[: min(200, context - 1)])
+    prompts = [ids[: min(length, context - 1)] for length in lengths]
+    prefixes = [model.prefill([prompt])[0] for prompt in prompts]
+    (longer,) = model.prefill([(ids * 200)[: min(200, context - 1)]])
+    together = model.prefill([*prompts[1:18], prompts[0], *prompts[18:]])
+    if not _same(together[17], prefixes[0]) or not _same(together[0], prefixes[1]):
+        return False
     alone = _decode_first(model, prefixes[:1], at=0)
     return all(
         torch.equal(alone, _decode_first(model, [*prefixes[: count + 1], *others], at=at))
@@ -93,11 +96,8 @@ def _bits_hold(model: Model, ids: list[int], context: int) -> bool:
     )
 
 
-def _positions_stand_alone(model: Model) -> bool:
-    """Whether a position's rotation does not depend on the longest sequence of the batch."""
-    rope = getattr(model.module.config.get_text_config(), "rope_parameters", None) or {}
-    kinds = [part.get("rope_type", "default") for part in (rope, *rope.values()) if isinstance(part, dict)]
-    return all(kind in _STATELESS_ROPES for kind in kinds)
+def _same(one: Prefix, other: Prefix) -> bool:
+    return all(torch.equal(getattr(one, name), getattr(other, name)) for name in ("keys", "values", "logits"))
 
 
 def _decode_first(model: Model, prefixes: list[Prefix], at: int) -> Tensor:
