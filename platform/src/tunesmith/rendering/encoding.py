@@ -12,6 +12,8 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer
 
+from tunesmith.errors import InvalidArgument
+
 _MARK = "\ue001"
 """Put behind the first character of a special token that a user spelled, while the template writes around it. Private use."""
 
@@ -31,6 +33,7 @@ class TextEncoder:
         self._marked_pattern = re.compile("|".join(map(re.escape, marked))) if marked else None
         self.separable = self._pattern is not None and self._pieces_join()
         """Whether text between special tokens can be encoded on its own; not so where pieces depend on their place."""
+        self._mark_ids = self._ids_of_mark()
 
     def encode(self, text: str) -> list[int]:
         """Ids of text; special tokens spelled in it are special tokens."""
@@ -48,12 +51,14 @@ class TextEncoder:
 
     def mark(self, value: Any) -> tuple[Any, bool]:
         """A JSON value with the special tokens spelled in its strings marked as text, and whether there were any."""
-        if not self.separable or not self._spells(value):
+        if not self._spells(value):
             return value, False
         return self._mark(value), True
 
     def encode_marked(self, text: str) -> list[int]:
         """Ids of text in which some spellings are marked: these are text, the others special tokens."""
+        if not self.separable:
+            return self._without_marks(text)
         assert self._pattern is not None
         pieces = self._pattern.split(text)  # text and special tokens in turn
         ids: list[int] = []
@@ -69,6 +74,26 @@ class TextEncoder:
             piece = piece.lstrip() if before and before.rstrip else piece
             ids += self.encode_text(self._unmark(piece.rstrip() if after and after.lstrip else piece))
         return ids + self.encode(plain)
+
+    def _without_marks(self, text: str) -> list[int]:
+        """The marks are encoded with everything else, which keeps the special tokens apart, and their ids taken out."""
+        ids, mark = self.encode(text), self._mark_ids
+        places = [at for at in range(len(ids) - len(mark) + 1) if mark and ids[at : at + len(mark)] == mark]
+        if len(places) != text.count(_MARK):
+            raise InvalidArgument(
+                "The messages spell a special token of this model, and its tokenizer cannot write it as text. Take it out."
+            )
+        for at in reversed(places):
+            del ids[at : at + len(mark)]
+        return ids
+
+    def _ids_of_mark(self) -> list[int]:
+        """What a mark between letters becomes; empty where it melts into them."""
+        apart, joined = self.encode_text("a") + self.encode_text("b"), self.encode_text("ab")
+        marked = self.encode_text(f"a{_MARK}b")
+        head = next((at for at, (a, b) in enumerate(zip(marked, apart, strict=False)) if a != b), 0)
+        tail = len(marked) - len(joined) + head if head else 0
+        return marked[head:tail] if head and marked[:head] + marked[tail:] in (apart, joined) else []
 
     def _mark(self, value: Any) -> Any:
         if isinstance(value, str):
