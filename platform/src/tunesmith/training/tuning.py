@@ -64,6 +64,7 @@ class TuningRun:
 
     def __init__(self, run_dir: Path, config: TuningConfig) -> None:
         self.run_dir, self.config = run_dir, config
+        self._budget = Budget(run_dir, config.max_tokens_per_micro_batch or default_budget())
         self.step = 0
         """Optimizer steps taken."""
         self.total_steps = 0
@@ -77,7 +78,6 @@ class TuningRun:
         for pattern in TORN:
             for torn in self.run_dir.glob(pattern):
                 shutil.rmtree(torn) if torn.is_dir() else torn.unlink()
-        self._budget = Budget(self.run_dir, self.config.max_tokens_per_micro_batch or default_budget())
         self._metrics = JsonLines(self.run_dir / "metrics.jsonl")
         self._recorded = {"loss": -1, "eval_loss": -1}
         for _, line in read_json_lines(self.run_dir / "metrics.jsonl"):
