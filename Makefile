@@ -3,7 +3,7 @@ PY := .venv/bin/python
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: check-upgrade help setup web test-browser screens bench-ui demo demo-agent check test test-loop verify-agent test-clients bench bench-gateway bench-sft bench-rft verify check-sandbox tiny-model learning-curves learning-check learning-curves-tools demo-svg learning-curves-svg learning-check-svg check-vllm check-gguf check-statistics wheels clean
+.PHONY: check-upgrade help setup web test-browser screens bench-ui demo demo-agent check test test-loop verify-agent test-clients bench bench-gateway bench-sft bench-rft verify check-sandbox tiny-model learning-curves learning-check learning-curves-tools demo-svg learning-curves-svg learning-check-svg check-vllm check-gguf check-trackers check-statistics wheels clean
 
 help: ## Print this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -111,6 +111,9 @@ tiny-model: setup ## Pre-train the bundled model again from its seed (about 20 m
 check-gguf: setup ## GGUF exports run by llama.cpp itself beside transformers: bundled model and seven small architectures (a minute)
 	@bash scripts/check_gguf.sh
 	@$(PY) -m scripts.check_gguf
+
+check-trackers: ## Trackers against TensorBoard's reader, an MLflow server and W&B's package, in an environment of their own
+	@bash scripts/check_trackers.sh
 
 check-statistics: setup ## Coverage of the intervals and false positives of the comparison, simulated (about two minutes)
 	@$(PY) -m scripts.check_statistics

@@ -100,6 +100,9 @@ class Settings(BaseModel):
     """Name of that model. TUNESMITH_AGENT_MODEL."""
     agent_model_key: str = Field(default="", repr=False)
     """Its API key. TUNESMITH_AGENT_MODEL_KEY."""
+    mlflow_tracking_uri: str = ""
+    """MLflow tracking server that every RFT job's figures are sent to, such as http://127.0.0.1:5000; empty: none.
+    TUNESMITH_MLFLOW_TRACKING_URI."""
     sandbox: str = "auto"
     """`auto`: bubblewrap, where it does not work Landlock, and say what is missing; `strict`: refuse to run evaluators unless nothing is;
     `off`. TUNESMITH_SANDBOX."""

@@ -35,6 +35,7 @@ from tunesmith.jobs.rft_control import Steering
 from tunesmith.jobs.rft_cost import rft_cost
 from tunesmith.jobs.rft_processes import FINAL, RunProcesses
 from tunesmith.jobs.rft_resume import take_up
+from tunesmith.jobs.rft_trackers import RunTrackers
 from tunesmith.rendering.renderer import Renderer
 from tunesmith.runs.config import RunConfig
 from tunesmith.runs.files import adapter_path
@@ -72,6 +73,7 @@ class RftHandler(Handler):
                 await claim.auditor.stop()
             await claim.processes.down()
             await asyncio.to_thread(claim.ingest.catch_up)
+            await claim.trackers.down()
 
     def need(self, spec: dict[str, Any], settings: Settings) -> Need | None:
         """Learner, host and orchestrator, and an engine unless one of that base model runs."""
@@ -130,6 +132,7 @@ class _Claim:
             if self.spec.audit_evaluator and not self.spec.preflight_only
             else None
         )
+        self.trackers = RunTrackers(self.run_dir, job, context, self.spec)
         self.reported: tuple[dict[str, Any], str | None] | None = None
         self.expected: dict[str, Any] | None = None
         """Cost that the preflight's estimate comes to; empty where no price is set."""
@@ -249,6 +252,7 @@ class _Claim:
     async def report(self, state: str | None = None) -> None:
         """Take in what the run wrote, and write the job's progress."""
         await asyncio.to_thread(self.ingest.catch_up)
+        await self.trackers.follow()
         status = self.processes.status()
         before = {"percent": 0, "epoch": 0, "run": {}, **self.job.progress}  # what an earlier claim reported
         run = {"percent": status.get("percent", 0), "epoch": status.get("epoch", 0)} if status else {}

@@ -72,5 +72,7 @@ class RftSpec(BaseModel):
     rewound_from: str | None = None
     """The job that this one was rewound from, at policy version `rewound_to`."""
     rewound_to: int | None = None
+    wandb: dict[str, str] | None = None
+    """The run at Weights & Biases: `project`, `entity`, `run_id`, as far as they were given. None: none."""
     request: dict[str, Any]
     """The body as the client sent it (camelCase): what the API echoes, and what makes a repeated create idempotent."""

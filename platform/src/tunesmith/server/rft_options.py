@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from tunesmith.errors import InvalidArgument
@@ -21,6 +22,8 @@ from tunesmith.schemas.reinforcement_fine_tuning_jobs import (
 )
 
 DEFAULT_LOSS = LossMethod.DEFAULT.value
+WANDB_SECRET = "WANDB_API_KEY"
+"""Name of the secret that holds the account's key to Weights & Biases."""
 _METHODS = [method.value for method in LossMethod if method is not LossMethod.DEFAULT]
 MOST_PREFLIGHT_ROWS = 1000
 _ONE_MACHINE = "there is one machine here, nothing to place"
@@ -177,9 +180,16 @@ def _check_training(training: TrainingConfig) -> None:
 
 def _check_wandb(body: RftJobInput) -> None:
     wandb = body.wandb_config
-    if wandb.enabled or wandb.api_key or wandb.project or wandb.entity or wandb.run_id:
+    if wandb.api_key:
         raise InvalidArgument(
-            "wandbConfig: Weights & Biases is not supported yet. The job's page and its /metrics have all figures."
+            f"wandbConfig.apiKey is not kept in a job. Store the key as the account's secret {WANDB_SECRET} once, and leave it out."
+        )
+    if not wandb.enabled and (wandb.project or wandb.entity or wandb.run_id):
+        raise InvalidArgument("wandbConfig: project, entity and runId take effect with enabled: true only.")
+    if wandb.enabled and find_spec("wandb") is None:
+        raise InvalidArgument(
+            'wandbConfig.enabled: Weights & Biases needs its package on the platform\'s machine: pip install "tunesmith[trackers]". '
+            "TensorBoard files of every job, and MLflow, need none."
         )
 
 

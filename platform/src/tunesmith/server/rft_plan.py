@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from tunesmith.catalog import Bounds, is_listed
@@ -14,14 +15,14 @@ from tunesmith.db.evaluators import ACTIVE, get_evaluator
 from tunesmith.db.jobs_using import running_jobs_using
 from tunesmith.db.models import FULL_MODEL, get_model
 from tunesmith.db.reinforcement_fine_tuning_jobs import policy_job, policy_owner
-from tunesmith.db.tables import Dataset, Evaluator, Model
+from tunesmith.db.tables import Dataset, Evaluator, Model, Secret
 from tunesmith.errors import AlreadyExists, FailedPrecondition, InvalidArgument
 from tunesmith.runs.config import MAX_STALENESS
 from tunesmith.schemas.names import account_name, check_id, resource_name, short_id, versioned_name
 from tunesmith.schemas.reinforcement_fine_tuning_jobs import RftJobInput
 from tunesmith.schemas.rft_spec import RftSpec
 from tunesmith.server.base_models import BaseModel
-from tunesmith.server.rft_options import check_deadline, check_preflight, extra_body_of, loss_of
+from tunesmith.server.rft_options import WANDB_SECRET, check_deadline, check_preflight, extra_body_of, loss_of
 
 MAX_CONCURRENT_ROLLOUTS = 96
 _CONCURRENCY = Bounds(1, 4096)
@@ -138,6 +139,7 @@ def plan_job(session: Session, account: str, job_id: str, body: RftJobInput, bas
         audit_entry_point=str(audit.spec.get("entryPoint", "")) if audit else "",
         audit_evaluator_dir=str(audit.build_dir) if audit else "",
         chunk_size=_chunk_size(body.chunk_size, dataset.example_count, base),
+        wandb=_wandb(session, account, body),
         request=body.given(),
         **check_values(session, account, job_id, body, base),
     )
@@ -166,6 +168,20 @@ def active_evaluator(session: Session, account: str, name: str, field: str = "ev
         reason = evaluator.status.get("message") or "its build has not ended"
         raise FailedPrecondition(f"{field}: {evaluator.name} is not ACTIVE but {evaluator.state}: {reason}")
     return evaluator
+
+
+def _wandb(session: Session, account: str, body: RftJobInput) -> dict[str, str] | None:
+    """The job's run at Weights & Biases. Raises FailedPrecondition when the account has no key for it."""
+    wandb = body.wandb_config
+    if not wandb.enabled:
+        return None
+    mine = Secret.account == account_name(account)
+    if session.scalar(select(Secret.name).where(mine, Secret.key_name == WANDB_SECRET).limit(1)) is None:
+        raise FailedPrecondition(
+            f"wandbConfig.enabled: the account has no secret {WANDB_SECRET}. Store it, then start the job."
+        )
+    given = {"project": wandb.project, "entity": wandb.entity, "run_id": wandb.run_id}
+    return {name: value for name, value in given.items() if value}
 
 
 def _check_split(body: RftJobInput, dataset: Dataset, held_out: Dataset | None) -> None:

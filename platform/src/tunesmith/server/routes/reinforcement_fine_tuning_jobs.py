@@ -144,7 +144,7 @@ def rft_job_wire(job: Job, queue: dict[str, Any] | None = None) -> dict[str, Any
             "trainingConfig": _training_config(spec),
             "inferenceParameters": _inference_parameters(spec),
             "lossConfig": _loss_config(spec),
-            "wandbConfig": {"enabled": False},
+            "wandbConfig": {"enabled": False} if spec.wandb is None else _wandb_config(spec.wandb),
             "jobProgress": job.progress,
             "outputMetrics": to_json(run, inf_nan_mode="null").decode() if run else None,
             "preflight": preflight,
@@ -155,6 +155,10 @@ def rft_job_wire(job: Job, queue: dict[str, Any] | None = None) -> dict[str, Any
             "notes": [*job.notes, *_preflight_notes(preflight)],
         }
     ).dump()
+
+
+def _wandb_config(given: dict[str, str]) -> dict[str, Any]:
+    return {"enabled": True, **{"runId" if name == "run_id" else name: value for name, value in given.items()}}
 
 
 def _preflight_notes(preflight: dict[str, Any] | None) -> list[dict[str, str]]:
