@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 from peft.tuners.lora import Linear as LoraLinear
-from transformers import AutoModelForCausalLM, Gemma2Config, GPT2Config, Qwen3Config
+from transformers import AutoModelForCausalLM, Gemma2Config, GPT2Config
 from tunesmith.errors import FailedPrecondition, InvalidArgument, NotFound
 from tunesmith.runs.config import BaseModelRef, LearnerConfig
+from tunesmith.training import attention
 from tunesmith.training.model import Policy, load_policy
 from tunesmith.training.packing import build_pack, plan_packs, sequences_of
 from tunesmith.training.publish import canary, publish
@@ -107,37 +108,27 @@ def test_an_unknown_architecture_is_refused(tmp_path: Path, qwen3: Path):
         policy_of(tmp_path)
 
 
-def test_an_architecture_that_the_learner_does_not_compute_is_refused(tmp_path: Path):
-    """Gemma 2 caps attention scores and logits; trained without, it would be another model."""
-    config = Gemma2Config(
-        vocab_size=61, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, head_dim=16, pad_token_id=0,
-    )  # fmt: skip
-    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
-    with pytest.raises(FailedPrecondition, match="softcap"):
-        policy_of(tmp_path)
-
-
-def test_a_wrong_head_is_found_by_the_check_on_load(tmp_path: Path):
+def test_a_head_that_is_not_computed_is_refused(tmp_path: Path):
     config = Gemma2Config(
         vocab_size=61, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
         num_key_value_heads=2, head_dim=16, pad_token_id=0, attn_logit_softcapping=None, final_logit_softcapping=0.01,
     )  # fmt: skip
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
-    with pytest.raises(FailedPrecondition, match="other log-probabilities for Gemma2ForCausalLM"):
+    with pytest.raises(FailedPrecondition, match="final_logit_softcapping = 0.01 bend their logits"):
         policy_of(tmp_path)
 
 
-def test_a_window_shorter_than_a_sample_is_refused(tmp_path: Path):
-    config = Qwen3Config(
-        vocab_size=61, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, head_dim=16, use_sliding_window=True, sliding_window=20, max_window_layers=0,
+def test_what_comes_out_otherwise_is_found_by_the_check_on_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    config = Gemma2Config(
+        vocab_size=61, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, initializer_range=0.3,
+        num_key_value_heads=2, head_dim=16, pad_token_id=0, attn_logit_softcapping=0.5, final_logit_softcapping=None,
     )  # fmt: skip
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
-    policy = policy_of(tmp_path)
-    assert len(policy.score(IDS)) == len(IDS) - 1
-    with pytest.raises(FailedPrecondition, match="A sample has 29 tokens, but this base model attends over 20 only"):
-        policy.score([1] * 30)
+    policy_of(tmp_path)
+    original = attention.Kernel
+    monkeypatch.setattr(attention, "Kernel", lambda scaling, window, softcap: original(scaling, window, None))
+    with pytest.raises(FailedPrecondition, match="other log-probabilities for Gemma2ForCausalLM"):
+        policy_of(tmp_path)
 
 
 def test_an_absolute_position_model_with_other_linear_layers_trains_the_same_way(tmp_path: Path):

@@ -11,8 +11,10 @@ from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import RepositoryNotFoundError
 
 from tunesmith.catalog import TrainingDefaults, canonical_name, resolve
+from tunesmith.catalog.architectures import untrainable
 from tunesmith.catalog.known import KNOWN
 from tunesmith.catalog.lookup import NotLoadable
+from tunesmith.errors import InvalidArgument
 from tunesmith.schemas.models import BaseModelDetails
 
 ASK_SECONDS = 5.0
@@ -27,6 +29,8 @@ class BaseModel:
     training: TrainingDefaults
     context_length: int | None
     """Tokens; None when the model is yet to be downloaded."""
+    untrainable: str | None = None
+    """Why the learner cannot train it, as far as its config.json says; None = nothing speaks against it."""
 
 
 def find_base_model(name: str, models_dir: Path, own_models: Path | None = None) -> BaseModel:
@@ -48,7 +52,15 @@ def find_base_model(name: str, models_dir: Path, own_models: Path | None = None)
         canonical = canonical_name(name)
         known = KNOWN.get(canonical)
         return BaseModel(canonical, known.training if known else TrainingDefaults(), None)
-    return BaseModel(entry.name, entry.training, context_length(entry.path))
+    return BaseModel(entry.name, entry.training, context_length(entry.path), untrainable(entry.path))
+
+
+def trainable_base_model(name: str, models_dir: Path, own_models: Path) -> BaseModel:
+    """`find_base_model` for a job that trains it. Raises InvalidArgument with the reason where the learner does not compute it."""
+    base = find_base_model(name, models_dir, own_models)
+    if base.untrainable is not None:
+        raise InvalidArgument(f"{base.name} cannot be trained: {base.untrainable} Choose another base model.")
+    return base
 
 
 def context_length(folder: Path) -> int | None:

@@ -21,7 +21,7 @@ from tunesmith.errors import InvalidArgument, NotFound
 from tunesmith.schemas.names import account_name, check_job_id, resource_name, short_id
 from tunesmith.schemas.tuning_fields import Money
 from tunesmith.schemas.tuning_spec import TuningSpec
-from tunesmith.server.base_models import BaseModel, find_base_model
+from tunesmith.server.base_models import BaseModel, trainable_base_model
 from tunesmith.server.control import ControlPlane
 from tunesmith.server.render_preview import check_history
 from tunesmith.server.rft_plan import named_base
@@ -81,7 +81,7 @@ def _base(control: ControlPlane, account: str, options: Tuning) -> BaseModel:
     with reading(control.sessions) as session:
         name = named_base(session, account, fields.base_model, fields.warm_start_from, options.prefix)
     settings = control.settings  # may ask the hub: no transaction waits for it
-    base = find_base_model(name, settings.path("models"), settings.path("objects", "models", account))
+    base = trainable_base_model(name, settings.path("models"), settings.path("objects", "models", account))
     if options.history != "default":
         check_history(control, account, base.name, options.history)
     return base

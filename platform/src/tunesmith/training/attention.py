@@ -21,7 +21,7 @@ from transformers import AttentionInterface
 from tunesmith.errors import FailedPrecondition
 
 NAME = "tunesmith_packed"
-UNSUPPORTED = ("softcap", "s_aux", "position_bias")
+UNSUPPORTED = ("s_aux", "position_bias")
 """Keywords by which an architecture asks for attention that this one does not compute."""
 
 
@@ -68,6 +68,33 @@ class Layout:
         return cls(tuple(laid), longest)
 
 
+@dataclass(frozen=True)
+class Kernel:
+    """What a layer asks of its attention."""
+
+    scaling: float | None
+    window: int | None
+    """None also where no sequence of the pack is longer than the layer's window."""
+    softcap: float | None
+
+    @property
+    def plain(self) -> bool:
+        """Whether causal attention is all there is to it."""
+        return self.window is None and self.softcap is None
+
+    def windowed(self, seen: Tensor, first: int) -> Tensor:
+        """Of what a causal mask [R, S] shows, what lies within the window; row 0 stands at place `first` of the keys."""
+        return seen if self.window is None else seen & torch.ones_like(seen).triu(first - self.window + 1)
+
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor, seen: Tensor) -> Tensor:
+        """Attention of [.., R, D] to [.., S, D] under the mask [R, S]; by hand where scores are capped before the softmax."""
+        if self.softcap is None:
+            return scaled_dot_product_attention(query, key, value, attn_mask=seen, scale=self.scaling)
+        scaling = self.scaling if self.scaling is not None else query.shape[-1] ** -0.5
+        scores = self.softcap * torch.tanh(query @ key.transpose(-1, -2) * (scaling / self.softcap))
+        return scores.masked_fill(~seen, float("-inf")).softmax(-1) @ value
+
+
 def packed_attention(
     module: torch.nn.Module,
     query: Tensor,
@@ -76,6 +103,7 @@ def packed_attention(
     attention_mask: Tensor | None,
     scaling: float | None = None,
     sliding_window: int | None = None,
+    softcap: float | None = None,
     layout: Layout | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
@@ -84,13 +112,14 @@ def packed_attention(
     Args:
         query: [1, H, T, D]; key and value: [1, G, T, D], G dividing H.
         attention_mask: ignored; transformers builds none for this implementation.
+        sliding_window: tokens that a token sees, itself included; None = all before it.
+        softcap: scores are bent to stay within +-softcap (Gemma 2); None = not.
         layout: of the pack; must be given.
 
     Returns:
         [1, T, H, D] and None (no attention weights).
 
-    Raises FailedPrecondition when the architecture asks for something else: soft capping, sinks, position bias, or a
-    sliding window shorter than a sequence.
+    Raises FailedPrecondition when the architecture asks for something else: sinks or a position bias.
     """
     asked = [name for name in UNSUPPORTED if options.get(name) is not None]
     if asked:
@@ -101,11 +130,8 @@ def packed_attention(
         raise FailedPrecondition(
             "Packed attention was called without a layout: this architecture drops forward keywords."
         )
-    if sliding_window is not None and layout.longest > sliding_window:
-        raise FailedPrecondition(
-            f"A sample has {layout.longest} tokens, but this base model attends over {sliding_window} only; "
-            "lower the job's max context length."
-        )
+    window = sliding_window if sliding_window is not None and layout.longest > sliding_window else None
+    kernel = Kernel(scaling, window, softcap)
     sizes = [size for prompt, tiles in layout.segments for size in (prompt, *(tile.tokens for tile in tiles)) if size]
     # One split for the whole pack: its backward is one concatenation, where slices would each write a zero-filled pack.
     parts = iter(zip(query.split(sizes, 2), key.split(sizes, 2), value.split(sizes, 2), strict=True))
@@ -114,15 +140,21 @@ def packed_attention(
         prompt_key = prompt_value = None
         if prompt:
             prompt_query, prompt_key, prompt_value = next(parts)
-            outputs.append(_causal(prompt_query, prompt_key, prompt_value, scaling))
+            outputs.append(_causal(prompt_query, prompt_key, prompt_value, kernel))
         for tile in tiles:
-            outputs.append(_branches(tile, *next(parts), prompt_key, prompt_value, scaling))
+            outputs.append(_branches(tile, *next(parts), prompt_key, prompt_value, kernel))
     return torch.cat(outputs, 2).transpose(1, 2), None
 
 
-def _causal(query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
+def _causal(query: Tensor, key: Tensor, value: Tensor, kernel: Kernel) -> Tensor:
     grouped = query.shape[1] != key.shape[1]
-    return scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling, enable_gqa=grouped)
+    if kernel.plain:
+        return scaled_dot_product_attention(query, key, value, is_causal=True, scale=kernel.scaling, enable_gqa=grouped)
+    groups, length = query.shape[1] // key.shape[1], query.shape[2]
+    causal = torch.ones(length, length, dtype=torch.bool, device=query.device).tril()
+    return kernel(
+        query, key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1), kernel.windowed(causal, 0)
+    )
 
 
 def _branches(
@@ -132,12 +164,12 @@ def _branches(
     value: Tensor,
     prompt_key: Tensor | None,
     prompt_value: Tensor | None,
-    scaling: float | None,
+    kernel: Kernel,
 ) -> Tensor:
     """Attention of the branches of one tile: [1, heads, tokens, D] in, [1, H, tokens, D] out."""
     query_NHRD, key_NGRD, value_NGRD = (_by_branch(tensor, tile) for tensor in (query, key, value))
     if prompt_key is None or prompt_value is None:
-        output_NHRD = _causal(query_NHRD, key_NGRD, value_NGRD, scaling)
+        output_NHRD = _causal(query_NHRD, key_NGRD, value_NGRD, kernel)
     else:
         N, H, R, D = query_NHRD.shape
         G = key_NGRD.shape[1]
@@ -145,8 +177,9 @@ def _branches(
         value_NGSD = torch.cat([prompt_value.expand(N, -1, -1, -1), value_NGRD], 2)
         # The query heads of one key head are laid out as more queries, so that keys are not copied per query head.
         folded = query_NHRD.reshape(N, G, H // G * R, D)
-        mask = tile.mask if tile.mask is None or H == G else tile.mask.repeat(H // G, 1)
-        output = scaled_dot_product_attention(folded, key_NGSD, value_NGSD, attn_mask=mask, scale=scaling)
+        assert tile.mask is not None
+        mask = kernel.windowed(tile.mask, prompt_key.shape[2]).repeat(H // G, 1)
+        output = kernel(folded, key_NGSD, value_NGSD, mask)
         output_NHRD = output.reshape(N, H, R, value.shape[-1])
     flat = output_NHRD.transpose(0, 1).reshape(1, query.shape[1], tile.branches * tile.longest, value.shape[-1])
     return flat if tile.unpad is None else flat.index_select(2, tile.unpad)

@@ -23,6 +23,7 @@ from torch.nn import Linear, Module, Parameter
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from tunesmith.catalog.architectures import untrainable
 from tunesmith.errors import FailedPrecondition, InvalidArgument, NotFound
 from tunesmith.runs.config import BaseModelRef, LearnerConfig
 from tunesmith.runs.tuning import TuningConfig
@@ -229,6 +230,8 @@ def _load_base(reference: BaseModelRef, dtype: torch.dtype) -> PreTrainedModel:
         raise NotFound(f"Base model {reference.name}: there is no config.json in {path}.")
     if not any(path.glob("*.safetensors")):
         raise NotFound(f"Base model {reference.name}: there are no safetensors weights in {path}.")
+    if reason := untrainable(path):
+        raise FailedPrecondition(f"Base model {reference.name} cannot be trained: {reason}")
     attention.register()
     try:
         config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)

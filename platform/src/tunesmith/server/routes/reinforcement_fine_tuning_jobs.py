@@ -17,7 +17,7 @@ from tunesmith.schemas.reinforcement_fine_tuning_jobs import RftJob, RftJobInput
 from tunesmith.schemas.rft_control import control_wire
 from tunesmith.schemas.rft_spec import RftSpec
 from tunesmith.server.auth import AccountId, CallingUser
-from tunesmith.server.base_models import BaseModel, find_base_model
+from tunesmith.server.base_models import BaseModel, trainable_base_model
 from tunesmith.server.control import Control, ControlPlane, Listing, Reader, Writer
 from tunesmith.server.queue import queue_places
 from tunesmith.server.rft_options import DEFAULT_LOSS, check_options
@@ -103,7 +103,7 @@ def delete(account: AccountId, job_id: str, session: Writer) -> dict[str, Any]:
 
 def _base(control: ControlPlane, account: str, name: str) -> BaseModel:
     settings = control.settings
-    return find_base_model(name, settings.path("models"), settings.path("objects", "models", account))
+    return trainable_base_model(name, settings.path("models"), settings.path("objects", "models", account))
 
 
 def _name(account: str, job: str) -> str:
@@ -152,9 +152,16 @@ def rft_job_wire(job: Job, queue: dict[str, Any] | None = None) -> dict[str, Any
             "auditEvaluatorVersion": spec.audit_evaluator_version or None,
             "run": run,
             "processes": job.progress.get("processes", []),
-            "notes": [*job.notes, *_preflight_notes(preflight)],
+            "sandbox": job.progress.get("sandbox"),
+            "notes": [*job.notes, *_preflight_notes(preflight), *_sandbox_notes(job.progress)],
         }
     ).dump()
+
+
+def _sandbox_notes(progress: dict[str, Any]) -> list[dict[str, str]]:
+    sandbox = progress.get("sandbox") or {}
+    reason = f"The evaluator of this job is not fully confined: {sandbox.get('reason')}."
+    return [{"option": "sandbox", "reason": reason}] if sandbox.get("degraded") else []
 
 
 def _wandb_config(given: dict[str, str]) -> dict[str, Any]:
