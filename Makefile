@@ -3,7 +3,7 @@ PY := .venv/bin/python
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: check-upgrade help setup web test-browser screens bench-ui demo demo-agent check test test-loop verify-agent test-clients bench bench-gateway bench-sft bench-rft verify check-sandbox tiny-model learning-curves learning-check learning-curves-tools demo-svg learning-curves-svg learning-check-svg check-vllm check-gguf check-trackers check-statistics wheels clean
+.PHONY: check-upgrade help setup web test-browser screens bench-ui demo demo-agent check test test-loop verify-agent test-clients bench bench-engine bench-gateway bench-sft bench-rft verify check-sandbox tiny-model learning-curves learning-check learning-curves-tools demo-svg learning-curves-svg learning-check-svg check-vllm check-gguf check-trackers check-statistics wheels clean
 
 help: ## Print this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -93,8 +93,11 @@ learning-check-svg: setup ## The short form of learning-curves-svg: one seed, on
 	@$(PY) benchmarks/learning_curves_svg.py --seeds 0 --ts-seeds --epochs 1 --problems 150 --pass-problems 25 --results .tools/learning-check
 
 bench: setup ## Engine and learner beside their peers, as ratios
-	@$(PY) benchmarks/bench_engine.py
+	@$(PY) -m benchmarks.bench_engine
 	@$(PY) benchmarks/bench_learner.py
+
+bench-engine: setup ## The engine beside transformers' generate and a floor of matrix products, as ratios (BENCH: more options)
+	@$(PY) -m benchmarks.bench_engine $(BENCH)
 
 bench-gateway: setup ## What a recorded model call costs the gateway, beside a forwarder, a floor and LiteLLM
 	@$(PY) -m benchmarks.bench_gateway $(BENCH)
