@@ -14,6 +14,7 @@ import type {
   RftComparison,
   RftLogLine,
   RftMetrics,
+  RftPreflight,
   RolloutDetails,
   RolloutQuery,
   RolloutSummary,
@@ -25,7 +26,7 @@ export const RFT_JOBS = "reinforcementFineTuningJobs";
 type Sent = components["schemas"]["RftJob"];
 
 /** The schema's job, with what its open parts hold. */
-export interface RftJob extends Omit<Sent, "trainingConfig" | "control" | "run" | "processes"> {
+export interface RftJob extends Omit<Sent, "trainingConfig" | "control" | "run" | "processes" | "preflight"> {
   trainingConfig: {
     baseModel?: string;
     warmStartFrom?: string;
@@ -36,6 +37,7 @@ export interface RftJob extends Omit<Sent, "trainingConfig" | "control" | "run" 
     [field: string]: unknown;
   };
   control: RftControl;
+  preflight?: RftPreflight | null;
   run?: RftRun;
   processes: { name?: string; pid?: number; peak_rss_mib?: number }[];
 }

@@ -133,7 +133,40 @@ export interface RftAudit {
     lengthCorrelation: number | null;
     meanTokens: number | null;
   }[];
+  /** Of a job with a second evaluator; absent in files of earlier versions. */
+  auditEvaluator?: {
+    evaluator: string;
+    version: number;
+    rollouts: number;
+    invalid: number;
+    agreement: { spearman: number | null; low: number | null; high: number | null };
+    auroc: number | null;
+    bySteps: { step: number; rollouts: number; score: number; auditScore: number }[];
+    failed: string;
+  } | null;
   findings: { severity: "info" | "warning"; title: string; detail: string }[];
+}
+
+/** What a few rows said before the first step (docs/reference/training.md). */
+export interface RftPreflight {
+  rows: number;
+  rollouts: number;
+  invalid: number;
+  threshold: number;
+  mean_score: number | null;
+  low: number;
+  high: number;
+  pass_at_1: number | null;
+  pass_at_8: number | null;
+  pass_at_8_k: number;
+  groups: number;
+  varying_groups: number;
+  truncated: number | null;
+  completion_tokens_mean: number | null;
+  estimate: { seconds: { low: number; high: number } | null } | null;
+  baselines: { temperature: number; mean_score: number | null; low: number; high: number }[];
+  warnings: string[];
+  verdict: string;
 }
 
 export interface RftComparison {

@@ -127,6 +127,14 @@ FLAGS: tuple[JobFlag, ...] = (
         "Held-out rows that choose the best checkpoint: a dataset id, or a JSONL file, which is uploaded.", TRAINING, str,
     ),
     JobFlag(
+        ("--audit-evaluator",), "auditEvaluator",
+        "A second evaluator that scores held-out rollouts and is not trained on; `tunesmith rftj audit` compares the two.", TRAINING, str,
+    ),
+    JobFlag(
+        ("--preflight-rows",), "preflight.rows",
+        "Rows that are rolled out before the first step, to say whether there is anything to learn. Default: the platform's, 16; 0: none.", TRAINING, click.IntRange(0, 1000),
+    ),
+    JobFlag(
         (*_inference("response-candidates-count"), "--n"), "inferenceParameters.responseCandidatesCount",
         "Rollouts per row, at least 2: a row's rollouts are compared with each other. Default: 8.", ROLLOUTS, click.IntRange(min=2),
     ),

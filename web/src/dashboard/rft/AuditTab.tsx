@@ -10,6 +10,7 @@ import { count, figure, percent } from "~/design/figures";
 import { Empty, Loaded, Panel } from "~/design/Panel";
 import { Answer } from "./Answer";
 import { Scatter } from "./Scatter";
+import { SecondOpinion } from "./SecondOpinion";
 
 type OnRollout = (rolloutId: string) => void;
 
@@ -37,6 +38,7 @@ function Audit({ audit, onRollout }: { audit: RftAudit; onRollout: OnRollout }) 
   return (
     <div className="flex flex-col gap-4">
       <Findings audit={audit} />
+      {audit.auditEvaluator && <SecondOpinion opinion={audit.auditEvaluator} />}
       <div className="grid gap-4 xl:grid-cols-2">
         <Panel title="Score against length">
           <Scatter points={length.points} onPick={onRollout} />

@@ -8,6 +8,7 @@ import { Select } from "~/design/Field";
 import { Empty, Panel } from "~/design/Panel";
 import { type Curve, chunksOf, curatedCurves, rewardCurve } from "./curated";
 import type { SearchProps } from "./JobPage";
+import { Preflight } from "./Preflight";
 import { StepTable } from "./StepTable";
 import { SMOOTHINGS } from "./search";
 import { ViewToggle } from "./ViewToggle";
@@ -35,6 +36,7 @@ export function Summary(props: SearchProps & { job: RftJob; metrics: RftMetrics 
     );
   return (
     <div className="flex flex-col gap-4">
+      {job.preflight && <Preflight preflight={job.preflight} />}
       <Panel
         title="Reward"
         actions={
