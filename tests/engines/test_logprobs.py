@@ -40,6 +40,12 @@ class Reference:
         logits = self._module(torch.tensor([prompt + sampled]), use_cache=False).logits[0, len(prompt) - 1 : -1]
         return torch.log_softmax(logits.double() / temperature, -1).gather(1, torch.tensor(sampled)[:, None])[:, 0]
 
+    @torch.no_grad()
+    def best(self, prompt: list[int], sampled: list[int]) -> list[int]:
+        """The likeliest id at each place of `sampled`."""
+        logits = self._module(torch.tensor([prompt + sampled]), use_cache=False).logits[0, len(prompt) - 1 : -1]
+        return logits.argmax(-1).tolist()
+
 
 async def compare(engine: BuiltinEngine, reference: Reference, **fields: Any) -> list[list[int]]:
     """Generate, compare every recorded number, and return the sampled ids of each candidate."""
