@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tunesmith.errors import FailedPrecondition, InvalidArgument
 from tunesmith.runs.batch import Batch, BatchHeader, BatchRollout, Sample
+from tunesmith.runs.config import LossMethod
 from tunesmith.runs.files import adapter_path, batch_path, lock
 from tunesmith.training.model import Policy
 from tunesmith.training.publish import canary, canary_ids, publish
@@ -80,7 +81,7 @@ def test_the_same_seed_and_batches_give_the_same_bits(tmp_path: Path, qwen3: Pat
     assert distance(weights(tmp_path / "seed", 0), weights(tmp_path / "one", 0)) > 1e-3
 
 
-@pytest.mark.parametrize("loss", ["DEFAULT", "GRPO", "DAPO", "GSPO_TOKEN"])
+@pytest.mark.parametrize("loss", list(LossMethod))
 @pytest.mark.parametrize("control", ["learning rate 0", "constant scores"])
 def test_controls_leave_the_adapter_bitwise_unchanged(tmp_path: Path, qwen3: Path, loss: str, control: str):
     policy = policy_of(qwen3)
