@@ -153,7 +153,6 @@ def rft_job_wire(job: Job, queue: dict[str, Any] | None = None) -> dict[str, Any
             "run": run,
             "processes": job.progress.get("processes", []),
             "sandbox": job.progress.get("sandbox"),
-            "sandbox": job.progress.get("sandbox"),
             "notes": [*job.notes, *_preflight_notes(preflight), *_sandbox_notes(job.progress)],
         }
     ).dump()
@@ -167,12 +166,6 @@ def _sandbox_notes(progress: dict[str, Any]) -> list[dict[str, str]]:
 
 def _wandb_config(given: dict[str, str]) -> dict[str, Any]:
     return {"enabled": True, **{"runId" if name == "run_id" else name: value for name, value in given.items()}}
-
-
-def _sandbox_notes(progress: dict[str, Any]) -> list[dict[str, str]]:
-    sandbox = progress.get("sandbox") or {}
-    reason = f"The evaluator of this job is not fully confined: {sandbox.get('reason')}."
-    return [{"option": "sandbox", "reason": reason}] if sandbox.get("degraded") else []
 
 
 def _preflight_notes(preflight: dict[str, Any] | None) -> list[dict[str, str]]:
