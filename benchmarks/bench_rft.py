@@ -21,6 +21,7 @@ import asyncio
 import json
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,18 +45,17 @@ def main() -> None:
     for part in options.parts:
         with tempfile.TemporaryDirectory(prefix="ts") as folder:
             print(f"bench-rft: {part}", flush=True)
-            record[part] = globals()[f"_{part}"](Path(folder), options)
-        if not options.short:
-            RECORD.write_text(json.dumps(record, indent=1) + "\n")
-    text = render(record)
-    print(text)
-    if not options.short:
-        RECORD.with_suffix(".md").write_text(text)
+            for found in globals()[f"_{part}"](Path(folder), options):
+                record[part] = found
+                if not options.short:  # what is there is kept: a part may take an hour
+                    RECORD.write_text(json.dumps(record, indent=1) + "\n")
+                    RECORD.with_suffix(".md").write_text(render(record))
+    print(render(record))
     failures = missed(record)
     sys.exit(1 if options.check and failures else 0)
 
 
-def _step(folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
+def _step(folder: Path, options: argparse.Namespace) -> Iterator[list[dict[str, Any]]]:
     """Rounds of {"ours": {"engine", "learner", "driver", "tokens"}, "trl": {micro-batch: {"generate", "cpu_seconds", "tokens"}}}."""
     steps, rounds = (3, 1) if options.short else (options.steps, options.rounds)
     found = []
@@ -76,10 +76,10 @@ def _step(folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
             theirs[str(micro)] = {name: middle(ran["steps"], name) for name in ("tokens", "generate", "cpu_seconds")}
         found.append({"ours": {name: middle(ours, name) for name in names}, "trl": theirs})
         print(f"bench-rft: round {number + 1} of {rounds}: {found[-1]}", flush=True)
-    return found
+        yield found
 
 
-def _whole(folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
+def _whole(folder: Path, options: argparse.Namespace) -> Iterator[list[dict[str, Any]]]:
     """Rounds of {"ours", "trl"}, each {"cpu_seconds" and "trained" tokens a step}; groups vary by a coin, the policy hardly moves."""
     steps, rounds = (3, 1) if options.short else (options.steps, options.rounds)
     found = []
@@ -106,10 +106,10 @@ def _whole(folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
             }
             found.append({"ours": ours, "trl": their})
             print(f"bench-rft: round {number + 1} of {rounds}: {found[-1]}", flush=True)
-    return found
+            yield found
 
 
-def _reward(folder: Path, options: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
+def _reward(folder: Path, options: argparse.Namespace) -> Iterator[dict[str, list[dict[str, Any]]]]:
     """Tries of learning rates on the first seed, then the other seeds with the best one of each contender."""
     seeds, rates, rows = ((0,), (2e-3,), 100) if options.short else ((0, 1, 2), reward.RATES, 400)
     found: dict[str, list[dict[str, Any]]] = {"ours": [], "trl": []}
@@ -119,23 +119,30 @@ def _reward(folder: Path, options: argparse.Namespace) -> dict[str, list[dict[st
             tried = {name: rates if seed == seeds[0] else (reward.best(runs),) for name, runs in found.items()}
             for rate in tried["trl"]:
                 found["trl"].append(reward.theirs(folder / f"trl-{seed}-{rate:g}", seed, rate, rows // 5))
+                yield found
             for rate in tried["ours"]:
                 found["ours"].append(reward.ours(platform, project, seed, rate))
-    return found
+                yield found
 
 
-def _overlap(folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
+def _overlap(folder: Path, options: argparse.Namespace) -> Iterator[list[dict[str, Any]]]:
+    found = []
     with Platform(folder / "h") as platform:
         project = overlap.project(folder / "gsm8k", 60 if options.short else 200)
-        return [overlap.run(platform, project, staleness, 2e-3) for staleness in overlap.STALENESS]
+        for staleness in overlap.STALENESS:
+            found.append(overlap.run(platform, project, staleness, 2e-3))
+            yield found
 
 
-def _growth(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+def _growth(folder: Path, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     base = growth.model(folder / "model")
-    found: dict[str, Any] = {"rows": asyncio.run(growth.rows(folder / "rows")), "learner": growth.learner(base)}
+    found: dict[str, Any] = {"rows": asyncio.run(growth.rows(folder / "rows"))}
+    yield found
+    found["learner"] = growth.learner(base)
+    yield found
     with Platform(folder / "h") as platform:
         found["turns"] = growth.turns(platform, base, rollouts=1 if options.short else 3)
-    return found
+    yield found
 
 
 def _options() -> argparse.Namespace:
