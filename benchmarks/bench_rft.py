@@ -47,6 +47,7 @@ def main() -> None:
             print(f"bench-rft: {part}", flush=True)
             for found in globals()[f"_{part}"](Path(folder), options):
                 record[part] = found
+                record.get("notes", {}).pop(part, None)  # it said how an earlier run came about
                 if not options.short:  # what is there is kept: a part may take an hour
                     RECORD.write_text(json.dumps(record, indent=1) + "\n")
                     RECORD.with_suffix(".md").write_text(render(record))

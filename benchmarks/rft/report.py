@@ -51,6 +51,8 @@ def render(record: dict[str, Any]) -> str:
     for part, write in parts.items():
         if part in record:
             lines += ["", *write(record[part])]
+            note = record.get("notes", {}).get(part)
+            lines += ["", f"Note: {note}"] if note else []
     lines += ["", *(f"NOT MET: {claim}." for claim in missed(record))]
     return "\n".join(lines).rstrip() + "\n"
 
