@@ -62,7 +62,9 @@ def make_engine(path: Path, *, foreign_keys: bool = True) -> Engine:
         connection.isolation_level = None  # the driver begins nothing on its own
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-        if cursor.execute("PRAGMA page_count").fetchone()[0] == 0:  # a new file: what is deleted later can be given back
+        if (
+            cursor.execute("PRAGMA page_count").fetchone()[0] == 0
+        ):  # a new file: what is deleted later can be given back
             cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")
         cursor.execute("PRAGMA journal_mode = WAL")
         cursor.execute("PRAGMA synchronous = NORMAL")
