@@ -11,6 +11,7 @@ TunesmithError
     ResourceExhausted      429  over a limit or a budget
     Unavailable            503  a process that should answer does not (yet)
     Internal               500  our own fault
+    NoRoom                 507  the disk of the data folder is full, or cannot be written
 
 Each carries the gRPC code name and the HTTP status of `docs/reference/errors.md`; the web process translates once, at its edge.
 """
@@ -85,3 +86,9 @@ class Unavailable(TunesmithError):
 
 class Internal(TunesmithError):
     """Our own fault."""
+
+
+class NoRoom(TunesmithError):
+    """The disk of the data folder is full, or cannot be written (`tunesmith.disk` makes these)."""
+
+    status, code = 507, "RESOURCE_EXHAUSTED"

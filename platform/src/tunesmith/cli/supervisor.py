@@ -76,9 +76,11 @@ class Supervisor:
     def note_processes(self) -> None:
         """Write `supervisor.json`."""
         named = [{"name": process["name"], "pid": process["pid"]} for process in self.processes()]
-        write_atomic(
-            self._file, json.dumps({"pid": os.getpid(), "port": self.settings.port, "processes": named}, indent=2)
-        )
+        content = json.dumps({"pid": os.getpid(), "port": self.settings.port, "processes": named}, indent=2)
+        try:
+            write_atomic(self._file, content)
+        except OSError as error:  # for people to read; no process may stay down for want of it
+            log.warning("%s cannot be written: %s", self._file, error.strerror)
 
     @property
     def _file(self) -> Path:
@@ -100,15 +102,23 @@ class Supervisor:
 
     async def _keep(self, name: str, module: str) -> None:
         delay = _FIRST_DELAY
+        begun = time.monotonic()
         while True:
             child = self._children[name]
             code = await child.wait()
-            if time.time() - child.started > _STABLE_SECONDS:
+            if time.monotonic() - begun > _STABLE_SECONDS:
                 delay = _FIRST_DELAY
             log.warning("%s (pid %d) ended with status %d; starting it again in %.1f s", name, child.pid, code, delay)
             await asyncio.sleep(delay)
             delay = min(2 * delay, _LONGEST_DELAY)
-            self._start(name, module)
+            while True:
+                try:
+                    self._start(name, module)
+                    break
+                except (OSError, Unavailable) as error:  # a full disk, no memory or process to be had: it may pass
+                    log.warning("%s cannot be started; trying again in %.1f s: %s", name, _LONGEST_DELAY, error)
+                    await asyncio.sleep(_LONGEST_DELAY)
+            begun = time.monotonic()
 
     async def _wait_for_health(self, patience: float) -> None:
         deadline = time.monotonic() + patience

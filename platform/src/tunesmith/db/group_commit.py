@@ -23,7 +23,8 @@ from typing import Any, Protocol
 
 from sqlalchemy import Column, Engine, PoolProxiedConnection, Table
 
-from tunesmith.errors import Unavailable
+from tunesmith.disk import trouble
+from tunesmith.errors import TunesmithError, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ class GroupCommitWriter:
     async def write(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
         """Insert rows and return once they are committed. A cancelled caller's rows are still written.
 
-        Raises Unavailable when the file cannot be written (disk full, a row that breaks a constraint), or after `close`.
+        Raises NoRoom when the disk is full, Unavailable when a row breaks a constraint, or after `close`.
         """
         if self._closed:
             raise Unavailable("This process is shutting down and records nothing any more; try again in a moment.")
@@ -154,6 +155,9 @@ class GroupCommitWriter:
         except Exception as error:  # noqa: BLE001 - a row that the driver cannot encode must not end the thread that all wait for
             if len(group) == 1:
                 log.error("A write was refused by %s: %s", self._engine.url, error)
+                if full := trouble(error):
+                    _tell(group, full)
+                    return
                 reason = str(getattr(error, "orig", None) or error)
                 _tell(group, Unavailable(f"What was asked could not be recorded ({reason}); nothing of it is kept."))
                 return
@@ -227,9 +231,9 @@ def _insert_of(table: str, names: tuple[str, ...], count: int) -> str:
     return f'INSERT INTO "{table}" ({columns}) VALUES {", ".join([row] * count)}'
 
 
-def _tell(group: list[_Write], error: Unavailable | None) -> None:
+def _tell(group: list[_Write], error: TunesmithError | None) -> None:
     """Tell the callers of a group how it ended, each event loop once."""
-    loops: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[None], Unavailable | None]]] = {}
+    loops: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[None], TunesmithError | None]]] = {}
     for item in group:
         loops.setdefault(item.loop, []).append((item.done, error))
     for loop, done in loops.items():
@@ -239,7 +243,7 @@ def _tell(group: list[_Write], error: Unavailable | None) -> None:
             log.debug("The caller's event loop was closed before its rows were committed.")
 
 
-def _settle(ended: Sequence[tuple[asyncio.Future[None], Unavailable | None]]) -> None:
+def _settle(ended: Sequence[tuple[asyncio.Future[None], TunesmithError | None]]) -> None:
     for done, error in ended:
         if done.done():
             continue

@@ -14,6 +14,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from tunesmith.disk import trouble
 from tunesmith.errors import InvalidArgument, NotFound, TunesmithError, Unavailable
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ _TYPES = {
     410: "gone_error",
     429: "rate_limit_error",
     503: "service_unavailable_error",
+    507: "insufficient_storage_error",
 }
 
 
@@ -72,7 +74,10 @@ def error_response(error: TunesmithError, body: Callable[[TunesmithError], dict[
 
 
 def internal_error(error: Exception) -> TunesmithError:
-    """Our own fault, as something that a user may see: a number to look for in the log, no stack trace."""
+    """Our own fault, or a full disk, as something that a user may see: a number to look for in the log, no stack trace."""
+    if full := trouble(error):
+        log.error("%s", full.message)
+        return full
     number = uuid.uuid4().hex[:8]
     log.error("Unexpected error %s", number, exc_info=error)
     return TunesmithError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from tunesmith.disk import NO_ROOM_EXIT, trouble
 from tunesmith.errors import TunesmithError
 from tunesmith.orchestrator.gateway import Gateway
 from tunesmith.orchestrator.loop import Run
@@ -24,7 +26,10 @@ KEY_VARIABLE = "TUNESMITH_RUN_KEY"
 
 
 def main() -> int:
-    """Run; exit code 0 when the run reached COMPLETED or EARLY_STOPPED. SIGTERM ends the process by that signal."""
+    """Run; exit code 0 when the run reached COMPLETED or EARLY_STOPPED, 74 when the disk is full and the run can go on later.
+
+    SIGTERM ends the process by that signal.
+    """
     parser = argparse.ArgumentParser(prog="python -m tunesmith.orchestrator", description=__doc__)
     parser.add_argument(
         "run_dir", type=Path, help="folder with run.json, and run.key or TUNESMITH_RUN_KEY in the environment"
@@ -36,8 +41,10 @@ def main() -> int:
         config = RunConfig.read(run_dir)
         state = asyncio.run(_run(run_dir, config))
     except (TunesmithError, ValidationError, OSError) as error:
-        print(f"orchestrator: {error}", file=sys.stderr)
-        return 1
+        full = trouble(error, run_dir)
+        with contextlib.suppress(OSError):  # the log may lie on the same disk
+            print(f"orchestrator: {full or error}", file=sys.stderr, flush=True)
+        return NO_ROOM_EXIT if full else 1
     held.close()
     if state is RunState.RUNNING:
         # Stopped from outside. Whoever watches must see a signal, not an error of the run: an error would fail the job.
@@ -57,6 +64,8 @@ async def _run(run_dir: Path, config: RunConfig) -> RunState:
             # Stopped from outside: the run stays RUNNING on disk, and the next start goes on from there.
             return RunState.RUNNING
         except TunesmithError as error:
+            if trouble(error):
+                raise  # the run stays RUNNING, and goes on when there is room
             record.update(state=RunState.FAILED, message=error.message)
             raise
 

@@ -280,11 +280,10 @@ class Run:
 
     async def reach(self, version: int) -> int:
         """Wait for policy version `version` or newer, publish all that is there, evaluate on the way; returns the newest."""
-        started = time.time()
+        started, since = time.monotonic(), time.strftime("%H:%M:%S", time.gmtime())
         with self.spent.timing("wait"):
             while not adapter_path(self.run_dir, version).exists():
-                if time.time() - started > 10 and not self.record.status.message:
-                    since = time.strftime("%H:%M:%S", time.gmtime(started))
+                if time.monotonic() - started > 10 and not self.record.status.message:
                     message = f"waiting for policy version {version} from the learner since {since} UTC"
                     self.record.update(message=message)
                 await asyncio.sleep(POLL_SECONDS)

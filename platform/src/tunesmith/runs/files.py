@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 from typing import IO, Any
 
@@ -33,11 +34,15 @@ def checkpoint_path(run_dir: Path, step: int) -> Path:
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write a whole file: readers see the old one or the new one, never a part."""
+    """Write a whole file: readers see the old one or the new one, never a part. A write that fails leaves the old one and nothing else."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-    temporary.replace(path)
+    try:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)  # on a full disk it would take the room that others need
+        raise
 
 
 class JsonLines:
@@ -46,25 +51,35 @@ class JsonLines:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self._file: IO[bytes] = open(path, "ab+")  # noqa: SIM115 - lives as long as the object
+        # Unbuffered: what a full disk refuses must not lie in a buffer and come after what is written next.
+        self._file: FileIO = open(path, "ab+", buffering=0)  # noqa: SIM115 - lives as long as the object
         self._cut_torn_line()
 
     def append(self, record: dict[str, Any]) -> None:
-        """Write one record and hand it to the kernel: it survives kill -9 of this process."""
-        self._file.write(json.dumps(record, separators=(",", ":"), allow_nan=False).encode() + b"\n")
-        self._file.flush()
+        """Write one record and hand it to the kernel: it survives kill -9 of this process.
+
+        Raises OSError when it cannot be written whole; then nothing of it stays.
+        """
+        line = json.dumps(record, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+        written = 0
+        try:
+            while written < len(line):  # a nearly full disk takes a part first, and refuses the rest
+                written += self._file.write(line[written:])
+        except OSError:
+            self._file.truncate(self._file.seek(0, os.SEEK_END) - written)
+            raise
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
     def _cut_torn_line(self) -> None:
-        self._file.seek(0)
         content_end = 0
-        for line in self._file:
-            if not line.endswith(b"\n"):
-                break
-            content_end += len(line)
+        with open(self.path, "rb") as lines:
+            for line in lines:
+                if not line.endswith(b"\n"):
+                    break
+                content_end += len(line)
         self._file.truncate(content_end)
         self._file.seek(0, os.SEEK_END)
 

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tunesmith.disk import trouble
 from tunesmith.errors import TunesmithError
 
 log = logging.getLogger(__name__)
@@ -114,6 +115,11 @@ class UnexpectedErrors:
         try:
             await self._app(scope, receive, watched)
         except Exception as error:
+            full = trouble(error)
+            if full and not started and scope["type"] == "http":
+                log.error("%s %s failed: %s", scope.get("method"), scope.get("path"), full.message)
+                await answer(full.status, _GRPC[full.code], full.message)(scope, receive, send)
+                return
             number = uuid.uuid4().hex[:8]
             log.error("Unexpected error %s in %s %s", number, scope.get("method"), scope.get("path"), exc_info=error)
             if started or scope["type"] != "http":

@@ -1,4 +1,5 @@
-"""`python -m tunesmith.training RUN_DIR`: the learner as a process. Exits 0 when the run is over, 1 with one line when it cannot go on.
+"""`python -m tunesmith.training RUN_DIR`: the learner as a process. Exits 0 when the run is over, 1 with one line when it cannot go on,
+74 when the disk is full and the run can go on from its last checkpoint later.
 
 What kind of run it is says `kind` in its run.json: `tuning` is SFT, DPO or ORPO, without one it is RFT.
 """
@@ -6,6 +7,7 @@ What kind of run it is says `kind` in its run.json: `tuning` is SFT, DPO or ORPO
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import sys
@@ -14,6 +16,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from transformers.utils.logging import disable_progress_bar
 
+from tunesmith.disk import NO_ROOM_EXIT, trouble
 from tunesmith.errors import TunesmithError
 from tunesmith.runs.tuning import TuningConfig, TuningLoss
 from tunesmith.training import dpo, rft, sft
@@ -48,7 +51,14 @@ def main() -> int:
         if arguments.measure is not None:
             print(json.dumps(measure(arguments.measure, arguments.tokens, family=arguments.family)))
             return 0
-        steps = train(arguments.run_dir, arguments.until_step)
+        try:
+            steps = train(arguments.run_dir, arguments.until_step)
+        except Exception as error:  # whatever library met it: safetensors wraps the system's error in its own
+            if (full := trouble(error, arguments.run_dir)) is None:
+                raise
+            with contextlib.suppress(OSError):  # the log may lie on the same disk
+                print(f"learner: {full.message}", file=sys.stderr, flush=True)
+            return NO_ROOM_EXIT
     except TunesmithError as error:
         print(f"learner: {error.message}", file=sys.stderr)
         return 1
