@@ -273,7 +273,7 @@ async def test_a_job_that_was_cut_goes_on_and_asks_for_no_rollout_twice(stage: S
             await asyncio.sleep(0.02)
 
     async with stage.worker():
-        await asyncio.wait_for(two_done(), 20)
+        await asyncio.wait_for(two_done(), 120)
         gate.set()
         if how == "host":
             for pid in host_processes(stage):

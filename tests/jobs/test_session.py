@@ -96,7 +96,7 @@ class World:
         async with working(self.settings, self.control.sessions, [(SessionHandler(), 64), (self.learner, 6)]):
             yield
 
-    async def rests(self, identity: str = "s1", seconds: float = 30) -> dict[str, Any]:
+    async def rests(self, identity: str = "s1", seconds: float = 120) -> dict[str, Any]:
         """The session once it waits or has ended."""
 
         async def poll() -> dict[str, Any]:
