@@ -53,6 +53,12 @@ class Work(Handler):
     async def explode(self, job, context):
         raise KeyError("secret detail")
 
+    async def move_on(self, job, context):
+        if "percent" in job.progress:
+            return Outcome(jobs.COMPLETED)
+        await context.progress({"percent": 50}, moved_on=True)
+        raise Unavailable("The engine does not answer.")
+
     async def follow(self, job, context):
         self.children.append(context.start([sys.executable, "-c", "import time; time.sleep(60)"], name="child"))
         await context.cancelled.wait()
@@ -123,6 +129,17 @@ async def test_our_fault_is_tried_again(settings, sessions, handler):
     async with working(settings, sessions, [(handler, 1)]):
         job = await until(sessions, name, lambda job: job.status != {})
         assert job.status["message"].startswith("The engine does not answer. Attempt 1 failed")
+        job = await final(sessions, name)
+    assert (job.state, job.attempts) == (jobs.COMPLETED, 2)
+
+
+async def test_attempts_are_counted_anew_once_a_job_moved_on(settings, sessions, handler):
+    name = enqueue(sessions, "a", "move_on")
+    with sessions.begin() as session:
+        jobs.get(session, name).attempts = MAX_ATTEMPTS + 20  # as after many crashes of workers
+    async with working(settings, sessions, [(handler, 1)]):
+        job = await until(sessions, name, lambda job: job.status != {})
+        assert job.status["message"].endswith("Attempt 1 failed; the next is in 2 s.")
         job = await final(sessions, name)
     assert (job.state, job.attempts) == (jobs.COMPLETED, 2)
 

@@ -115,7 +115,7 @@ def claim(
 ) -> Job | None:
     """Take the claimable job of these kinds whose turn it is for `owner`, or the one of that name; None when there is none.
 
-    The claim itself is one atomic statement; `attempts` counts claims.
+    The claim itself is one atomic statement; `attempts` counts claims since the job last moved on.
     """
     now = time.time()
     order = [name] if name is not None else in_order(session, kinds, _claimable(now))
@@ -187,10 +187,19 @@ def expire_leases(session: Session, owner: str) -> list[str]:
 
 
 def set_progress(
-    session: Session, name: str, progress: dict[str, Any], *, state: str | None = None, owner: str | None = None
+    session: Session,
+    name: str,
+    progress: dict[str, Any],
+    *,
+    state: str | None = None,
+    owner: str | None = None,
+    moved_on: bool = False,
 ) -> bool:
-    """Replace the job's progress and, when given, its (non-final) state. A CANCELLING or DELETING job keeps its state."""
-    values: dict[str, Any] = {"progress": progress}
+    """Replace the job's progress and, when given, its (non-final) state. A CANCELLING or DELETING job keeps its state.
+
+    `moved_on`: it is further than any claim before it came, so its attempts start anew, with this claim as the first.
+    """
+    values: dict[str, Any] = {"progress": progress, **({"attempts": 1} if moved_on else {})}
     if state is not None:
         values["state"] = case((Job.state.in_([CANCELLING, DELETING]), Job.state), else_=state)
     return _change(session, _held_by(owner), name, values)

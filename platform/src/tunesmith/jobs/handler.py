@@ -7,7 +7,7 @@ because a worker can die at any point. It ends in one of five ways:
 |---|---|
 | returns an `Outcome` | the job gets that final state (`settle` runs in the same transaction) |
 | raises a TunesmithError below 500 | FAILED with the message, word for word |
-| raises anything else | tried again later, at most `MAX_ATTEMPTS` times, then FAILED |
+| raises anything else | tried again later, at most `MAX_ATTEMPTS` times without moving on (`JobContext.progress`), then FAILED |
 | is asked to cancel (`context.cancelled`) | it winds up and returns; what it returns counts, so COMPLETED may win the race |
 | is stopped (`asyncio.CancelledError`) | the worker is going down or lost the lease: stop children, change nothing, let it pass |
 """
@@ -31,7 +31,7 @@ from tunesmith.settings import Settings
 
 T = TypeVar("T")
 MAX_ATTEMPTS = 5
-"""How often a job is tried when the fault is ours. A claim after a crash of the worker counts too."""
+"""How often a job is tried at one place when the fault is ours. A claim after a crash of the worker counts too."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class ClaimedJob:
     state: str
     progress: dict[str, Any]
     attempts: int
-    """Claims so far, this one included; a worker's orderly stop is not counted."""
+    """Claims since the job last moved on, this one included; a worker's orderly stop is not counted."""
     created: float
     started: float
     delete_requested: bool
@@ -103,7 +103,12 @@ class JobContext:
     """Set within a second of a request to cancel or delete the job."""
     waits: bool = False
     """Set by a handler whose job stands still until a person lets it go on: meanwhile another job of its kind may begin."""
+    attempts: int = 0
+    """As in the job, and 1 from when it moved on."""
     _children: list[launch.Process] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.attempts = self.job.attempts
 
     async def transaction(self, work: Callable[[Session], T]) -> T:
         """Run `work(session)` in a thread, in one transaction that is committed before this returns."""
@@ -123,10 +128,15 @@ class JobContext:
 
         return await asyncio.to_thread(call)
 
-    async def progress(self, progress: dict[str, Any], *, state: str | None = None) -> None:
-        """Replace the job's progress, and its (non-final) state when given. Does nothing once the lease is lost."""
-        name, owner = self.job.name, self.owner
-        await self.transaction(lambda session: jobs.set_progress(session, name, progress, state=state, owner=owner))
+    async def progress(self, progress: dict[str, Any], *, state: str | None = None, moved_on: bool = False) -> None:
+        """Replace the job's progress, and its (non-final) state when given. Does nothing once the lease is lost.
+
+        `moved_on`: the job is further than any claim before left it; its attempts are counted anew.
+        """
+        how: dict[str, Any] = {"state": state, "owner": self.owner, "moved_on": moved_on}
+        if moved_on:
+            self.attempts = 1
+        await self.transaction(lambda session: jobs.set_progress(session, self.job.name, progress, **how))
 
     def start(
         self,

@@ -33,7 +33,7 @@ from tunesmith.jobs.memory import Need
 from tunesmith.jobs.rft_audit import Auditor
 from tunesmith.jobs.rft_control import Steering
 from tunesmith.jobs.rft_cost import rft_cost
-from tunesmith.jobs.rft_processes import FINAL, RunProcesses
+from tunesmith.jobs.rft_processes import FINAL, RunProcesses, place_of
 from tunesmith.jobs.rft_resume import take_up
 from tunesmith.jobs.rft_trackers import RunTrackers
 from tunesmith.rendering.renderer import Renderer
@@ -134,6 +134,8 @@ class _Claim:
         )
         self.trackers = RunTrackers(self.run_dir, job, context, self.spec)
         self.reported: tuple[dict[str, Any], str | None] | None = None
+        self.reached = place_of(job.progress.get("run") or {})
+        """The furthest place that was reported."""
         self.expected: dict[str, Any] | None = None
         """Cost that the preflight's estimate comes to; empty where no price is set."""
         self.reckoned: tuple[tuple[int, int], dict[str, Any]] | None = None
@@ -268,8 +270,9 @@ class _Claim:
         if versions := rewindable_versions(self.run_dir):
             progress["checkpoints"] = versions
         if (progress, state) != self.reported:
-            await self.context.progress(progress, state=state)
-            self.reported = (progress, state)
+            place = place_of(status)
+            await self.context.progress(progress, state=state, moved_on=place > self.reached)
+            self.reported, self.reached = (progress, state), max(place, self.reached)
 
     def spent(self) -> dict[str, Any]:
         """Tokens so far, and what they and the time up to the last of them cost where prices are set."""

@@ -21,9 +21,11 @@ from tunesmith.evaluators.hosts import EvaluatorHost
 from tunesmith.launch import Process
 
 MOST_RESTARTS = 5
-"""A process that dies more often than this ends the job."""
+"""A process that dies more often than this, without the run moving on between, ends the job."""
 FINAL = {"COMPLETED", "EARLY_STOPPED", "FAILED", "CANCELLED"}
 STOP_GRACE_SECONDS = 5.0
+Place = tuple[int, int, int]
+"""Percent of the chunks, batches sealed, versions published."""
 
 
 @dataclass
@@ -41,7 +43,8 @@ class RunProcesses:
     """By evaluator version."""
     learner: Process | None = None
     orchestrator: Process | None = None
-    _restarts: dict[str, int] = field(default_factory=dict)
+    _restarts: dict[str, tuple[int, Place]] = field(default_factory=dict)
+    """How often each died, and where the run was when it last did."""
     _peak: dict[str, int] = field(default_factory=dict)
 
     async def up(self) -> None:
@@ -69,6 +72,10 @@ class RunProcesses:
         """`status.json` of the run; empty before the orchestrator has written it."""
         path = self.run_dir / "status.json"
         return json.loads(path.read_text()) if path.exists() else {}
+
+    def place(self) -> Place:
+        """How far the run is: it has moved on when this has grown."""
+        return place_of(self.status())
 
     def version_in_force(self) -> int:
         """The evaluator version that chunks are scored by, as the orchestrator says."""
@@ -109,11 +116,20 @@ class RunProcesses:
         code = process.returncode or 0
         if code > 0 and not restart_on_error:
             raise FailedPrecondition(f"The {name} ended with an error: {last_words(process)}")
-        self._restarts[name] = self._restarts.get(name, 0) + 1
-        if self._restarts[name] > MOST_RESTARTS:
+        times, where = self._restarts.get(name, (0, None))
+        here = self.place()
+        times = times + 1 if here == where else 1
+        self._restarts[name] = times, here
+        if times > MOST_RESTARTS:
             raise Internal(
-                f"The {name} died {self._restarts[name]} times; the last time it said: {last_words(process)}"
+                f"The {name} died {times} times at step {here[1]}; the last time it said: {last_words(process)}"
             )
+
+
+def place_of(status: dict[str, Any]) -> Place:
+    """How far a run is by its `status.json`; zeros before there is one."""
+    percent, step, optimizer_steps = (int(status.get(name) or 0) for name in ("percent", "step", "optimizer_steps"))
+    return percent, step, optimizer_steps
 
 
 def last_words(process: Process) -> str:

@@ -87,6 +87,8 @@ class _Claim:
         self.restarts, self.step_of_restart = 0, -1
         self.peak_rss = 0
         self.reported: tuple[dict[str, Any], str] | None = None
+        self.reached = int((job.progress.get("run") or {}).get("step") or 0)
+        """The furthest step that was reported."""
 
     async def prepare(self) -> None:
         """The inputs, unless they are there; `run.json` last."""
@@ -169,8 +171,9 @@ class _Claim:
             run = {"percent": int(status.get("percent", 0)), "epoch": int(status.get("epoch", 0)), "run": status}
         progress = {**before, **run, "processes": self.processes()}
         if (progress, state) != self.reported:
-            await self.context.progress(progress, state=state)
-            self.reported = (progress, state)
+            step = int(status.get("step") or 0)
+            await self.context.progress(progress, state=state, moved_on=step > self.reached)
+            self.reported, self.reached = (progress, state), max(step, self.reached)
 
     def processes(self) -> list[dict[str, Any]]:
         """Name, pid and peak resident memory (MiB)."""

@@ -221,7 +221,7 @@ class Worker:
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a handler raises must end in the job's status, not in the worker
-            await self._failed(job, handler, error)
+            await self._failed(job, handler, context, error)
         finally:
             await context.stop_children()
             self._held.pop(job.name, None)
@@ -263,16 +263,16 @@ class Worker:
             "%s: %s%s %s", job.name, outcome.state, "" if ended else " (not ours any more)", outcome.status["message"]
         )
 
-    async def _failed(self, job: ClaimedJob, handler: Handler, error: Exception) -> None:
+    async def _failed(self, job: ClaimedJob, handler: Handler, context: JobContext, error: Exception) -> None:
         if isinstance(error, TunesmithError) and error.status < 500 and not job.delete_requested:
             await self._finish(job, handler, Outcome(jobs.FAILED, error.message, error.code))
             return
         message = _tell(job, error)
-        if job.attempts < MAX_ATTEMPTS or job.delete_requested:
-            delay = min(60.0, 2.0**job.attempts)
+        if context.attempts < MAX_ATTEMPTS or job.delete_requested:
+            delay = min(60.0, 2.0**context.attempts)
             status = {
                 "code": "UNAVAILABLE",
-                "message": f"{message} Attempt {job.attempts} failed; the next is in {delay:.0f} s.",
+                "message": f"{message} Attempt {context.attempts} failed; the next is in {delay:.0f} s.",
             }
             again = {"delay": delay, "counted": True, "status": status}
             await self._write(lambda session: jobs.release(session, job.name, self.owner, **again))
