@@ -30,6 +30,8 @@ COMPLETED = "JOB_STATE_COMPLETED"
 FAILED = "JOB_STATE_FAILED"
 EARLY_STOPPED = "JOB_STATE_EARLY_STOPPED"
 DELETING = "JOB_STATE_DELETING"
+LONGEST_DELAY_SECONDS = 600.0
+"""No job is put back for longer than this."""
 FINAL_STATES = frozenset({COMPLETED, FAILED, CANCELLED, EARLY_STOPPED, "JOB_STATE_EXPIRED"})
 
 
@@ -267,9 +269,12 @@ def remove(session: Session, name: str, owner: str) -> bool:
 
 
 def _claimable(now: float) -> ColumnElement[bool]:
-    unheld = or_(Job.lease_expires.is_(None), Job.lease_expires <= now)
+    # Put back for later, by a clock that has been set back since: no delay is that long.
+    misdated = and_(Job.lease_owner.is_(None), Job.lease_expires > now + LONGEST_DELAY_SECONDS)
+    over = or_(Job.lease_expires <= now, misdated)
+    unheld = or_(Job.lease_expires.is_(None), over)
     waiting = and_(Job.state == PENDING, unheld)
-    abandoned = and_(Job.state.not_in(FINAL_STATES), Job.lease_expires <= now)
+    abandoned = and_(Job.state.not_in(FINAL_STATES), over)
     return or_(waiting, abandoned, and_(Job.delete_requested == true(), unheld))
 
 

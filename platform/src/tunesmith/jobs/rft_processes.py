@@ -3,7 +3,8 @@
 There is one host, that of the evaluator version in force; while another version takes over there are two.
 
 A process that a signal ended (out of memory, kill -9) is started again and goes on from the run directory; one that ended with
-an error of its own ends the job with the cause.
+an error of its own ends the job with the cause. One that met a full disk says so by its exit status: the job is put back and goes on
+when there is room.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tunesmith.errors import FailedPrecondition, Internal
+from tunesmith.disk import NO_ROOM_EXIT, advice
+from tunesmith.errors import FailedPrecondition, Internal, NoRoom
 from tunesmith.evaluators.hosts import EvaluatorHost
 from tunesmith.launch import Process
 
@@ -114,6 +116,8 @@ class RunProcesses:
         if process is None or self.status().get("state") in FINAL:
             return
         code = process.returncode or 0
+        if code == NO_ROOM_EXIT:
+            raise NoRoom(advice("no space left", self.run_dir))
         if code > 0 and not restart_on_error:
             raise FailedPrecondition(f"The {name} ended with an error: {last_words(process)}")
         times, where = self._restarts.get(name, (0, None))

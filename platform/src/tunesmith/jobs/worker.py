@@ -27,6 +27,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from tunesmith.db import jobs
 from tunesmith.db.session import reading
 from tunesmith.db.tables import Job
+from tunesmith.disk import LEAST_FREE, advice, free_bytes, trouble
 from tunesmith.errors import TunesmithError
 from tunesmith.jobs.admission import Admission
 from tunesmith.jobs.handler import MAX_ATTEMPTS, ClaimedJob, Handler, JobContext, Outcome
@@ -41,6 +42,12 @@ T = TypeVar("T")
 BEAT_SECONDS = 0.5
 COLLECTION_SECONDS = 86_400.0
 """Between two collections of what is past its retention."""
+NO_ROOM_SECONDS = 10.0
+"""Until a job that met a full disk is looked at again."""
+CLOCK_STEP_SECONDS = 2.0
+"""The time of day moved against the monotonic clock by more than this: somebody set it."""
+CLOCK_GRACE_SECONDS = 5.0
+"""After that nothing is claimed so long: leases lie in the past or the far future until their holders have renewed them."""
 CANCEL_GRACE_SECONDS = 60.0
 """A handler that has not returned this long after a request to cancel is stopped, and its job is CANCELLED."""
 
@@ -54,6 +61,8 @@ class _Held:
     context: JobContext
     task: asyncio.Task[None]
     renewed: float
+    due: bool = False
+    """Its lease has to be renewed at once."""
     lost: bool = False
 
 
@@ -71,6 +80,10 @@ class Worker:
         self._held: dict[str, _Held] = {}
         self._admission = Admission(settings)
         self._collecting: asyncio.Task[None] | None = None
+        self._clock = time.time() - time.monotonic()
+        self._claims_from = 0.0
+        """By the monotonic clock."""
+        self._full = False
         self._stopping = False
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -83,14 +96,36 @@ class Worker:
                     looked = time.monotonic()
                     await self._bury_the_dead()
                     self._collect_if_due()
+                self._watch_clock()
                 await self._beat()
-                await self._claim()
+                if time.monotonic() >= self._claims_from and await self._has_room():
+                    await self._claim()
             except OperationalError as error:
                 log.warning("the database does not answer; trying again: %s", error)
                 self._drop_stale()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), BEAT_SECONDS)
         await self._give_back()
+
+    def _watch_clock(self) -> None:
+        """Leases are kept by the time of day, for workers elsewhere. When somebody sets it, ours are renewed before anything is claimed."""
+        clock = time.time() - time.monotonic()
+        if abs(clock - self._clock) > CLOCK_STEP_SECONDS:
+            log.warning("the clock was set by %+.0f s; renewing all leases", clock - self._clock)
+            self._claims_from = time.monotonic() + CLOCK_GRACE_SECONDS
+            for held in self._held.values():
+                held.due = True
+        self._clock = clock
+
+    async def _has_room(self) -> bool:
+        """Whether something new may be begun. What is begun goes on as far as it comes."""
+        full = await asyncio.to_thread(free_bytes, self.settings.data_dir) < LEAST_FREE
+        if full != self._full:
+            self._full = full
+            log.warning(
+                "%s", advice("no space left", self.settings.data_dir) if full else "There is room on the disk again."
+            )
+        return not full
 
     async def _bury_the_dead(self) -> None:
         owners = await self._read(jobs.lease_owners)
@@ -138,12 +173,12 @@ class Worker:
 
     async def _renew(self) -> None:
         lease = self.settings.lease_seconds
-        due = [held for held in self._held.values() if time.monotonic() - held.renewed > lease / 3]
+        due = [held for held in self._held.values() if held.due or time.monotonic() - held.renewed > lease / 3]
         for held in due:
             name = held.job.name
             row = await self._write(lambda session, name=name: jobs.renew(session, name, self.owner, lease))
             if row is not None:
-                held.renewed = time.monotonic()
+                held.renewed, held.due = time.monotonic(), False
 
     def _drop_stale(self) -> None:
         for held in self._held.values():
@@ -180,6 +215,8 @@ class Worker:
         if found is None:
             return None
         name, spec = found
+        if name in self._held:
+            return None  # our own: the clock was set, and its lease is about to be renewed
         never = await self._may_begin(kind, name, spec) if spec is not None else ""
         if never is None:
             return None
@@ -258,7 +295,7 @@ class Worker:
             handler.settle(session, job, outcome)
             return True
 
-        ended = await self._write(end)
+        ended = await self._write_in_the_end(end)
         log.info(
             "%s: %s%s %s", job.name, outcome.state, "" if ended else " (not ours any more)", outcome.status["message"]
         )
@@ -266,6 +303,12 @@ class Worker:
     async def _failed(self, job: ClaimedJob, handler: Handler, context: JobContext, error: Exception) -> None:
         if isinstance(error, TunesmithError) and error.status < 500 and not job.delete_requested:
             await self._finish(job, handler, Outcome(jobs.FAILED, error.message, error.code))
+            return
+        if full := trouble(error, self.settings.data_dir):
+            log.warning("%s: %s", job.name, full.message)
+            status = {"code": full.code, "message": full.message}
+            again = {"delay": NO_ROOM_SECONDS, "status": status}  # not counted: it is nobody's fault here, and passes
+            await self._write_in_the_end(lambda session: jobs.release(session, job.name, self.owner, **again))
             return
         message = _tell(job, error)
         if context.attempts < MAX_ATTEMPTS or job.delete_requested:
@@ -275,7 +318,7 @@ class Worker:
                 "message": f"{message} Attempt {context.attempts} failed; the next is in {delay:.0f} s.",
             }
             again = {"delay": delay, "counted": True, "status": status}
-            await self._write(lambda session: jobs.release(session, job.name, self.owner, **again))
+            await self._write_in_the_end(lambda session: jobs.release(session, job.name, self.owner, **again))
         else:
             code = error.code if isinstance(error, TunesmithError) else "INTERNAL"
             await self._finish(job, handler, Outcome(jobs.FAILED, message, code))
@@ -290,6 +333,15 @@ class Worker:
             name = each.job.name
             await self._write(lambda session, name=name: jobs.release(session, name, self.owner))
         log.info("stopped; %d jobs given back", len(held))
+
+    async def _write_in_the_end(self, work: Callable[[Session], T]) -> T:
+        """As `_write`, and again until it succeeds: how a job ended must not be lost to a full disk. Stopped when the lease is lost."""
+        while True:
+            try:
+                return await self._write(work)
+            except OperationalError as error:
+                log.warning("the database cannot be written; trying again: %s", error.orig)
+                await asyncio.sleep(1.0)
 
     async def _read(self, work: Callable[[Session], T]) -> T:
         def call() -> T:
