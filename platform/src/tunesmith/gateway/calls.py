@@ -12,6 +12,7 @@ from typing import Any
 from tunesmith.db.completions import CorrelationIds
 from tunesmith.gateway.admission import Admission
 from tunesmith.gateway.auth import Key
+from tunesmith.gateway.clock import now
 from tunesmith.gateway.errors import BadRequest
 from tunesmith.gateway.models import LivePolicy, Models, Target
 from tunesmith.gateway.requests import ChatRequest, ParsedChat, template_variables
@@ -42,6 +43,8 @@ class Call:
     id: str
     started: float
     """Unix seconds."""
+    begun: float
+    """The same by the monotonic clock, for its latency."""
     key: Key
     ids: CorrelationIds
     job: str | None
@@ -87,7 +90,8 @@ class Calls:
             number = turn.number if turn else 0
             return Call(
                 id=f"{parsed.id_prefix}{uuid.uuid4().hex}",
-                started=time.time(),
+                started=now(),
+                begun=time.monotonic(),
                 key=key,
                 ids=ids,
                 job=job,

@@ -205,5 +205,5 @@ def to_completion(call: Call, candidate: Candidate) -> Completion:
         text=candidate.text,
         params={**vars(call.sampling), "template_variables": call.conversation.variables, **call.notes},
         usage=candidate.usage,
-        latency=time.time() - call.started,
+        latency=time.monotonic() - call.begun,
     )

@@ -22,6 +22,7 @@ from tunesmith.db.answers import PassedCandidate, RawAnswer, bounded, counted_us
 from tunesmith.db.completions import Completion, CompletionStatus
 from tunesmith.errors import TunesmithError
 from tunesmith.gateway.auth import Key, presented_key
+from tunesmith.gateway.clock import now
 from tunesmith.gateway.errors import BadRequest
 from tunesmith.gateway.paths import CallPath
 from tunesmith.gateway.rollouts import Turn
@@ -109,7 +110,7 @@ class PassedCall:
         self._model = model
         self._body = body
         self._turn = turn
-        self._started = time.time()
+        self._started, self._begun = now(), time.monotonic()
         self._id = f"passed-{random.getrandbits(128):032x}"
         n = body.get("n")
         self._candidates = n if isinstance(n, int) and n > 1 else 1
@@ -328,7 +329,7 @@ class PassedCall:
             text=candidate.content if candidate else "",
             params={**self._notes, "provider": self._upstream.provider},
             usage=usage,
-            latency=time.time() - self._started,
+            latency=time.monotonic() - self._begun,
             answer=raw,
         )
 

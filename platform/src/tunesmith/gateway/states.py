@@ -8,7 +8,6 @@ lines. A job's key sees what its own keys and its account's keys posted; an acco
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field
 
 from tunesmith.db.rollout_logs import ROLLOUT_TAG, JobLines, LogLine, LogStore
 from tunesmith.errors import ResourceExhausted, TunesmithError
+from tunesmith.gateway import clock
 
 RUNNING = 101
 CODES = frozenset({*range(17), 100, 101, 102, 103})
@@ -173,7 +173,7 @@ class RolloutStates:
             last = state.last(job)
             if state.is_closed(job) or not (always or (is_terminal(last) and not is_error(last))):
                 return state.closed_at(job)
-            state.closed[job] = now = time.time()
+            state.closed[job] = now = clock.now()
             try:
                 await self._store.close_rollout(account, job, rollout_id, now)
             except TunesmithError:
