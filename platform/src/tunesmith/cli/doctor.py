@@ -26,6 +26,8 @@ import click
 
 from tunesmith.cli.client import call
 from tunesmith.cli.errors import told_plainly
+from tunesmith.cli.jobs import all_rft_jobs, rft_path, state_of
+from tunesmith.cli.listing import short
 from tunesmith.cli.profile import Profile, find_profile, read_profile, with_chosen_key
 from tunesmith.cli.status import running_processes
 from tunesmith.errors import TunesmithError
@@ -69,9 +71,7 @@ def command(job: str | None, data_dir: str | None, as_json: bool) -> None:
     if job is not None:
         with told_plainly():
             profile = read_profile()
-            short = job.rsplit("/", 1)[-1]
-            path = f"/v1/accounts/{profile.account_id}/reinforcementFineTuningJobs/{short}/doctor"
-            found = call(profile, "GET", path)
+            found = call(profile, "GET", f"{rft_path(profile, job)}/doctor")
         click.echo(json.dumps(found, indent=2) if as_json else "\n".join(_job_lines(found)))
         return
     from tunesmith.settings import Settings
@@ -266,12 +266,11 @@ def platform(profile: Profile | None) -> list[Check]:
         ]
     checks = [Check("platform", "ok", f"{profile.api_base} answers"), *_skew(date)]
     try:
-        jobs = call(profile, "GET", f"/v1/accounts/{profile.account_id}/reinforcementFineTuningJobs?pageSize=200")
+        listed = all_rft_jobs(profile)
     except TunesmithError as error:
         return [*checks, Check("account", "error", error.message, "`tunesmith env` shows which profile is used.")]
-    listed = jobs.get("reinforcementFineTuningJobs", [])
-    waiting = sum(job["state"] == "JOB_STATE_PENDING" for job in listed)
-    failed = [job["name"].rsplit("/", 1)[-1] for job in listed if job["state"] == "JOB_STATE_FAILED"][:3]
+    waiting = sum(state_of(job) == "PENDING" for job in listed)
+    failed = [short(job["name"]) for job in listed if state_of(job) == "FAILED"][:3]
     state = "warning" if waiting >= LONG_QUEUE else "ok"
     checks.append(
         Check(

@@ -13,6 +13,8 @@ import click
 
 from tunesmith.cli.client import opened
 from tunesmith.cli.errors import told_plainly
+from tunesmith.cli.jobs import rft_path
+from tunesmith.cli.listing import short
 from tunesmith.cli.profile import read_profile
 from tunesmith.errors import InvalidArgument, Unavailable
 
@@ -39,11 +41,11 @@ def export_step(job: str, step: int, output: Path | None, as_json: bool) -> None
       tunesmith job export my-job --step 3 -o step-3 --json
       python benchmarks/replay_step.py my-job-step-3
     """
-    name = job.rsplit("/", 1)[-1]
+    name = short(job)
     folder = output or Path(f"{name}-step-{step}")
     with told_plainly():
         profile = read_profile()
-        path = f"/v1/accounts/{profile.account_id}/reinforcementFineTuningJobs/{name}:exportStep?step={step}"
+        path = f"{rft_path(profile, job)}:exportStep?step={step}"
         if folder.exists() and any(folder.iterdir()):
             raise InvalidArgument(f"{folder} is not empty; nothing was written. Name another folder with -o.")
         with opened(profile, "GET", path, silence=_SILENCE_SECONDS) as answer:

@@ -8,6 +8,8 @@ import click
 
 from tunesmith.cli.client import call
 from tunesmith.cli.errors import told_plainly
+from tunesmith.cli.jobs import rft_path
+from tunesmith.cli.listing import short
 from tunesmith.cli.profile import read_profile
 
 
@@ -34,8 +36,8 @@ def extend_job(
     given = {"epochs": epochs, "outputModel": output_model, "displayName": display_name}
     with told_plainly():
         profile = read_profile()
-        path = f"/v1/accounts/{profile.account_id}/reinforcementFineTuningJobs/{job.rsplit('/', 1)[-1]}:extend"
+        path = f"{rft_path(profile, job)}:extend"
         path += f"?reinforcementFineTuningJobId={job_id}" if job_id else ""
         made = call(profile, "POST", path, {name: value for name, value in given.items() if value is not None})
-    short = made["name"].rsplit("/", 1)[-1]
-    click.echo(json.dumps(made, indent=2) if as_json else f"Started {short}; see `tunesmith rftj get {short}`.")
+    new = short(made["name"])
+    click.echo(json.dumps(made, indent=2) if as_json else f"Started {new}; see `tunesmith rftj get {new}`.")

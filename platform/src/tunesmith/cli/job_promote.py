@@ -8,6 +8,8 @@ import click
 
 from tunesmith.cli.client import call
 from tunesmith.cli.errors import told_plainly
+from tunesmith.cli.jobs import rft_path
+from tunesmith.cli.listing import short
 from tunesmith.cli.profile import read_profile
 
 
@@ -28,9 +30,9 @@ def promote_step(job: str, step: int, model: str | None, as_json: bool) -> None:
       tunesmith job promote my-job --step 12
       tunesmith job promote my-job --step 12 --as my-job-at-12
     """
-    short = job.rsplit("/", 1)[-1]
     with told_plainly():
         profile = read_profile()
-        path = f"/v1/accounts/{profile.account_id}/reinforcementFineTuningJobs/{short}:promote"
-        found = call(profile, "POST", path, {"version": step, **({"model": model} if model else {})})
-    click.echo(json.dumps(found, indent=2) if as_json else f"{found['model']} serves policy version {step} of {short}.")
+        body = {"version": step, **({"model": model} if model else {})}
+        found = call(profile, "POST", f"{rft_path(profile, job)}:promote", body)
+    said = f"{found['model']} serves policy version {step} of {short(job)}."
+    click.echo(json.dumps(found, indent=2) if as_json else said)

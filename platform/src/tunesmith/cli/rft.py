@@ -11,13 +11,13 @@ import click
 
 from tunesmith.cli.client import call
 from tunesmith.cli.errors import told_plainly
+from tunesmith.cli.jobs import FINAL, rft_path, state_of
 from tunesmith.cli.profile import Profile, read_profile
 from tunesmith.cli.rftj_again import fields_of
 from tunesmith.errors import FailedPrecondition
 
 BASELINE = (0.0, 0.3, 0.7, 1.0)
 """Temperatures of the base model; a tuned one is judged against the best of them."""
-_FINAL = {"JOB_STATE_COMPLETED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_STATE_EARLY_STOPPED"}
 _POLL_SECONDS = 0.5
 
 
@@ -57,13 +57,13 @@ def preflight(
         fields = fields_of([f"baseModel={json.dumps(base_model)}", f"responseCandidatesCount={n}", *changes])
         fields["preflight"] = {"rows": rows, "only": True, "temperatures": list(BASELINE)}
         job_id = f"preflight-{secrets.token_hex(5)}"
-        path = f"/v1/accounts/{profile.account_id}/reinforcementFineTuningJobs"
+        path = rft_path(profile)
         body = {"dataset": dataset, "evaluator": evaluator, **fields}
         call(profile, "POST", f"{path}?reinforcementFineTuningJobId={job_id}", body)
         click.echo(f"Rolling out {rows} rows, {n} times each, as {job_id} …", err=True)
         job = _ended(profile, f"{path}/{job_id}")
-        if job["state"] != "JOB_STATE_COMPLETED" or not job.get("preflight"):
-            raise FailedPrecondition(f"{job_id} ended as {job['state']}: {job['status']['message']}")
+        if state_of(job) != "COMPLETED" or not job.get("preflight"):
+            raise FailedPrecondition(f"{job_id} ended as {state_of(job)}: {job['status']['message']}")
     found = {"job": job["name"], **job["preflight"]}
     click.echo(json.dumps(found, indent=2) if as_json else "\n".join(lines_of(found)))
 
@@ -100,7 +100,7 @@ def lines_of(found: dict[str, Any]) -> list[str]:
 
 def _ended(profile: Profile, path: str) -> dict[str, Any]:
     try:
-        while (job := call(profile, "GET", path))["state"] not in _FINAL:
+        while state_of(job := call(profile, "GET", path)) not in FINAL:
             time.sleep(_POLL_SECONDS)
     except KeyboardInterrupt:
         call(profile, "POST", f"{path}:cancel", {})

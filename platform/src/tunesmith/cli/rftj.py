@@ -10,6 +10,8 @@ import click
 
 from tunesmith.cli.client import ApiError, call
 from tunesmith.cli.errors import told_plainly
+from tunesmith.cli.jobs import all_rft_jobs, rft_path, state_of
+from tunesmith.cli.listing import short
 from tunesmith.cli.profile import Profile, read_profile
 from tunesmith.cli.rftj_again import clone_job, estimate_job, resume_job
 from tunesmith.cli.rftj_control import control_job, report_job, rewind_job
@@ -40,7 +42,7 @@ def command() -> None:
 def list_jobs(as_json: bool) -> None:
     """List the jobs, newest first."""
     with told_plainly():
-        jobs = all_jobs(read_profile())
+        jobs = all_rft_jobs(read_profile())
     if as_json:
         click.echo(json.dumps(jobs, indent=2))
         return
@@ -60,7 +62,7 @@ def get_job(job: str, as_json: bool) -> None:
     """Show one job: state, progress, model, notes."""
     with told_plainly():
         profile = read_profile()
-        found = call(profile, "GET", _path(profile, job))
+        found = call(profile, "GET", rft_path(profile, job))
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
@@ -75,14 +77,14 @@ def cancel_job(job: str, as_json: bool) -> None:
     """Ask for a job to be cancelled."""
     with told_plainly():
         profile = read_profile()
-        found = call(profile, "GET", _path(profile, job))
-        answer = call(profile, "POST", f"{_path(profile, job)}:cancel", {})
+        found = call(profile, "GET", rft_path(profile, job))
+        answer = call(profile, "POST", f"{rft_path(profile, job)}:cancel", {})
     if as_json:
         click.echo(json.dumps(answer, indent=2))
     elif found.get("completedTime"):
-        click.echo(f"{_short(job)} has ended already ({state_of(found)}); there is nothing to cancel.")
+        click.echo(f"{short(job)} has ended already ({state_of(found)}); there is nothing to cancel.")
     else:
-        click.echo(f"Cancelling {_short(job)}; see `tunesmith rftj get {_short(job)}`.")
+        click.echo(f"Cancelling {short(job)}; see `tunesmith rftj get {short(job)}`.")
 
 
 @command.command("delete")
@@ -92,14 +94,14 @@ def delete_job(job: str, as_json: bool) -> None:
     """Delete a job and its run directory. A running one is cancelled first; a promoted model stays."""
     with told_plainly():
         profile = read_profile()
-        answer = call(profile, "DELETE", _path(profile, job))
+        answer = call(profile, "DELETE", rft_path(profile, job))
         gone = _is_gone(profile, job)
     if as_json:
         click.echo(json.dumps(answer, indent=2))
     elif gone:
-        click.echo(f"Deleted {_short(job)}.")
+        click.echo(f"Deleted {short(job)}.")
     else:
-        click.echo(f"Deleting {_short(job)}; its processes are being stopped and its files removed.")
+        click.echo(f"Deleting {short(job)}; its processes are being stopped and its files removed.")
 
 
 for _verb in (
@@ -115,39 +117,13 @@ def _is_gone(profile: Profile, job: str) -> bool:
     deadline = time.monotonic() + _DELETE_SECONDS
     while time.monotonic() < deadline:
         try:
-            call(profile, "GET", _path(profile, job))
+            call(profile, "GET", rft_path(profile, job))
         except ApiError as error:
             if error.status == 404:
                 return True
             raise
         time.sleep(0.2)
     return False
-
-
-def all_jobs(profile: Profile) -> list[dict[str, Any]]:
-    """All RFT jobs of the profile's account, every page."""
-    found: list[dict[str, Any]] = []
-    token = ""
-    while True:
-        page = call(profile, "GET", f"{_path(profile)}?pageSize=200&pageToken={token}")
-        found += page.get("reinforcementFineTuningJobs", [])
-        token = page.get("nextPageToken") or ""
-        if not token:
-            return found
-
-
-def state_of(job: dict[str, Any]) -> str:
-    """`RUNNING` rather than `JOB_STATE_RUNNING`."""
-    return job.get("state", "").removeprefix("JOB_STATE_")
-
-
-def _path(profile: Profile, job: str | None = None) -> str:
-    collection = f"/v1/accounts/{profile.account_id}/reinforcementFineTuningJobs"
-    return f"{collection}/{_short(job)}" if job else collection
-
-
-def _short(job: str) -> str:
-    return job.rsplit("/", 1)[-1]
 
 
 def _row(job: dict[str, Any]) -> tuple[str, ...]:
@@ -157,7 +133,7 @@ def _row(job: dict[str, Any]) -> tuple[str, ...]:
     if queue := job.get("queue"):
         percent = f"place {queue['position']} in the queue"
     return (
-        _short(job["name"]),
+        short(job["name"]),
         state_of(job),
         percent,
         f"{score:.3f}" if score is not None else "",

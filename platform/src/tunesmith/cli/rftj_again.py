@@ -10,7 +10,9 @@ import click
 
 from tunesmith.cli.client import call
 from tunesmith.cli.errors import told_plainly
-from tunesmith.cli.profile import Profile, read_profile
+from tunesmith.cli.jobs import rft_path
+from tunesmith.cli.listing import short
+from tunesmith.cli.profile import read_profile
 from tunesmith.errors import InvalidArgument
 
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print the API's JSON.")
@@ -35,9 +37,11 @@ def resume_job(job: str, as_json: bool) -> None:
     """Go on with a FAILED job where it failed. What had no valid score is rolled out again; scored rollouts are reused."""
     with told_plainly():
         profile = read_profile()
-        found = call(profile, "POST", f"{_path(profile, job)}:resume", {})
-    short = _short(found["name"])
-    click.echo(json.dumps(found, indent=2) if as_json else f"Resumed {short}; see `tunesmith rftj logs {short} -f`.")
+        found = call(profile, "POST", f"{rft_path(profile, job)}:resume", {})
+    identity = short(found["name"])
+    click.echo(
+        json.dumps(found, indent=2) if as_json else f"Resumed {identity}; see `tunesmith rftj logs {identity} -f`."
+    )
 
 
 @click.command("clone")
@@ -60,9 +64,9 @@ def clone_job(job: str, changes: tuple[str, ...], job_id: str | None, display_na
         if display_name:
             body["displayName"] = display_name
         query = f"?reinforcementFineTuningJobId={job_id}" if job_id else ""
-        made = call(profile, "POST", f"{_path(profile, job)}:clone{query}", body)
-    short = _short(made["name"])
-    click.echo(json.dumps(made, indent=2) if as_json else f"Started {short}; see `tunesmith rftj get {short}`.")
+        made = call(profile, "POST", f"{rft_path(profile, job)}:clone{query}", body)
+    identity = short(made["name"])
+    click.echo(json.dumps(made, indent=2) if as_json else f"Started {identity}; see `tunesmith rftj get {identity}`.")
 
 
 @click.command("estimate")
@@ -82,7 +86,7 @@ def estimate_job(dataset: str, evaluator: str, base_model: str, changes: tuple[s
         profile = read_profile()
         fields = fields_of([f"baseModel={json.dumps(base_model)}", *changes])
         body = {"dataset": dataset, "evaluator": evaluator, **fields}
-        found = call(profile, "POST", f"{_path(profile)}:estimate", body)
+        found = call(profile, "POST", f"{rft_path(profile)}:estimate", body)
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
@@ -130,12 +134,3 @@ def fields_of(changes: tuple[str, ...] | list[str]) -> dict[str, Any]:
 def _span(span: dict[str, Any], unit: str = "") -> str:
     low, high = (f"{span[end]:,}" for end in ("low", "high"))
     return f"{low if low == high else f'{low} to {high}'}{unit}"
-
-
-def _path(profile: Profile, job: str | None = None) -> str:
-    collection = f"/v1/accounts/{profile.account_id}/reinforcementFineTuningJobs"
-    return f"{collection}/{_short(job)}" if job else collection
-
-
-def _short(job: str) -> str:
-    return job.rsplit("/", 1)[-1]

@@ -11,7 +11,9 @@ import click
 
 from tunesmith.cli.client import call, opened
 from tunesmith.cli.errors import told_plainly
-from tunesmith.cli.profile import Profile, read_profile
+from tunesmith.cli.jobs import rft_path
+from tunesmith.cli.listing import short
+from tunesmith.cli.profile import read_profile
 from tunesmith.errors import InvalidArgument
 
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print the API's JSON.")
@@ -56,7 +58,7 @@ def control_job(
         if evaluator_version is not None:
             wishes["evaluatorVersion"] = _own_or(int, evaluator_version, "--evaluator-version")
         profile = read_profile()
-        path = _path(profile, job)
+        path = rft_path(profile, job)
         found = call(profile, "POST", f"{path}:control", wishes) if wishes else call(profile, "GET", path)
     click.echo(json.dumps(found["control"], indent=2) if as_json else _shown(found["control"]))
 
@@ -71,12 +73,12 @@ def rewind_job(job: str, version: int, job_id: str | None, as_json: bool) -> Non
     with told_plainly():
         profile = read_profile()
         query = f"?reinforcementFineTuningJobId={job_id}" if job_id else ""
-        made = call(profile, "POST", f"{_path(profile, job)}:rewind{query}", {"version": version})
+        made = call(profile, "POST", f"{rft_path(profile, job)}:rewind{query}", {"version": version})
     if as_json:
         click.echo(json.dumps(made, indent=2))
         return
     identity = made["name"].rsplit("/", 1)[-1]
-    click.echo(f"{identity} goes on from version {version} of {_short(job)}; see `tunesmith rftj get {identity}`.")
+    click.echo(f"{identity} goes on from version {version} of {short(job)}; see `tunesmith rftj get {identity}`.")
 
 
 @click.command("report")
@@ -87,11 +89,11 @@ def rewind_job(job: str, version: int, job_id: str | None, as_json: bool) -> Non
 )
 def report_job(job: str, output: Path | None, rollouts: int) -> None:
     """Save one HTML file in which the job's steps, rollouts and tokens can be looked at anywhere, without a network."""
-    target = output or Path(f"{_short(job)}.html")
+    target = output or Path(f"{short(job)}.html")
     partial = target.with_name(f".{target.name}.partial")
     with told_plainly():
         profile = read_profile()
-        path = f"{_path(profile, job)}/report?rollouts={rollouts}"
+        path = f"{rft_path(profile, job)}/report?rollouts={rollouts}"
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with opened(profile, "GET", path, silence=_REPORT_SILENCE_SECONDS) as answer, partial.open("wb") as file:
@@ -130,11 +132,3 @@ def _shown(control: dict[str, Any]) -> str:
         )
         lines += [f"{'Message':<12}{in_force['message']}"] if in_force["message"] else []
     return "\n".join(lines)
-
-
-def _path(profile: Profile, job: str) -> str:
-    return f"/v1/accounts/{profile.account_id}/reinforcementFineTuningJobs/{_short(job)}"
-
-
-def _short(job: str) -> str:
-    return job.rsplit("/", 1)[-1]

@@ -14,13 +14,13 @@ import click
 
 from tunesmith.cli.client import call, opened
 from tunesmith.cli.errors import told_plainly
-from tunesmith.cli.profile import Profile, read_profile
+from tunesmith.cli.jobs import FINAL, rft_path, state_of
+from tunesmith.cli.listing import short
+from tunesmith.cli.profile import read_profile
 
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print the API's JSON.")
-_JOBS = "reinforcementFineTuningJobs"
 _FOLLOW_SECONDS = 1.0
 _EXPORT_SILENCE_SECONDS = 300.0
-_FINAL = {"COMPLETED", "FAILED", "CANCELLED", "EARLY_STOPPED", "EXPIRED"}
 
 
 @click.command("rollouts")
@@ -47,7 +47,7 @@ def rollouts(job: str, rollout: str | None, limit: int, order_by: str, as_json: 
     """
     with told_plainly():
         profile = read_profile()
-        path = f"{_path(profile, job)}/rollouts"
+        path = f"{rft_path(profile, job)}/rollouts"
         if rollout is not None:
             found = call(profile, "GET", f"{path}/{urllib.parse.quote(rollout, safe='')}")
         else:
@@ -88,13 +88,13 @@ def logs(job: str, follow: bool, tail: int, as_json: bool, **narrow: Any) -> Non
     """
     with told_plainly():
         profile = read_profile()
-        path = f"{_path(profile, job)}/logs"
+        path = f"{rft_path(profile, job)}/logs"
         begun = call(profile, "GET", f"{path}?{_query({'tail': 1})}")["lines"]  # from here on nothing is missed
         lines = call(profile, "GET", f"{path}?{_query({**narrow, 'tail': tail})}")["lines"]
         _show_lines(lines, as_json)
         position = (lines or begun)[-1]["position"] if lines or begun else ""
         while follow:
-            ended = _state(call(profile, "GET", _path(profile, job))) in _FINAL
+            ended = state_of(call(profile, "GET", rft_path(profile, job))) in FINAL
             lines = call(profile, "GET", f"{path}?{_query({**narrow, 'pageToken': position})}")["lines"]
             _show_lines(lines, as_json)
             position = lines[-1]["position"] if lines else position
@@ -110,7 +110,7 @@ def audit(job: str, as_json: bool) -> None:
     """What the scores of a job go with besides good answers: length, repeated answers, one metric alone. It tells; it prevents nothing."""
     with told_plainly():
         profile = read_profile()
-        found = call(profile, "GET", f"{_path(profile, job)}/audit")
+        found = call(profile, "GET", f"{rft_path(profile, job)}/audit")
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
@@ -126,7 +126,7 @@ def audit(job: str, as_json: bool) -> None:
         click.echo(f"{metric['metric']} explains {metric['share']:.0%} of the score's variance.")
     if second := found["auditEvaluator"]:
         agreement = second["agreement"]
-        click.echo(f"Second evaluator {_short(second['evaluator'])}: {second['rollouts']} rollouts scored.")
+        click.echo(f"Second evaluator {short(second['evaluator'])}: {second['rollouts']} rollouts scored.")
         if agreement["spearman"] is not None:
             between = f"{agreement['low']:+.2f} to {agreement['high']:+.2f}"
             auroc = f", AUROC {second['auroc']:.2f}" if second["auroc"] is not None else ""
@@ -150,8 +150,8 @@ def compare(jobs: tuple[str, ...], as_json: bool) -> None:
     """Two to eight jobs side by side: scores, time, tokens, cost, and the options in which they differ."""
     with told_plainly():
         profile = read_profile()
-        query = urllib.parse.urlencode([("job", _short(job)) for job in jobs])
-        found = call(profile, "GET", f"{_path(profile)}:compare?{query}")
+        query = urllib.parse.urlencode([("job", short(job)) for job in jobs])
+        found = call(profile, "GET", f"{rft_path(profile)}:compare?{query}")
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
@@ -162,8 +162,8 @@ def compare(jobs: tuple[str, ...], as_json: bool) -> None:
         cost = each["cost"]
         rows.append(
             (
-                _short(each["job"]["name"]),
-                _state(each["job"]),
+                short(each["job"]["name"]),
+                state_of(each["job"]),
                 f"{scores[0]:.3f}" if scores else "",
                 f"{scores[-1]:.3f}" if scores else "",
                 f"{held_out['score']:.3f} ({held_out['low']:.3f} to {held_out['high']:.3f})" if held_out else "",
@@ -189,7 +189,7 @@ def export(job: str, what: str, form: str, output: Path | None) -> None:
     """Save a job's rollouts or metrics."""
     with told_plainly():
         profile = read_profile()
-        path = f"{_path(profile, job)}/export?{_query({'what': what, 'format': form})}"
+        path = f"{rft_path(profile, job)}/export?{_query({'what': what, 'format': form})}"
         with opened(profile, "GET", path, silence=_EXPORT_SILENCE_SECONDS) as response:
             if output is None:
                 shutil.copyfileobj(response, sys.stdout.buffer)
@@ -243,16 +243,3 @@ def _table(rows: list[tuple[str, ...]]) -> None:
 def _query(values: dict[str, Any]) -> str:
     given = {name: str(value).lower() if isinstance(value, bool) else value for name, value in values.items()}
     return urllib.parse.urlencode({name: value for name, value in given.items() if value is not None})
-
-
-def _state(job: dict[str, Any]) -> str:
-    return job.get("state", "").removeprefix("JOB_STATE_")
-
-
-def _path(profile: Profile, job: str | None = None) -> str:
-    collection = f"/v1/accounts/{profile.account_id}/{_JOBS}"
-    return f"{collection}/{_short(job)}" if job else collection
-
-
-def _short(job: str) -> str:
-    return job.rsplit("/", 1)[-1]

@@ -13,8 +13,8 @@ import click
 
 from tunesmith.cli.client import call
 from tunesmith.cli.errors import told_plainly
+from tunesmith.cli.jobs import all_rft_jobs, state_of
 from tunesmith.cli.profile import find_profile, with_chosen_key
-from tunesmith.cli.rftj import all_jobs, state_of
 from tunesmith.errors import TunesmithError, Unavailable
 
 
@@ -40,7 +40,7 @@ def command(data_dir: str | None, as_json: bool) -> None:
         profile = with_chosen_key(profile)
         try:
             call(profile, "GET", "/health")
-            health, jobs = f"{profile.api_base} answers", all_jobs(profile)
+            health, jobs = f"{profile.api_base} answers", all_rft_jobs(profile)
         except TunesmithError as error:
             health = error.message
     unfinished = [job for job in jobs if not job.get("completedTime")]

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.cli.client import ApiError, call
+from tunesmith.cli.jobs import FINAL, all_rft_jobs, rft_path, state_of
 from tunesmith.cli.profile import Profile
 from tunesmith.cli.transfer import upload
 from tunesmith.errors import FailedPrecondition, InvalidArgument, Unavailable
@@ -28,8 +29,7 @@ EXAMPLES = Path(__file__).parents[1] / "catalog" / "examples"
 BUILD_SECONDS = 600.0
 LARGEST_FILE = 256 * 1024
 """Bytes of a file that is kept in step with the page; larger ones are not source."""
-FINAL = {"JOB_STATE_COMPLETED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_STATE_EARLY_STOPPED"}
-ENDING = {*FINAL, "JOB_STATE_CANCELLING", "JOB_STATE_DELETING"}
+ENDING = {*FINAL, "CANCELLING", "DELETING"}
 
 
 def names() -> list[str]:
@@ -104,10 +104,9 @@ class Example:
 
     def running_job(self, profile: Profile) -> dict[str, Any] | None:
         """The job of an earlier studio in this folder, or of a rewind there, that has not ended."""
-        path = f"{self.path(profile, 'reinforcementFineTuningJobs')}?pageSize=200"
         evaluator = f"accounts/{profile.account_id}/evaluators/{self.id}"
-        jobs = call(profile, "GET", path).get("reinforcementFineTuningJobs", [])
-        return next((job for job in jobs if job["evaluator"] == evaluator and job["state"] not in ENDING), None)
+        jobs = all_rft_jobs(profile)
+        return next((job for job in jobs if job["evaluator"] == evaluator and state_of(job) not in ENDING), None)
 
     def start_job(self, profile: Profile) -> dict[str, Any]:
         """Upload the rows unless they are there, and start the job."""
@@ -119,7 +118,7 @@ class Example:
             "evaluationDataset": datasets["heldOut"],
             "evaluator": f"accounts/{profile.account_id}/evaluators/{self.id}",
         }
-        job = call(profile, "POST", self.path(profile, "reinforcementFineTuningJobs"), body)
+        job = call(profile, "POST", rft_path(profile), body)
         return self.control(profile, job["name"], {"autoEvaluatorVersion": True})
 
     def control(self, profile: Profile, job: str, wishes: dict[str, Any]) -> dict[str, Any]:

@@ -16,11 +16,11 @@ import click
 from tunesmith.cli import transfer
 from tunesmith.cli.client import ApiError, call
 from tunesmith.cli.errors import told_plainly
+from tunesmith.cli.jobs import FINAL, state_of
 from tunesmith.cli.listing import list_options, moment, print_fields, short, show
 from tunesmith.cli.profile import Profile, read_profile
 from tunesmith.errors import NotFound, Unavailable
 
-FINAL = ("COMPLETED", "FAILED", "CANCELLED", "EARLY_STOPPED", "EXPIRED")
 _POLL_SECONDS = 0.5
 _AWAY_SECONDS = 60.0
 """How long a platform that does not answer is waited for: it may be restarting."""
@@ -196,11 +196,6 @@ def figures(job: Mapping[str, Any]) -> str:
     if run.get("seconds_left") is not None and state_of(job) not in FINAL:
         parts.append(f"{run['seconds_left']:.0f} s left")
     return ", ".join(parts)
-
-
-def state_of(job: Mapping[str, Any]) -> str:
-    """`RUNNING` rather than `JOB_STATE_RUNNING`."""
-    return str(job.get("state", "")).removeprefix("JOB_STATE_")
 
 
 def add_commands(group: click.Group, kind: Kind) -> None:
