@@ -155,11 +155,14 @@ def open_files() -> Check:
     """How many files a process may hold open."""
     import resource
 
-    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # `tunesmith up` takes what it may
     if allowed >= FEWEST_FILES or allowed < 0:
         return Check("open files", "ok", f"{allowed} allowed")
     return Check(
-        "open files", "warning", f"only {allowed} allowed", f"`ulimit -n {FEWEST_FILES}` before `tunesmith up`."
+        "open files",
+        "warning",
+        f"only {allowed} allowed",
+        f"`ulimit -Hn {FEWEST_FILES}` as root before `tunesmith up`.",
     )
 
 

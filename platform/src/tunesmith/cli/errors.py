@@ -7,13 +7,18 @@ from contextlib import contextmanager
 
 import click
 
+from tunesmith.disk import trouble
 from tunesmith.errors import TunesmithError
 
 
 @contextmanager
 def told_plainly() -> Iterator[None]:
-    """Show a TunesmithError as click shows its own."""
+    """Show a TunesmithError, and a full disk, as click shows its own."""
     try:
         yield
     except TunesmithError as error:
         raise click.ClickException(error.message) from error
+    except Exception as error:
+        if (full := trouble(error)) is None:
+            raise
+        raise click.ClickException(full.message) from error

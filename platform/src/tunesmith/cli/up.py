@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import signal
 import socket
 from pathlib import Path
@@ -11,8 +12,14 @@ from pathlib import Path
 import click
 
 from tunesmith.cli.errors import told_plainly
-from tunesmith.errors import FailedPrecondition, InvalidArgument
+from tunesmith.disk import LEAST_FREE, advice, free_bytes
+from tunesmith.errors import FailedPrecondition, InvalidArgument, NoRoom
 from tunesmith.settings import DEFAULT_ACCOUNT, Settings
+
+OPEN_FILES = 65_536
+"""As many files as each process may hold open, where the machine allows it: calls that wait, streams, databases."""
+FEWEST_FILES = 1024
+"""Below this a job with its usual 96 rollouts at a time may run out of them."""
 
 
 @click.command("up")
@@ -37,6 +44,7 @@ def command(port: int | None, data_dir: str | None, host: str | None) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
     with told_plainly():
         settings = Settings.load(port=port, data_dir=data_dir, host=host)
+        files = _raise_open_files()
         check_socket_path(settings.data_dir / "supervisor.sock")
         served_by = engines.describe(settings)
         try:
@@ -47,13 +55,15 @@ def command(port: int | None, data_dir: str | None, host: str | None) -> None:
                 f"The data folder {settings.data_dir} cannot be used ({error.strerror}). Choose another with --data-dir."
             ) from error
         with lock:
+            if free_bytes(settings.data_dir) < LEAST_FREE:
+                raise NoRoom(advice("no space left", settings.data_dir))
             make_profile_folder()
             settings = settings.model_copy(update={"port": _free_port(settings)})
             sign(lock, settings.port)
-            asyncio.run(_run(settings, served_by))
+            asyncio.run(_run(settings, served_by, files))
 
 
-async def _run(settings: Settings, served_by: str) -> None:
+async def _run(settings: Settings, served_by: str, files: int) -> None:
     from tunesmith.cli.account import ensure_account_key, publish_profile
     from tunesmith.cli.control import serve
     from tunesmith.cli.supervisor import Supervisor
@@ -77,12 +87,28 @@ async def _run(settings: Settings, served_by: str) -> None:
                 # Not before it answers: a start that fails must not take another platform's profile away.
                 profile, note = publish_profile(settings.base_url, key)
                 click.echo(_welcome(settings, settings.base_url, profile, note, protection, served_by))
+                if files < FEWEST_FILES:
+                    click.echo(
+                        f"Each process may hold only {files} files open, and the limit cannot be raised from here: many calls at a time "
+                        f"will have to wait or fail. Raise it (`ulimit -Hn {FEWEST_FILES}` as root, LimitNOFILE= in a systemd unit, "
+                        "--ulimit nofile in Docker), or give jobs a lower --max-concurrent-rollouts.\n"
+                    )
                 await stopped
             starting.cancel()
             click.echo("Stopping ...")
         finally:
             await supervisor.stop()
     click.echo("Stopped.")
+
+
+def _raise_open_files() -> int:
+    """Use what the machine allows (the hard limit), as shells and service managers leave processes far less. Returns what is allowed then."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        soft = most
+    return OPEN_FILES if soft == resource.RLIM_INFINITY else soft
 
 
 def _free_port(settings: Settings) -> int:
