@@ -19,7 +19,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(data_dir=tmp_path / "data", build_timeout_seconds=60)
+    return Settings(data_dir=tmp_path / "data", build_timeout_seconds=300)
 
 
 @pytest.fixture
