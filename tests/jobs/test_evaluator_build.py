@@ -153,9 +153,12 @@ async def test_a_worker_that_ends_in_the_middle_is_followed_by_one_that_finishes
     name = upload({**GOOD, "evaluation.py": SLOW.format(2)})
     command = [sys.executable, "-c", WORKER, settings.data_dir, wheels]
     first = start(command, name="worker 1", log_path=settings.path("logs", "worker1.log"))
-    await until(sessions, name, lambda job: "importing\n" in evaluator(sessions).build_log)
-    first.signal(number)
-    assert await first.wait() == (-number if number == signal.SIGKILL else 0)
+    try:
+        await until(sessions, name, lambda job: "importing\n" in evaluator(sessions).build_log)
+        first.signal(number)
+        assert await first.wait() == (-number if number == signal.SIGKILL else 0)
+    finally:
+        await first.stop()
     with reading(sessions) as session:
         held = jobs.get(session, name)
         assert held.state == jobs.RUNNING
