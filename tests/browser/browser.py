@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response, expect, sync_playwright
 
 REPO = Path(__file__).resolve().parents[2]
 AXE = REPO / "web" / "node_modules" / "axe-core" / "axe.min.js"
@@ -18,6 +18,8 @@ SCREENS = REPO / ".tools" / "screens"
 """Every page as the suite saw it, by name, width and theme."""
 WIDTHS = {"wide": (1280, 900), "narrow": (390, 844)}
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+PATIENCE = 60_000
+"""Milliseconds until a page that does not show what it should counts as hanging; a loaded machine takes its time."""
 NAMED = "tunesmith.test"
 """A host name that leads to this machine, for looking at a server as another machine does."""
 
@@ -27,6 +29,7 @@ def chromium() -> Iterator[Browser]:
     """One browser. Fails where there is none: `make test-browser` installs it."""
     path = shutil.which("chromium")
     assert path, "Chromium is missing; `make test-browser` installs it."
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=path, args=["--no-sandbox", f"--host-resolver-rules=MAP {NAMED} 127.0.0.1"]
@@ -83,8 +86,8 @@ def expected(seen: Seen, *patterns: str) -> list[str]:
 
 def settle(page: Page) -> None:
     """Wait until nothing is loading any more. Streams stay open, so the network is never idle."""
-    page.wait_for_selector("h1", timeout=20_000)
-    page.wait_for_function("() => !document.querySelector('[aria-label=\"Loading\"]')", timeout=20_000)
+    page.wait_for_selector("h1", timeout=PATIENCE)
+    page.wait_for_function("() => !document.querySelector('[aria-label=\"Loading\"]')", timeout=PATIENCE)
 
 
 def violations(page: Page) -> list[str]:

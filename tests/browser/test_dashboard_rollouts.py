@@ -173,7 +173,6 @@ def test_the_run_in_one_file_is_scrubbed_from_disk_and_fetches_nothing(
 
     context = browser.new_context(offline=True)
     run = context.new_page()
-    run.set_default_timeout(10_000)
     asked: list[str] = []
     run.on("request", lambda request: asked.append(request.url))
     seen = observe(run, file.as_uri())

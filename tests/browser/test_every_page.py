@@ -45,7 +45,7 @@ def test_every_page(browser: Browser, signed_in: BrowserContext, world: World, w
 def looks(page: Page, theme: Literal["light", "dark"]) -> list[str]:
     """What is wrong with an open page in a theme that the system has just changed to."""
     page.emulate_media(color_scheme=theme)
-    page.wait_for_function("theme => document.documentElement.dataset.theme === theme", arg=theme, timeout=5_000)
+    page.wait_for_function("theme => document.documentElement.dataset.theme === theme", arg=theme)
     page.evaluate(
         "() => Promise.allSettled(document.getAnimations().filter(a => a instanceof CSSTransition).map(a => a.finished))"
     )

@@ -97,7 +97,7 @@ def test_an_evaluation_shows_while_it_runs(browser: Browser, tmp_path: Path) -> 
             command, cwd=folder, env=ui.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         table = page.get_by_role("table", name="Rollouts")
-        expect(page.get_by_text("Showing 1-4 of 4 rows")).to_be_visible(timeout=30_000)
+        expect(page.get_by_text("Showing 1-4 of 4 rows")).to_be_visible()
         expect(table.get_by_text("running").first).to_be_visible()
         assert table.get_by_text("finished").count() == 0
         # Someone reads a row while it ends: what it says comes by itself.
