@@ -3,7 +3,7 @@ PY := .venv/bin/python
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: check-upgrade help setup web test-browser screens bench-ui demo demo-agent check test test-loop verify-agent test-clients bench bench-engine bench-gateway bench-sft bench-rft verify check-sandbox tiny-model learning-curves learning-check learning-curves-tools demo-svg learning-curves-svg learning-check-svg check-vllm check-gguf check-trackers check-statistics wheels clean
+.PHONY: check-kills check-upgrade help setup web test-browser screens bench-ui demo demo-agent check test test-loop verify-agent test-clients bench bench-engine bench-gateway bench-sft bench-rft verify check-sandbox tiny-model learning-curves learning-check learning-curves-tools demo-svg learning-curves-svg learning-check-svg check-vllm check-gguf check-trackers check-statistics wheels clean
 
 help: ## Print this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ bench-rft: setup ## RFT beside TRL's GRPOTrainer: step, whole step, time to a re
 
 verify-agent: setup ## Kill sessions of the Agent in every phase, once for each of SEEDS (three minutes each)
 	@TUNESMITH_KILL_SEEDS="$(or $(SEEDS),1 2 3 4 5)" $(PY) -m pytest tests/loop/test_session_kills.py -s
+
+check-kills: setup ## kill -9 anywhere: KILLS (100) kills in jobs of SEEDS (1 2 3), held against the same job undisturbed; writes the table
+	@$(PY) -m benchmarks.kills --kills $(or $(KILLS),100) --seeds $(or $(SEEDS),1 2 3)
 
 check-upgrade: setup ## From the last release with a job in flight: kill -9, this version on the same data folder, no step lost
 	@$(PY) -m pytest -m upgrade tests/loop/test_upgrade.py
