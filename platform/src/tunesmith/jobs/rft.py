@@ -28,12 +28,12 @@ from tunesmith.evaluators.hosts import EvaluatorHost, environment, start_host
 from tunesmith.jobs import promotion, rft_inputs
 from tunesmith.jobs.admission import rft_need
 from tunesmith.jobs.handler import ClaimedJob, Handler, JobContext, Outcome
-from tunesmith.jobs.ingest import Ingest
+from tunesmith.jobs.ingest import AUDIT_FILE, EVENTS_FILE, ROLLOUTS_FILE, Ingest
 from tunesmith.jobs.memory import Need
 from tunesmith.jobs.rft_audit import Auditor
 from tunesmith.jobs.rft_control import Steering
 from tunesmith.jobs.rft_cost import rft_cost
-from tunesmith.jobs.rft_processes import FINAL, RunProcesses, place_of
+from tunesmith.jobs.rft_processes import FINAL, RunProcesses, mark_of, place_of
 from tunesmith.jobs.rft_resume import take_up
 from tunesmith.jobs.rft_trackers import RunTrackers
 from tunesmith.rendering.renderer import Renderer
@@ -47,6 +47,18 @@ from tunesmith.storage.objects import ObjectStore
 
 WATCH_SECONDS = 0.25
 """How often processes and files of a run are looked at."""
+REPORT_SECONDS = 2.0
+"""How often memory, and whatever no file of the run tells, is looked at."""
+REPORTED_FILES = (
+    "status.json",
+    ROLLOUTS_FILE,
+    EVENTS_FILE,
+    AUDIT_FILE,
+    rollouts.METRICS_FILE,
+    "checkpoints",
+    "adapters",
+)
+"""While these are as they were there is nothing to take in."""
 PAUSED_WATCH_SECONDS = 1.0
 """The same while it is paused."""
 
@@ -201,10 +213,14 @@ class _Claim:
     async def train(self) -> Outcome:
         """Keep the processes up until the run is final or cancelled."""
         await self.key("run")
+        seen, reported = None, 0.0
         while not self.context.cancelled.is_set() and self.processes.status().get("state") not in FINAL:
             await self.steering.steer()
             await self.processes.up()
-            await self.report("JOB_STATE_RUNNING")
+            marks = [mark_of(self.run_dir / name) for name in REPORTED_FILES], self.processes.pids()
+            if marks != seen or time.monotonic() - reported > REPORT_SECONDS:
+                await self.report("JOB_STATE_RUNNING")
+                seen, reported = marks, time.monotonic()
             if self.auditor is not None:
                 self.auditor.look()
             self.context.waits = self.processes.paused()

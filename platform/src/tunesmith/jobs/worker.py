@@ -64,6 +64,7 @@ class _Held:
     due: bool = False
     """Its lease has to be renewed at once."""
     lost: bool = False
+    ended: bool = False
 
 
 class Worker:
@@ -101,8 +102,9 @@ class Worker:
                 if time.monotonic() >= self._claims_from and await self._has_room():
                     await self._claim()
             except OperationalError as error:
-                log.warning("the database does not answer; trying again: %s", error)
-                self._drop_stale()
+                if not self._is_full(error):  # then nobody else can claim either, and the leases stay ours
+                    log.warning("the database does not answer; trying again: %s", error)
+                    self._drop_stale()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), BEAT_SECONDS)
         await self._give_back()
@@ -119,13 +121,18 @@ class Worker:
 
     async def _has_room(self) -> bool:
         """Whether something new may be begun. What is begun goes on as far as it comes."""
-        full = await asyncio.to_thread(free_bytes, self.settings.data_dir) < LEAST_FREE
+        return not self._note_full(await asyncio.to_thread(free_bytes, self.settings.data_dir) < LEAST_FREE)
+
+    def _is_full(self, error: Exception) -> bool:
+        return self._note_full(trouble(error, self.settings.data_dir) is not None)
+
+    def _note_full(self, full: bool) -> bool:
         if full != self._full:
             self._full = full
             log.warning(
                 "%s", advice("no space left", self.settings.data_dir) if full else "There is room on the disk again."
             )
-        return not full
+        return full
 
     async def _bury_the_dead(self) -> None:
         owners = await self._read(jobs.lease_owners)
@@ -163,7 +170,7 @@ class Worker:
         found = {row.name: row for row in rows}
         for name in names:
             held, row = self._held.get(name), found.get(name)
-            if held is None or held.task.done():
+            if held is None or held.ended or held.task.done():
                 continue
             if row is None or row.lease_owner != self.owner:
                 self._lose(held)
@@ -186,15 +193,17 @@ class Worker:
                 self._lose(held)
 
     def _lose(self, held: _Held) -> None:
-        if not held.lost:
+        if not held.lost and not held.ended:
             log.warning("the lease of %s is lost; stopping work on it", held.job.name)
             held.lost = True
             held.task.cancel()
 
     async def _claim(self) -> None:
         running = Counter(held.job.kind for held in self._held.values() if not held.context.waits)
+        free = [kind for kind, limit in self._limits.items() if running[kind] < limit]
+        claimable = await self._read(lambda session: jobs.claimable_kinds(session, free))  # one look for all kinds
         for kind, limit in self._limits.items():
-            while running[kind] < limit and not self._stopping:
+            while kind in claimable and running[kind] < limit and not self._stopping:
                 job = await self._claim_one(kind)
                 if job is None:
                     break
@@ -260,8 +269,12 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - whatever a handler raises must end in the job's status, not in the worker
             await self._failed(job, handler, context, error)
         finally:
-            await context.stop_children()
-            self._held.pop(job.name, None)
+            if held := self._held.get(job.name):
+                held.ended = True  # whoever sees its lease gone now must not stop the stopping of its children
+            try:
+                await context.stop_children()
+            finally:
+                self._held.pop(job.name, None)
 
     async def _outcome(self, job: ClaimedJob, handler: Handler, context: JobContext) -> Outcome:
         running = asyncio.create_task(handler.run(job, context))
@@ -331,7 +344,10 @@ class Worker:
         await asyncio.gather(*(each.task for each in held), return_exceptions=True)
         for each in held:
             name = each.job.name
-            await self._write(lambda session, name=name: jobs.release(session, name, self.owner))
+            try:
+                await self._write(lambda session, name=name: jobs.release(session, name, self.owner))
+            except OperationalError as error:  # the next worker sees that we are gone
+                log.warning("%s could not be given back: %s", name, error.orig)
         log.info("stopped; %d jobs given back", len(held))
 
     async def _write_in_the_end(self, work: Callable[[Session], T]) -> T:
@@ -340,7 +356,8 @@ class Worker:
             try:
                 return await self._write(work)
             except OperationalError as error:
-                log.warning("the database cannot be written; trying again: %s", error.orig)
+                if not self._is_full(error):
+                    log.warning("the database cannot be written; trying again: %s", error.orig)
                 await asyncio.sleep(1.0)
 
     async def _read(self, work: Callable[[Session], T]) -> T:
