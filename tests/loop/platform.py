@@ -49,7 +49,7 @@ class Platform:
         self.home.mkdir(parents=True, exist_ok=True)
         log = open(self.home / "up.log", "ab")  # noqa: SIM115 - inherited by the child
         argv = [BIN / "tunesmith", "up", "--port", str(self.port), "--data-dir", str(self.data_dir)]
-        self.process = subprocess.Popen(argv, env=self.env, stdout=log, stderr=log, start_new_session=True)
+        self.process = subprocess.Popen(self.command(argv), env=self.env, stdout=log, stderr=log, start_new_session=True)
         log.close()
         deadline = time.monotonic() + 90
         while time.monotonic() < deadline:
@@ -62,6 +62,10 @@ class Platform:
             assert self.process.poll() is None, (self.home / "up.log").read_text()
             time.sleep(0.1)
         raise AssertionError("the platform did not answer: " + (self.home / "up.log").read_text())
+
+    def command(self, argv: list[Any]) -> list[Any]:
+        """How `tunesmith up` is started."""
+        return argv
 
     def stop(self) -> int:
         """SIGTERM, as Ctrl-C would; returns the exit status."""
