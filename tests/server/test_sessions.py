@@ -189,7 +189,7 @@ def test_cancel_ends_the_jobs_that_the_session_started_and_no_others(platform: P
     platform.ok("POST", "/sessions/s1:cancel")
     with platform.control.sessions() as session:
         states = {name: jobs.get(session, f"accounts/local/{name}").state for name in [*own, *others]}
-        assert jobs.any_claimable(session, "session")  # a paused job winds up, too
+        assert jobs.claimable_kinds(session, ["session"])  # a paused job winds up, too
     assert {name for name, state in states.items() if state == "JOB_STATE_CANCELLED"} == set(own)
 
 

@@ -79,9 +79,9 @@ def list_jobs(session: Session, account: str, kind: str) -> list[Job]:
     return list(session.scalars(query.order_by(Job.created.desc(), Job.name)))
 
 
-def any_claimable(session: Session, kind: str) -> bool:
-    """Whether `claim` would find a job of this kind."""
-    return bool(session.scalar(select(select(Job.name).where(Job.kind == kind, _claimable(time.time())).exists())))
+def claimable_kinds(session: Session, kinds: Sequence[str]) -> set[str]:
+    """Those of the kinds of which `claim` would find a job."""
+    return set(session.scalars(select(Job.kind).where(Job.kind.in_(kinds), _claimable(time.time())).distinct()))
 
 
 def in_order(session: Session, kinds: Sequence[str], among: ColumnElement[bool]) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from pathlib import Path
 
 from sqlalchemy import select
@@ -24,6 +25,9 @@ from tunesmith.runs.control import CONTROL_FILE, Asked, Control
 from tunesmith.runs.files import write_atomic
 from tunesmith.schemas.rft_spec import RftSpec
 
+LOOK_SECONDS = 0.5
+"""How often the database is asked what a person wants, as often as the worker asks it for its jobs."""
+
 
 class Steering:
     """Hands on the control of one job. `steer` is called again and again; it does what is missing."""
@@ -34,11 +38,15 @@ class Steering:
         self._job, self._context, self._spec = job, context, spec
         self._run_dir, self._processes = run_dir, processes
         self._starting: tuple[int, asyncio.Task[EvaluatorHost]] | None = None
+        self._next_look = 0.0
         self._refused: tuple[int, int, str] | None = None
         """(version, revision of the request, why): it is not tried again until somebody asks again."""
 
     async def steer(self) -> None:
         """Look at what is asked for, start and stop hosts, and write control.json when it would say something else."""
+        if self._starting is None and time.monotonic() < self._next_look:
+            return
+        self._next_look = time.monotonic() + LOOK_SECONDS
         asked, newest = await self._context.query(self._look)
         last = Control.read(self._run_dir)
         if asked.revision == 0 and last == Control():

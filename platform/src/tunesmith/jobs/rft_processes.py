@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,8 @@ MOST_RESTARTS = 5
 """A process that dies more often than this, without the run moving on between, ends the job."""
 FINAL = {"COMPLETED", "EARLY_STOPPED", "FAILED", "CANCELLED"}
 STOP_GRACE_SECONDS = 5.0
+SETTLED_NANOSECONDS = 100_000_000
+"""A file that is younger than this may be replaced by one with the same mark."""
 Place = tuple[int, int, int]
 """Percent of the chunks, batches sealed, versions published."""
 
@@ -48,6 +51,8 @@ class RunProcesses:
     _restarts: dict[str, tuple[int, Place]] = field(default_factory=dict)
     """How often each died, and where the run was when it last did."""
     _peak: dict[str, int] = field(default_factory=dict)
+    _status: tuple[tuple[int, int, int] | None, dict[str, Any]] = (None, {})
+    """`status.json` as it was last read, and by what it is seen to be another file."""
 
     async def up(self) -> None:
         """Bring up whatever is not running. Raises the cause when one of them cannot go on."""
@@ -73,7 +78,11 @@ class RunProcesses:
     def status(self) -> dict[str, Any]:
         """`status.json` of the run; empty before the orchestrator has written it."""
         path = self.run_dir / "status.json"
-        return json.loads(path.read_text()) if path.exists() else {}
+        mark = mark_of(path)
+        if mark is None or mark != self._status[0]:
+            settled = mark is not None and time.time_ns() - mark[2] > SETTLED_NANOSECONDS
+            self._status = mark if settled else None, json.loads(path.read_text()) if mark else {}
+        return self._status[1]
 
     def place(self) -> Place:
         """How far the run is: it has moved on when this has grown."""
@@ -92,6 +101,11 @@ class RunProcesses:
         """Stop the hosts that nothing uses any more."""
         for version in set(self.hosts) - versions:
             await self.hosts.pop(version).stop()
+
+    def pids(self) -> list[int]:
+        """Of all of them: another list means that one was started."""
+        hosts = (host.process for host in self.hosts.values())
+        return [process.pid for process in (self.learner, self.orchestrator, *hosts) if process is not None]
 
     def report(self) -> list[dict[str, Any]]:
         """Name, pid and peak resident memory (MiB) of each process."""
@@ -128,6 +142,15 @@ class RunProcesses:
             raise Internal(
                 f"The {name} died {times} times at step {here[1]}; the last time it said: {last_words(process)}"
             )
+
+
+def mark_of(path: Path) -> tuple[int, int, int] | None:
+    """By what a file is seen to have been appended to or replaced; None when it is not there."""
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 def place_of(status: dict[str, Any]) -> Place:

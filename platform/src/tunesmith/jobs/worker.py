@@ -200,8 +200,10 @@ class Worker:
 
     async def _claim(self) -> None:
         running = Counter(held.job.kind for held in self._held.values() if not held.context.waits)
+        free = [kind for kind, limit in self._limits.items() if running[kind] < limit]
+        claimable = await self._read(lambda session: jobs.claimable_kinds(session, free))  # one look for all kinds
         for kind, limit in self._limits.items():
-            while running[kind] < limit and not self._stopping:
+            while kind in claimable and running[kind] < limit and not self._stopping:
                 job = await self._claim_one(kind)
                 if job is None:
                     break
