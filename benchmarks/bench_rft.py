@@ -4,14 +4,16 @@
 |---|---|
 | step | learner and engine on fixed samples (equal lengths, every group varies) against TRL's step, split into sampling and update |
 | whole | a real job (HTTP, capture, evaluator host, publish; all processes counted) against TRL's whole step |
-| reward | CPU-seconds and rollouts to a reward of 0.7, three seeds, each at its best learning rate of three |
+| reward | CPU-seconds and rollouts to a reward of 0.7, both at the same learning rates and seeds |
 | overlap | staleness 0, 1 and 4 on an agent with 200 ms latency |
 | growth | a turn of a long conversation, a token of a long sequence, a row of a large dataset |
 
 Both contenders of a comparison run in turn in every round; TRL in an environment of its own under `.tools/trl`. What was measured is
-kept in `benchmarks/results/bench_rft.json`, part by part, and the page is written from it; a part that is run again replaces itself.
+kept in `benchmarks/results/bench_rft.json`, part by part, and the page is written from it; a part that is run again replaces itself. Of
+`reward` a run (contender, learning rate, seed) replaces itself alone, so that its hours can be spent piece by piece:
 
     python -m benchmarks.bench_rft [--short] [--parts step whole reward overlap growth] [--rounds 3] [--check]
+    python -m benchmarks.bench_rft --parts reward --rates 2e-3 --seeds 1 2 [--only ours]
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -41,19 +44,26 @@ def main() -> None:
     options = _options()
     job.one_thread()
     install(TRL)
-    record: dict[str, Any] = json.loads(RECORD.read_text()) if RECORD.exists() and not options.short else {}
+    record: dict[str, Any] = {}
     for part in options.parts:
         with tempfile.TemporaryDirectory(prefix="ts") as folder:
             print(f"bench-rft: {part}", flush=True)
             for found in globals()[f"_{part}"](Path(folder), options):
-                record[part] = found
-                record.get("notes", {}).pop(part, None)  # it said how an earlier run came about
-                if not options.short:  # what is there is kept: a part may take an hour
-                    RECORD.write_text(json.dumps(record, indent=1) + "\n")
-                    RECORD.with_suffix(".md").write_text(render(record))
+                record = {**record, part: found} if options.short else _keep(part, found)  # a part may take an hour
     print(render(record))
     failures = missed(record)
     sys.exit(1 if options.check and failures else 0)
+
+
+def _keep(part: str, found: Any) -> dict[str, Any]:
+    """The record with what was found; read anew each time, because another part may be measured beside this one."""
+    record: dict[str, Any] = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    record[part] = reward.merged(record.get(part, {}), found) if part == "reward" else found
+    if part != "reward" or reward.all_by_the_command(record[part]):
+        record.get("notes", {}).pop(part, None)  # it said how an earlier run came about
+    RECORD.write_text(json.dumps(record, indent=1) + "\n")
+    RECORD.with_suffix(".md").write_text(render(record))
+    return record
 
 
 def _step(folder: Path, options: argparse.Namespace) -> Iterator[list[dict[str, Any]]]:
@@ -81,7 +91,10 @@ def _step(folder: Path, options: argparse.Namespace) -> Iterator[list[dict[str, 
 
 
 def _whole(folder: Path, options: argparse.Namespace) -> Iterator[list[dict[str, Any]]]:
-    """Rounds of {"ours", "trl"}, each {"cpu_seconds" and "trained" tokens a step}; groups vary by a coin, the policy hardly moves."""
+    """Rounds of {"ours", "trl"}, each {"cpu_seconds" and "trained" tokens a step}; groups vary by a coin, the policy hardly moves.
+
+    Of ours also "processes", CPU-seconds a step of each.
+    """
     steps, rounds = (3, 1) if options.short else (options.steps, options.rounds)
     found = []
     with Platform(folder / "h") as platform:
@@ -92,7 +105,13 @@ def _whole(folder: Path, options: argparse.Namespace) -> Iterator[list[dict[str,
             first, last = ran.chunks[0], ran.chunks[-1]
             taken = len(ran.chunks) - 1
             trained = sum(line["trained_tokens"] for line in ran.metrics[1:])
-            ours = {"cpu_seconds": (last["cpu"] - first["cpu"]) / taken, "trained": trained / taken}
+            ours = {
+                "cpu_seconds": (last["cpu"] - first["cpu"]) / taken,
+                "trained": trained / taken,
+                "processes": {
+                    name: (each - first["processes"].get(name, 0.0)) / taken for name, each in last["processes"].items()
+                },
+            }
             theirs = trl(
                 folder / "trl",
                 scoring="coin",
@@ -111,19 +130,21 @@ def _whole(folder: Path, options: argparse.Namespace) -> Iterator[list[dict[str,
 
 
 def _reward(folder: Path, options: argparse.Namespace) -> Iterator[dict[str, list[dict[str, Any]]]]:
-    """Tries of learning rates on the first seed, then the other seeds with the best one of each contender."""
-    seeds, rates, rows = ((0,), (2e-3,), 100) if options.short else ((0, 1, 2), reward.RATES, 400)
-    found: dict[str, list[dict[str, Any]]] = {"ours": [], "trl": []}
-    with Platform(folder / "h") as platform:
-        project = job.project(folder / "gsm8k", rows=rows)
-        for seed in seeds:
-            tried = {name: rates if seed == seeds[0] else (reward.best(runs),) for name, runs in found.items()}
-            for rate in tried["trl"]:
-                found["trl"].append(reward.theirs(folder / f"trl-{seed}-{rate:g}", seed, rate, rows // 5))
-                yield found
-            for rate in tried["ours"]:
-                found["ours"].append(reward.ours(platform, project, seed, rate))
-                yield found
+    """Every contender at every learning rate and seed that was asked for."""
+    rows = 100 if options.short else 400
+    with ExitStack() as stack:
+        platform = None
+        for seed in (0,) if options.short else options.seeds:
+            for rate in options.rates[-1:] if options.short else options.rates:
+                for name in [options.only] if options.only else ("ours", "trl"):
+                    if name == "ours":
+                        platform = platform or stack.enter_context(Platform(folder / "h"))
+                        project = job.project(folder / f"gsm8k-{seed}-{rate:g}", rows=rows)
+                        run = reward.ours(platform, project, seed, rate)
+                    else:
+                        run = reward.theirs(folder / f"trl-{seed}-{rate:g}", seed, rate, rows // 5)
+                    print(f"bench-rft: {name}, {rate:g}, seed {seed}: {run['steps']} steps, {run['cpu_seconds']} CPU-s")
+                    yield {name: [run]}
 
 
 def _overlap(folder: Path, options: argparse.Namespace) -> Iterator[list[dict[str, Any]]]:
@@ -156,6 +177,9 @@ def _options() -> argparse.Namespace:
         "--layouts", type=int, nargs="+", default=MICRO_BATCHES, help="rollouts of TRL's forward passes that are tried"
     )
     parser.add_argument("--micro-batch", type=int, default=16, help="rollouts of TRL's forward pass where one is tried")
+    parser.add_argument("--rates", nargs="+", type=float, default=reward.RATES, help="learning rates of reward")
+    parser.add_argument("--seeds", nargs="+", type=int, default=(0, 1, 2), help="of reward")
+    parser.add_argument("--only", choices=("ours", "trl"), help="of reward: one contender alone")
     parser.add_argument("--check", action="store_true", help="exit 1 when a target is missed")
     return parser.parse_args()
 

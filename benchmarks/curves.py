@@ -18,13 +18,14 @@ from tests.loop.platform import REPO, Platform
 
 RESULTS = REPO / "benchmarks" / "results"
 
+HOST, OTHER = "evaluator host", "other"
 MODULES = {
     "tunesmith.server": "web",
     "tunesmith.jobs": "worker",
     "tunesmith.engines": "engine",
     "tunesmith.orchestrator": "orchestrator",
     "tunesmith.training": "learner",
-    "eval_protocol.host": "evaluator host (its largest process)",
+    "eval_protocol.host": HOST,
 }
 """What a process is called, by the module that it runs."""
 
@@ -49,13 +50,17 @@ class Finished:
 
 
 class Meter:
-    """CPU-seconds of all processes below some, those that end included (to within one look), and their peak memory by name."""
+    """CPU-seconds of all processes below some, and their peak memory by name.
+
+    A process counts with the children that it has reaped, as the kernel adds them up: a process that lives for milliseconds is never seen.
+    """
 
     def __init__(self, *pids: int) -> None:
-        self._roots, self._seen, self._stop = [psutil.Process(pid) for pid in pids], {}, threading.Event()
+        self._roots, self._stop = [psutil.Process(pid) for pid in pids], threading.Event()
+        self._seen: dict[str, float] = {}
         self.peak_mib: dict[str, float] = {}
         self._look()
-        self._start = dict(self._seen)
+        self._start = self.cpu_seconds()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
@@ -64,22 +69,28 @@ class Meter:
         self._stop.set()
         self._thread.join()
         self._look()
-        return sum(value - self._start.get(key, 0.0) for key, value in self._seen.items())
+        return self.cpu_seconds() - self._start
+
+    def cpu_seconds(self) -> float:
+        """CPU-seconds at the last look, since the processes began."""
+        return sum(self._seen.values())
 
     def _watch(self) -> None:
         while not self._stop.wait(0.25):
             self._look()
 
     def _look(self) -> None:
+        seen: dict[str, float] = {}
         for process in [each for root in self._roots for each in (root, *root.children(recursive=True))]:
             try:
-                times, key = process.cpu_times(), (process.pid, process.create_time())
-                self._seen[key] = times.user + times.system
-                for name in MODULES.keys() & set(process.cmdline()):
-                    mib = round(process.memory_info().rss / 2**20, 1)
-                    self.peak_mib[MODULES[name]] = max(mib, self.peak_mib.get(MODULES[name], 0.0))
+                name = next((MODULES[word] for word in process.cmdline() if word in MODULES), OTHER)
+                seen[name] = seen.get(name, 0.0) + sum(process.cpu_times()[:4])
+                mib = round(process.memory_info().rss / 2**20, 1)
             except psutil.NoSuchProcess:
                 continue
+            if name != OTHER:
+                self.peak_mib[name] = max(mib, self.peak_mib.get(name, 0.0))
+        self._seen = seen
 
 
 def train(
@@ -159,7 +170,8 @@ def courses(runs: Sequence[Finished]) -> list[str]:
         held = " ".join(f"v{e['version']}:{e['score']:.2f}" for e in run.evaluations)
         mismatch = max((m["mismatch_max"] for m in run.metrics), default=0.0)
         lines.append(f"  held-out {held}; largest engine-learner difference {mismatch:.1e}")
-    peaks = ", ".join(f"{name} {mib:.0f}" for name, mib in sorted(runs[0].peak_mib.items()))
+    told = {HOST: f"{HOST} (its largest process)"}
+    peaks = ", ".join(f"{told.get(name, name)} {mib:.0f}" for name, mib in sorted(runs[0].peak_mib.items()))
     return [*lines, "", f"Peak resident memory of each process during {runs[0].label}, in MiB: {peaks}."]
 
 

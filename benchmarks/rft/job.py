@@ -25,19 +25,24 @@ class Timeline(Meter):
     """CPU-seconds of the processes below some, over time."""
 
     def __init__(self, *pids: int) -> None:
-        self.points: list[tuple[float, float]] = []
+        self.points: list[tuple[float, dict[str, float]]] = []
         super().__init__(*pids)
 
     def _look(self) -> None:
         super()._look()
-        self.points.append((time.time(), sum(self._seen.values())))
+        self.points.append((time.time(), self._seen))
 
-    def at(self, moment: float) -> float:
-        """CPU-seconds up to a moment of the wall clock, between the two nearest looks."""
+    def at(self, moment: float) -> dict[str, float]:
+        """CPU-seconds of each process from the first look to a moment of the wall clock, between the two nearest looks."""
         times = [point[0] for point in self.points]
         after = min(max(1, bisect.bisect_left(times, moment)), len(times) - 1)
-        (t0, c0), (t1, c1) = self.points[after - 1 : after + 1]
-        return c0 + (c1 - c0) * min(1.0, max(0.0, (moment - t0) / max(1e-9, t1 - t0)))
+        (t0, before), (t1, then) = self.points[after - 1 : after + 1]
+        share, start = min(1.0, max(0.0, (moment - t0) / max(1e-9, t1 - t0))), self.points[0][1]
+        found = {}
+        for name, seconds in then.items():
+            earlier = before.get(name, 0.0)
+            found[name] = earlier + (seconds - earlier) * share - start.get(name, 0.0)
+        return found
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class Job:
 
     state: str
     chunks: list[dict[str, Any]]
-    """Events of its chunks, each with "cpu": CPU-seconds of all processes since the command was given, up to the event's time."""
+    """Events of its chunks, each with "processes": CPU-seconds of each since the command was given, up to the event's time; "cpu": of all."""
     metrics: list[dict[str, Any]]
     peak_mib: dict[str, float]
 
@@ -88,9 +93,10 @@ def run(
     job, stored = platform.job(result["job"]), platform.get(f"/v1/{result['job']}/metrics")
     if job["state"] != "JOB_STATE_COMPLETED":
         raise SystemExit(f"bench-rft: {job['name']} ended {job['state']}: {job['status'].get('message')}")
-    start = timeline.points[0][1]
+    events = [event for event in stored["events"] if event["kind"] == "chunk"]
+    spent = [timeline.at(event["time"]) for event in events]
     chunks = [
-        {**event, "cpu": timeline.at(event["time"]) - start} for event in stored["events"] if event["kind"] == "chunk"
+        {**event, "processes": each, "cpu": sum(each.values())} for event, each in zip(events, spent, strict=True)
     ]
     return Job(job["state"], chunks, stored["metrics"], timeline.peak_mib)
 

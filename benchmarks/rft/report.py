@@ -10,6 +10,8 @@ from typing import Any
 
 RECORD = Path(__file__).resolve().parents[1] / "results" / "bench_rft.json"
 STEP_TARGET, WHOLE_TARGET = 2.0, 1.3
+PROCESSES = ("engine", "learner", "web", "worker", "orchestrator", "evaluator host", "other")
+"""Of the platform; `other` are the supervisor and the sandbox of the evaluator host."""
 CORES = "2 virtual cores shared with other work; CPU-seconds of one thread a process"
 
 
@@ -107,7 +109,13 @@ def _whole(rounds: list[dict[str, Any]]) -> list[str]:
         lines.append(
             f"| {number + 1} | {ours['cpu_seconds']:.2f} | {ours['trained']:.0f} | {theirs['cpu_seconds']:.2f} | {theirs['trained']:.0f} | {ratio:.2f} |"
         )
-    return [*lines, "", f"Median: **{ratio_of_whole(rounds):.2f} times**."]
+    shares = {name: median(each["ours"]["processes"].get(name, 0.0) for each in rounds) for name in PROCESSES}
+    parts = ", ".join(f"{name} {seconds:.2f}" for name, seconds in shares.items())
+    return [
+        *lines,
+        "",
+        f"Median: **{ratio_of_whole(rounds):.2f} times**. Ours by process, CPU-seconds a step: {parts}.",
+    ]
 
 
 def _reward(found: dict[str, list[dict[str, Any]]]) -> list[str]:
@@ -118,8 +126,8 @@ def _reward(found: dict[str, list[dict[str, Any]]]) -> list[str]:
         "step on, of all processes on our side; the start (evaluator build, model load) stands apart. A learning rate that only one of both has tried "
         "says nothing about the other.",
         "",
-        "| | learning rate | seed | steps | rollouts | CPU-s | start, CPU-s | reward after 400 | 800 | 1600 | 2400 rollouts |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| | learning rate | seed | steps | rollouts | CPU-s | start, CPU-s | commit | reward after 400 | 800 | 1600 | 2400 rollouts |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, runs in found.items():
         for run in sorted(runs, key=lambda run: (run["rate"], run["seed"])):
@@ -135,6 +143,7 @@ def _reward(found: dict[str, list[dict[str, Any]]]) -> list[str]:
                 run["rollouts"] or "",
                 run["cpu_seconds"] or "",
                 run["start"],
+                run.get("commit", ""),
             ]
             lines.append(f"| {' | '.join(map(str, cells))} | {after} |")
     return lines

@@ -1,20 +1,23 @@
 """CPU-seconds until the reward is reached, and what it is after so many rollouts: ours and TRL's, on the same rows with the same reading
-of an answer. TRL's learning rate is the best of as many tries as ours had."""
+of an answer, at the same learning rates and seeds."""
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
 from benchmarks.rft import job
-from benchmarks.rft.peer import EXAMPLE, PROMPTS, N, trl
+from benchmarks.rft.peer import EXAMPLE, PROMPTS, REPO, N, trl
 from tests.loop.platform import Platform
 
+Runs = dict[str, list[dict[str, Any]]]
+"""By contender."""
 WANTED = 0.7
 OVER = 5
 """Steps whose mean reward must reach it."""
-RATES = (1e-3, 2e-3, 3e-3)
-"""Tried by both on the first seed; each goes on with its best."""
+RATES = (1e-3, 2e-3)
+"""Learning rates of both."""
 MARKS = (400, 800, 1600, 2400)
 """Rollouts after which the reward is told."""
 
@@ -36,7 +39,7 @@ def theirs(folder: Path, seed: int, rate: float, steps: int) -> dict[str, Any]:
     costs, total = [], 0.0
     for step in ran["steps"]:
         costs.append(total := total + step["cpu_seconds"])
-    return summary(rewards, costs) | {"rate": rate, "seed": seed, "start": round(start, 1)}
+    return summary(rewards, costs) | {"rate": rate, "seed": seed, "start": round(start, 1), "commit": _commit()}
 
 
 def ours(platform: Platform, folder: Path, seed: int, rate: float) -> dict[str, Any]:
@@ -50,12 +53,27 @@ def ours(platform: Platform, folder: Path, seed: int, rate: float) -> dict[str, 
         "rate": rate,
         "seed": seed,
         "start": round(first - per_step, 1),
+        "commit": _commit(),
     }
 
 
-def best(runs: list[dict[str, Any]]) -> float:
-    """The learning rate that reached the reward in the fewest steps; of those that did not, the one with the best reward in the end."""
-    return min(runs, key=lambda run: (run["steps"] or 10_000, -sum(run["rewards"][-OVER:])))["rate"]
+def merged(kept: Runs, found: Runs) -> Runs:
+    """Runs of both contenders; what was found takes the place of the same learning rate and seed."""
+    new = {(name, run["rate"], run["seed"]) for name, runs in found.items() for run in runs}
+    return {
+        name: [run for run in kept.get(name, []) if (name, run["rate"], run["seed"]) not in new] + found.get(name, [])
+        for name in ("ours", "trl")
+    }
+
+
+def all_by_the_command(runs: Runs) -> bool:
+    """Whether the command itself made every run; it names the commit."""
+    return all("commit" in run for each in runs.values() for run in each)
+
+
+def _commit() -> str:
+    words = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(words, cwd=REPO, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def summary(rewards: list[float], costs: list[float]) -> dict[str, Any]:
