@@ -66,7 +66,7 @@ async def test_a_paused_run_takes_no_step_until_it_may_and_keeps_its_pause_over_
         assert world.asked == []
         assert world.batches() == []
         ask(world, 2)
-        _, said = await asyncio.wait_for(process.communicate(), 60)
+        _, said = await asyncio.wait_for(process.communicate(), 300)
     assert process.returncode == 0, said
     assert [(event["revision"], event["paused"], event["step"]) for event in controls(world)] == [
         (1, True, 0),
@@ -101,7 +101,7 @@ async def test_learning_rate_and_evaluator_of_a_step_stand_in_its_batch_and_its_
         process = await world.start()
         await until(lambda: world.status()["message"] == "paused before step 2")
         ask(world, 2, learning_rate=3e-4, evaluator_version="2", hosts={"2": second.socket})
-        _, said = await asyncio.wait_for(process.communicate(), 60)
+        _, said = await asyncio.wait_for(process.communicate(), 300)
     assert process.returncode == 0, said
     headers = [batch.header for batch in world.batches()]
     assert [header.learning_rate for header in headers] == [1e-4] * 2 + [3e-4] * 4
@@ -145,14 +145,14 @@ async def test_controlled_runs_that_are_killed_seal_what_undisturbed_ones_seal(t
         process = await world.start()
         await until(lambda: world.status()["message"] == "paused before step 3")
         ask(world, 2, learning_rate=4e-4)
-        await asyncio.wait_for(process.communicate(), 60)
+        await asyncio.wait_for(process.communicate(), 300)
     async with World(tmp_path / "undisturbed") as undisturbed:
         undisturbed.configure(rows=12)
         ask(undisturbed, 1, steps=3, steps_revision=1, learning_rate=2e-4)
         process = await undisturbed.start()
         await until(lambda: undisturbed.status()["message"] == "paused before step 3")
         ask(undisturbed, 2, learning_rate=4e-4)
-        await asyncio.wait_for(process.communicate(), 60)
+        await asyncio.wait_for(process.communicate(), 300)
     told = [
         [(b.header.learning_rate, [(r.group, r.score) for r in b.header.rollouts], b.samples) for b in each.batches()]
         for each in (world, undisturbed)
@@ -191,7 +191,7 @@ async def test_the_best_version_is_the_best_in_the_eyes_of_the_evaluator_in_forc
         await until(lambda: world.status()["message"] == "paused before step 2")
         assert world.status()["best_score"] == 1.0
         ask(world, 2, evaluator_version="2", hosts={"2": second.socket})
-        await asyncio.wait_for(process.communicate(), 60)
+        await asyncio.wait_for(process.communicate(), 300)
         status = world.status()
     assert (status["best_version"], status["best_score"]) == (4, 0.5)
 

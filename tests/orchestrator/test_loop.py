@@ -215,7 +215,7 @@ async def test_sigterm_ends_it_as_a_signal_and_the_next_start_goes_on(tmp_path):
         while len(world.asked) < 3:
             await asyncio.sleep(0.01)
         process.terminate()
-        await asyncio.wait_for(process.communicate(), 30)
+        await asyncio.wait_for(process.communicate(), 300)
         assert process.returncode == -signal.SIGTERM
         assert world.status()["state"] == "RUNNING"
         code, status, said = await world.run()

@@ -116,7 +116,7 @@ class World:
     async def run(self) -> tuple[int, dict[str, Any], str]:
         """Run it to the end; returns exit code, status.json and what it said on stderr."""
         process = await self.start()
-        _, said = await asyncio.wait_for(process.communicate(), 60)
+        _, said = await asyncio.wait_for(process.communicate(), 300)
         assert process.returncode is not None
         return process.returncode, self.status(), said.decode()
 
