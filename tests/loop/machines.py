@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
+import json
 import os
 import pwd
 import resource
@@ -10,7 +12,10 @@ import shlex
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +64,14 @@ time_t time(time_t *where) {
 """
 
 
+def until(condition: Callable[[], Any], what: str, seconds: float = 300) -> None:
+    """Wait for a condition. Fails, saying for what, when it does not come."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds:g} s for {what}"
+        time.sleep(0.05)
+
+
 class Wrapped(Platform):
     """A platform whose every command runs under `prefix`, with an environment of its own."""
 
@@ -76,6 +89,44 @@ class Wrapped(Platform):
 
     def run(self, *argv: object, cwd: Path, env: Mapping[str, str] | None = None, timeout: float = 400):
         return super().run(*self.command(list(argv)), cwd=cwd, env=env, timeout=timeout)
+
+
+class Stream(threading.Thread):
+    """A chat completion read as a stream, to its end or to whatever breaks it."""
+
+    def __init__(self, platform: Platform, model: str) -> None:
+        super().__init__(daemon=True)
+        body = {
+            "model": model,
+            "messages": [{"role": "user", "content": "How many?"}],
+            "max_tokens": 48,
+            "stream": True,
+        }
+        headers = {"Authorization": f"Bearer {platform.key}", "Content-Type": "application/json"}
+        self._request = urllib.request.Request(
+            f"{platform.url}/v1/chat/completions", json.dumps(body).encode(), headers
+        )
+        self.said: list[str] = []
+        """The data of its events, without the last, `[DONE]`."""
+        self.whole = False
+        """It was a 2xx, and was read to its end without an error."""
+
+    @property
+    def begun(self) -> bool:
+        return bool(self.said)
+
+    @property
+    def id(self) -> str:
+        return json.loads(self.said[0])["id"]
+
+    def run(self) -> None:
+        with contextlib.suppress(OSError, http.client.HTTPException), urllib.request.urlopen(self._request) as answer:
+            for line in answer:
+                if line.startswith(b"data: "):
+                    self.said.append(line[6:].decode().strip())
+            if self.said and self.said[-1] == "[DONE]":
+                self.said.pop()
+                self.whole = not any('"error"' in each for each in self.said)
 
 
 def poor_words() -> dict[str, str | None]:
