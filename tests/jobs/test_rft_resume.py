@@ -83,9 +83,20 @@ def test_each_resumption_counts_once(failed: Path) -> None:
 
 
 def test_a_job_that_was_never_resumed_or_never_began_is_left_alone(failed: Path, tmp_path_factory) -> None:
-    before = {path.name: path.read_bytes() for path in failed.iterdir() if path.is_file()}
-    take_up(failed, None, URL)
-    assert {path.name: path.read_bytes() for path in failed.iterdir() if path.is_file()} == before
+    before = contents(failed)
+    take_up(failed, None, RunConfig.read(failed).gateway_url)
+    assert contents(failed) == before
     empty = tmp_path_factory.mktemp("empty")
     take_up(empty, 100.0, URL)
     assert not list(empty.iterdir())
+
+
+def test_a_job_follows_a_platform_that_moved(failed: Path) -> None:
+    before, config = contents(failed), RunConfig.read(failed)
+    take_up(failed, None, URL)
+    assert RunConfig.read(failed) == config.model_copy(update={"gateway_url": URL})
+    assert contents(failed) == before | {"run.json": (failed / "run.json").read_bytes()}, "nothing else"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}

@@ -63,6 +63,12 @@ def quick(monkeypatch):
     monkeypatch.setattr(worker, "BEAT_SECONDS", 0.05)
 
 
+@pytest.fixture
+def settings(settings):
+    """Leases that no loaded machine lets run out: a job begins once."""
+    return settings.model_copy(update={"lease_seconds": 60})
+
+
 def enqueue(sessions, name: str, mib: int, user: str = "", account: str = ACCOUNT) -> str:
     with sessions.begin() as session:
         ensure_account(session, account)
