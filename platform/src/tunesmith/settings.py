@@ -164,6 +164,10 @@ class Settings(BaseModel):
         """The gateway as evaluators and the agents that they start are told it. Published clients look for `litellm-gateway` in it."""
         return f"{self.public_url or self.base_url}/litellm-gateway"
 
+    def run_dir(self, job_id: str) -> Path:
+        """Run directory of a job. Nothing is made: the job may be on its way out."""
+        return self.data_dir / "runs" / job_id
+
     def path(self, *parts: str) -> Path:
         """A path under the data folder; its parent is made."""
         target = self.data_dir.joinpath(*parts)

@@ -207,7 +207,7 @@ def _check_path(state: GatewayState, path: Path, job: str, key: Key) -> None:
     """A job's adapters lie in its own run directory; only internal.key may name another place (runs written by hand)."""
     if not path.is_absolute():
         raise InvalidArgument(f"adapter_path {path} is not an absolute path.")
-    root = (state.settings.data_dir / "runs" / job).resolve()
+    root = state.settings.run_dir(job).resolve()
     if key.kind is not KeyKind.INTERNAL and not path.resolve().is_relative_to(root):
         raise PermissionDenied(
             f"adapter_path {path} lies outside {root}, which is all that this job's key may publish from."

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tunesmith.catalog import resolve
 from tunesmith.errors import TunesmithError
 from tunesmith.jobs.memory import Held, Machine, Memory, Need, training_need
+from tunesmith.jobs.models import base_model
 from tunesmith.settings import Settings
 
 _SHORTEST = 512
@@ -30,9 +30,8 @@ def tuning_need(spec: dict[str, Any], settings: Settings) -> Need | None:
 
 
 def _of_base(spec: dict[str, Any], settings: Settings, *, sequence: int, engine: bool) -> Need | None:
-    models, made = settings.path("models"), settings.path("objects", "models")
     try:
-        base = resolve(spec["base_model"], models_dir=models, account_models=made, download=False)
+        base = base_model(settings, spec["base_model"], download=False)
     except TunesmithError:
         return None  # the handler downloads it, or says why it cannot
     on_gpu = Path("/dev/nvidiactl").exists()

@@ -17,12 +17,11 @@ from typing import Any
 import aiohttp
 from sqlalchemy.orm import Session
 
-from tunesmith.catalog import BaseModelEntry, resolve
 from tunesmith.db import jobs, policies, rollouts
 from tunesmith.db.api_keys import delete_keys_of_job, new_key
 from tunesmith.db.secrets import secret_values
-from tunesmith.db.tables import Dataset, Job, Model
-from tunesmith.errors import FailedPrecondition, NotFound, TunesmithError
+from tunesmith.db.tables import Dataset, Job
+from tunesmith.errors import FailedPrecondition, TunesmithError
 from tunesmith.evaluators.client import HostClient
 from tunesmith.evaluators.hosts import EvaluatorHost, environment, start_host
 from tunesmith.jobs import promotion, rft_inputs
@@ -30,6 +29,7 @@ from tunesmith.jobs.admission import rft_need
 from tunesmith.jobs.handler import ClaimedJob, Handler, JobContext, Outcome
 from tunesmith.jobs.ingest import AUDIT_FILE, EVENTS_FILE, ROLLOUTS_FILE, Ingest
 from tunesmith.jobs.memory import Need
+from tunesmith.jobs.models import base_model, warm_start
 from tunesmith.jobs.rft_audit import Auditor
 from tunesmith.jobs.rft_control import Steering
 from tunesmith.jobs.rft_cost import rft_cost
@@ -99,7 +99,7 @@ class RftHandler(Handler):
 
     async def discard(self, job: ClaimedJob, context: JobContext) -> None:
         """Remove the run directory and its rows in the database. The model that the job made stays."""
-        run_dir = context.settings.path("runs", job.id)
+        run_dir = context.settings.run_dir(job.id)
 
         def forget(session: Session) -> None:
             _end_access(session, job)  # a job whose worker died before its deletion was never settled
@@ -127,7 +127,8 @@ class _Claim:
         self.job, self.context = job, context
         self.settings = context.settings
         self.spec = RftSpec.model_validate(job.spec)
-        self.run_dir = self.settings.path("runs", job.id, "x").parent
+        self.run_dir = self.settings.run_dir(job.id)
+        self.run_dir.mkdir(parents=True, exist_ok=True)
         self.ingest = Ingest(context.sessions, job.name, self.run_dir)
         self.keys = load_keys(self.settings)
         self.processes = RunProcesses(self.run_dir, self.spec.evaluator_version, self.start_host, context.start)
@@ -160,7 +161,7 @@ class _Claim:
         if self.spec.rewound_from is not None:
             await self.fork(self.spec.rewound_from, self.spec.rewound_to or 0)
             return
-        base = await asyncio.to_thread(self._base_model)
+        base = await asyncio.to_thread(base_model, self.settings, self.spec.base_model)
         sources = [await self.source_rows(name) for name in (self.spec.dataset, self.spec.evaluation_dataset) if name]
         self.processes.hosts[self.spec.evaluator_version] = await self.start_host(self.spec.evaluator_version)
         train, *others = [
@@ -180,7 +181,7 @@ class _Claim:
             job=self.job.id,
             account=self.job.account.rsplit("/", 1)[-1],
             base=base,
-            warm_start=await self.warm_start(),
+            warm_start=await warm_start(self.context, self.spec.warm_start_from),
             train=train,
             held_out=held_out,
             gateway_url=self.settings.base_url,
@@ -200,7 +201,7 @@ class _Claim:
             return  # without a run.json nothing is started
         await asyncio.to_thread(
             fork_run,
-            self.settings.path("runs", source.rsplit("/", 1)[-1], "x").parent,
+            self.settings.run_dir(source.rsplit("/", 1)[-1]),
             self.run_dir,
             version,
             job=self.job.id,
@@ -365,16 +366,6 @@ class _Claim:
         content = await asyncio.to_thread(ObjectStore.open(self.settings).read, dataset.object_key)
         return rft_inputs.parse_rows(content, adapted=dataset.spec.get("evalProtocol") is not None)
 
-    async def warm_start(self) -> Path | None:
-        """Folder of the adapter that the job continues from."""
-        name = self.spec.warm_start_from
-        if name is None:
-            return None
-        model = await self.context.query(lambda session: session.get(Model, name))
-        if model is None:
-            raise NotFound(f"The model {name} to continue from was deleted.")
-        return Path(model.adapter_path)
-
     async def key(self, kind: str) -> str:
         """The job's `run` or `rollout` key; made at its first use, kept 0600 in the run directory while the job runs."""
         file = self.run_dir / f"{kind}.key"
@@ -395,7 +386,7 @@ class _Claim:
         """Tokens that the agents of this job may spend."""
         if self.settings.rollout_key_budget_tokens is not None:
             return self.settings.rollout_key_budget_tokens
-        base = await asyncio.to_thread(self._base_model)
+        base = await asyncio.to_thread(base_model, self.settings, self.spec.base_model)
         context = (await asyncio.to_thread(Renderer.load, base.path)).context_length
         limit = min(self.spec.max_context_length or context, context)
         return rft_inputs.token_budget(self.spec, limit, self.preflight_rows())
@@ -406,11 +397,6 @@ class _Claim:
         if asked is None:
             asked = self.settings.preflight_rows
         return max(1, asked) if self.spec.preflight_only else asked
-
-    def _base_model(self) -> BaseModelEntry:
-        """Blocks, minutes where the model is yet to be downloaded."""
-        models, made = self.settings.path("models"), self.settings.path("objects", "models")
-        return resolve(self.spec.base_model, models_dir=models, account_models=made)
 
     async def retire_policies(self) -> None:
         """Have the engine unload what a failed or cancelled run left live; `settle` retires whatever is left."""

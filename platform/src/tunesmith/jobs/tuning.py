@@ -16,15 +16,16 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from tunesmith.catalog import BaseModelEntry, resolve
+from tunesmith.catalog import BaseModelEntry
 from tunesmith.db import jobs, throughputs
 from tunesmith.db.models import ADAPTER, FULL_MODEL
 from tunesmith.db.tables import Dataset, Model
-from tunesmith.errors import FailedPrecondition, Internal, NotFound
+from tunesmith.errors import FailedPrecondition, Internal
 from tunesmith.jobs import promotion
 from tunesmith.jobs.admission import tuning_need
 from tunesmith.jobs.handler import ClaimedJob, Handler, JobContext, Outcome
 from tunesmith.jobs.memory import Need
+from tunesmith.jobs.models import base_model, warm_start
 from tunesmith.jobs.rft_processes import last_words
 from tunesmith.launch import Process
 from tunesmith.runs.config import BaseModelRef
@@ -71,7 +72,7 @@ class TuningHandler(Handler):
 
     async def discard(self, job: ClaimedJob, context: JobContext) -> None:
         """Remove the run directory and its log. The model that the job made stays."""
-        await asyncio.to_thread(shutil.rmtree, context.settings.path("runs", job.id), ignore_errors=True)
+        await asyncio.to_thread(shutil.rmtree, context.settings.run_dir(job.id), ignore_errors=True)
         context.log(TRAINER).unlink(missing_ok=True)
 
 
@@ -82,7 +83,8 @@ class _Claim:
         self.job, self.context = job, context
         self.settings = context.settings
         self.spec = TuningSpec.model_validate(job.spec)
-        self.run_dir = self.settings.path("runs", job.id, "x").parent
+        self.run_dir = self.settings.run_dir(job.id)
+        self.run_dir.mkdir(parents=True, exist_ok=True)
         self.process: Process | None = None
         self.restarts, self.step_of_restart = 0, -1
         self.peak_rss = 0
@@ -101,9 +103,8 @@ class _Claim:
         await self.copy_rows(self.spec.dataset, "train.jsonl")
         if self.spec.evaluation_dataset:
             await self.copy_rows(self.spec.evaluation_dataset, "evaluation.jsonl")
-        config = run_config(
-            self.spec, self.job, self.run_dir, base, await self.warm_start(), threads=self.settings.torch_threads
-        )
+        adapter = await warm_start(self.context, self.spec.warm_start_from)
+        config = run_config(self.spec, self.job, self.run_dir, base, adapter, threads=self.settings.torch_threads)
         await asyncio.to_thread(write_atomic, self.run_dir / "run.json", config.model_dump_json(indent=1))
 
     async def train(self) -> Outcome:
@@ -230,21 +231,6 @@ class _Claim:
         partial = target.with_suffix(".partial")
         await asyncio.to_thread(ObjectStore.open(self.settings).download, dataset.object_key, partial)
         partial.replace(target)
-
-    async def warm_start(self) -> Path | None:
-        """Folder of the adapter that the job continues from."""
-        name = self.spec.warm_start_from
-        if name is None:
-            return None
-        model = await self.context.query(lambda session: session.get(Model, name))
-        if model is None:
-            raise NotFound(f"The model {name} to continue from was deleted.")
-        return Path(model.adapter_path)
-
-
-def base_model(settings: Settings, name: str) -> BaseModelEntry:
-    """The base model's files, in place. Blocks, minutes where the model is yet to be downloaded. Raises NotFound."""
-    return resolve(name, models_dir=settings.path("models"), account_models=settings.path("objects", "models"))
 
 
 def run_config(

@@ -185,7 +185,7 @@ def _cleaner(control: ControlPlane, session: Session, job: Job) -> Callable[[str
     """Replaces values that nobody should read by their names."""
     secrets = {value: name for name, value in secret_values(session, job.account, control.keys.master).items()}
     for kind in ("run", "rollout"):
-        file = control.settings.data_dir / "runs" / short_id(job.name) / f"{kind}.key"
+        file = control.settings.run_dir(short_id(job.name)) / f"{kind}.key"
         if file.is_file():
             secrets[file.read_text().strip()] = f"{kind} key"
     ordered = sorted((value for value in secrets if len(value) >= _SHORTEST_SECRET), key=len, reverse=True)

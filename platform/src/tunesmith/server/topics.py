@@ -166,7 +166,7 @@ class JobTopic:
         if job.kind == "rft":
             found = rollouts_table.list_events(session, job.name, file, after, AT_ONCE + 1)
             return [(event.offset, event.record) for event in found]
-        path = self.watcher.control.settings.data_dir / "runs" / short_id(job.name) / file
+        path = self.watcher.control.settings.run_dir(short_id(job.name)) / file
         if not path.is_file():
             return []
         begin = after if 0 <= after <= path.stat().st_size else 0  # a shorter file was written anew

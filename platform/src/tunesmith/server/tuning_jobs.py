@@ -161,7 +161,7 @@ def file_urls(control: ControlPlane, request: Request, job: Job) -> dict[str, An
         there = _file(control, job, name) is not None
         return control.signed_url(request, "GET", file_path(job.name, name)) if there else None
 
-    steps = sorted((_run_dir(control, job) / "evaluation").glob("step-*.json"))
+    steps = sorted((control.settings.run_dir(short_id(job.name)) / "evaluation").glob("step-*.json"))
     names = [(match.group(1), path) for path in steps if (match := _EVALUATION.fullmatch(f"evaluation/{path.name}"))]
     return {
         "metricsFileSignedUrl": url(METRICS),
@@ -210,12 +210,7 @@ def _file(control: ControlPlane, job: Job, filename: str) -> Path | None:
     if filename == TRAINER_LOG:
         path = control.settings.path("logs", LOG_NAME.format(short_id(job.name)))
     elif filename in (METRICS, RENDER_SAMPLES) or _EVALUATION.fullmatch(filename):
-        path = _run_dir(control, job) / filename
+        path = control.settings.run_dir(short_id(job.name)) / filename
     else:
         return None
     return path if path.is_file() else None
-
-
-def _run_dir(control: ControlPlane, job: Job) -> Path:
-    # Looked at, never made: the job may be on its way out.
-    return control.settings.data_dir / "runs" / short_id(job.name)

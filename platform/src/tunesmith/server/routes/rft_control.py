@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -65,7 +64,7 @@ def rewind(
     name = resource_name(account, NOUN, job_id)
     new_name = resource_name(account, NOUN, new_id or f"rft-{secrets.token_hex(5)}")
     identity = check_job_id(short_id(new_name), "reinforcementFineTuningJobId")
-    source = run_dir_of(control, short_id(name))
+    source = control.settings.run_dir(short_id(name))
     with control.sessions.begin() as session:
         job = table.get_rft_job(session, name)
         spec = RftSpec.model_validate(job.spec)
@@ -83,7 +82,7 @@ def rewind(
         new.control = carried_control(job, rate if rate != spec.learning_rate else None)
         if job.state not in FINAL_STATES:
             request_cancel(session, name)
-        hold_checkpoint(source, control.settings.path("runs", identity, "x").parent, body.version)
+        hold_checkpoint(source, control.settings.run_dir(identity), body.version)
         session.flush()
         return rft_job_wire(new)
 
@@ -186,8 +185,3 @@ def forked_spec(
 def _is_that_rewind(job: Job, source: str, version: int) -> bool:
     spec = job.spec
     return spec.get("rewound_from") == source and spec.get("rewound_to") == version and not job.delete_requested
-
-
-def run_dir_of(control: ControlPlane, job: str) -> Path:
-    """The run directory of a job, by its id."""
-    return control.settings.data_dir / "runs" / job

@@ -13,7 +13,7 @@ from tunesmith.db.rollout_pages import prompt_counts
 from tunesmith.db.rollouts import METRICS_FILE, list_events
 from tunesmith.errors import TunesmithError
 from tunesmith.runs.files import adapter_path
-from tunesmith.schemas.names import resource_name
+from tunesmith.schemas.names import resource_name, short_id
 from tunesmith.schemas.rft_spec import RftSpec
 from tunesmith.server.auth import AccountId
 from tunesmith.server.base_models import find_base_model
@@ -45,7 +45,7 @@ def get_doctor(account: AccountId, job_id: str, session: Reader, control: Contro
             rows=audited_rows(session, job.name, ROLLOUTS),
             learning_rate=spec.learning_rate if asked is None else asked,
             default_learning_rate=_default_learning_rate(control, account, spec.base_model),
-            moved=moved(control.settings.path("runs", job.name.rsplit("/", 1)[-1], "x").parent),
+            moved=moved(control.settings.run_dir(short_id(job.name))),
             prompts=prompt_counts(session, job.name),
             state=job.state,
             message=(job.status or {}).get("message", ""),

@@ -28,7 +28,7 @@ from tunesmith.server.base_models import find_base_model
 from tunesmith.server.control import Control, ControlPlane
 from tunesmith.server.rft_plan import shown
 from tunesmith.server.routes.reinforcement_fine_tuning_jobs import NOUN, rft_job_wire
-from tunesmith.server.routes.rft_control import carried_control, forked_spec, run_dir_of
+from tunesmith.server.routes.rft_control import carried_control, forked_spec
 
 router = APIRouter(prefix=f"/v1/accounts/{{account_id}}/{NOUN}/{{job_id}}", tags=[NOUN])
 
@@ -45,7 +45,7 @@ def extend(
     name = resource_name(account, NOUN, job_id)
     new_name = resource_name(account, NOUN, new_id or f"rft-{secrets.token_hex(5)}")
     identity = check_job_id(short_id(new_name), "reinforcementFineTuningJobId")
-    source = run_dir_of(control, short_id(name))
+    source = control.settings.run_dir(short_id(name))
     version = max(rewindable_versions(source), default=0)
     with control.sessions.begin() as session:
         job = table.get_rft_job(session, name)
@@ -73,7 +73,7 @@ def extend(
         forked = forked.model_copy(update={"epochs": epochs, "request": {**forked.request, "trainingConfig": training}})
         new = table.create_rft_job(session, account_name(account), new_name, forked.model_dump(mode="json"), [])
         new.control = carried_control(job, rate if rate != spec.learning_rate else None)
-        hold_checkpoint(source, run_dir_of(control, identity), version)
+        hold_checkpoint(source, control.settings.run_dir(identity), version)
         session.flush()
         return rft_job_wire(new)
 
@@ -82,7 +82,7 @@ def extend(
 def promote(account: AccountId, job_id: str, body: RftPromoteInput, control: Control) -> dict[str, Any]:
     """Make the adapter of a policy version the job's output model, or another model. It is served by that name at once."""
     name = resource_name(account, NOUN, job_id)
-    source = run_dir_of(control, short_id(name))
+    source = control.settings.run_dir(short_id(name))
     with control.sessions.begin() as session:
         job = table.get_rft_job(session, name)
         spec = RftSpec.model_validate(job.spec)

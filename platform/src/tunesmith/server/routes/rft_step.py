@@ -28,6 +28,6 @@ def download_step(
     """Sealed batch, adapters before and after, optimizer state, settings and hashes of step K: a tar archive, streamed."""
     with reading(control.sessions) as session:
         job = short_id(get_rft_job(session, resource_name(account, NOUN, job_id)).name)
-    export = open_step(control.settings.data_dir / "runs" / job, step)
+    export = open_step(control.settings.run_dir(job), step)
     headers = {"content-disposition": f'attachment; filename="{export.folder}.tar"', "cache-control": "no-store"}
     return StreamingResponse(pieces(export), media_type="application/x-tar", headers=headers)
