@@ -27,6 +27,8 @@ MOST_RESTARTS = 5
 """A process that dies more often than this, without the run moving on between, ends the job."""
 FINAL = {"COMPLETED", "EARLY_STOPPED", "FAILED", "CANCELLED"}
 STOP_GRACE_SECONDS = 5.0
+MEMORY_SECONDS = 2.0
+"""How often the memory of all processes is added up: the kernel keeps the peaks, and reading them costs more than all else here."""
 SETTLED_NANOSECONDS = 100_000_000
 """A file that is younger than this may be replaced by one with the same mark."""
 Place = tuple[int, int, int]
@@ -51,6 +53,7 @@ class RunProcesses:
     _restarts: dict[str, tuple[int, Place]] = field(default_factory=dict)
     """How often each died, and where the run was when it last did."""
     _peak: dict[str, int] = field(default_factory=dict)
+    _next_look: float = 0.0
     _status: tuple[tuple[int, int, int] | None, dict[str, Any]] = (None, {})
     """`status.json` as it was last read, and by what it is seen to be another file."""
 
@@ -71,6 +74,7 @@ class RunProcesses:
 
     async def down(self) -> None:
         """Stop them all: the orchestrator first, so that nothing new is asked for."""
+        self._next_look = 0.0
         self.report()
         running = [self.orchestrator, self.learner, *(host.process for host in self.hosts.values())]
         await asyncio.gather(*(p.stop(STOP_GRACE_SECONDS) for p in running if p is not None and p.running))
@@ -116,10 +120,13 @@ class RunProcesses:
         }
         processes |= {"learner": self.learner, "orchestrator": self.orchestrator}
         rows = []
+        look = time.monotonic() > self._next_look
         for name, process in processes.items():
             if process is not None:
-                self._peak[name] = max(self._peak.get(name, 0), process.peak_rss())
+                if look or name not in self._peak:
+                    self._peak[name] = max(self._peak.get(name, 0), process.peak_rss())
                 rows.append({"name": name, "pid": process.pid, "peak_rss_mib": round(self._peak[name] / 2**20, 1)})
+        self._next_look = time.monotonic() + MEMORY_SECONDS if look else self._next_look
         return rows
 
     def _start(self, name: str, module: str) -> Process:

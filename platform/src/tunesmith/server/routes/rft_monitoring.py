@@ -29,7 +29,7 @@ router = APIRouter(prefix=f"/v1/accounts/{{account_id}}/{NOUN}/{{job_id}}", tags
 
 FILES = {"events": "events.jsonl", "metrics": "metrics.jsonl"}
 """Name of an event in the stream -> file of the run directory whose lines it carries."""
-POLL_SECONDS = 0.5
+POLL_SECONDS = 1.0
 HEARTBEAT_SECONDS = 15.0
 _POSITION = re.compile(r"(\d+)\.(\d+)")
 
