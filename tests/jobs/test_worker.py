@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import sys
 import time
 
@@ -28,6 +29,7 @@ class Work(Handler):
         self.running = self.most = 0
         self.discarded: list[str] = []
         self.children: list = []
+        self.full = self.rooms = False
 
     async def run(self, job, context):
         self.runs.append(job.id)
@@ -58,6 +60,12 @@ class Work(Handler):
             return Outcome(jobs.COMPLETED)
         await context.progress({"percent": 50}, moved_on=True)
         raise Unavailable("The engine does not answer.")
+
+    async def find_no_room(self, job, context):
+        if self.rooms:
+            return Outcome(jobs.COMPLETED)
+        self.full = True
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     async def follow(self, job, context):
         self.children.append(context.start([sys.executable, "-c", "import time; time.sleep(60)"], name="child"))
@@ -259,3 +267,50 @@ def test_the_dead_are_told_from_the_living():
     assert is_dead(f"{place}/4194300/{started}")
     assert not is_dead(f"elsewhere/{pid}/1")
     assert not is_dead("free form")
+
+
+async def test_a_clock_that_is_set_runs_no_job_twice(settings, sessions, handler, monkeypatch):
+    """A day ahead every lease looks expired, and a day back every delay looks endless."""
+    name = enqueue(sessions, "a", "follow")
+    real, moved = time.time, [0.0]
+    monkeypatch.setattr(time, "time", lambda: real() + moved[0])
+    async with working(settings, sessions, [(handler, 3)]):
+        await until(sessions, name, lambda job: bool(handler.children))
+        for offset in (86_400.0, 0.0):
+            moved[0] = offset
+            expires = real() + offset
+            row = await until(
+                sessions,
+                name,
+                lambda job, now=expires: abs((job.lease_expires or 0) - now) < settings.lease_seconds * 20,
+            )
+            assert row.attempts == 1
+        with sessions.begin() as session:
+            jobs.request_cancel(session, name)
+        await final(sessions, name)
+    assert handler.runs == ["a"]
+    assert not handler.children[0].running
+
+
+async def test_a_job_put_back_by_a_clock_a_day_ahead_is_taken(settings, sessions, handler):
+    name = enqueue(sessions, "a", "succeed")
+    with sessions.begin() as session:
+        session.get(Job, name).lease_expires = time.time() + 86_400
+    async with working(settings, sessions, [(handler, 1)]):
+        await final(sessions, name)
+
+
+async def test_a_full_disk_is_waited_for_and_not_counted(settings, sessions, handler, monkeypatch):
+    monkeypatch.setattr(worker, "NO_ROOM_SECONDS", 0.1)
+    monkeypatch.setattr(worker, "free_bytes", lambda folder: 0 if handler.full else 2**40)
+    name = enqueue(sessions, "a", "find_no_room")
+    async with working(settings, sessions, [(handler, 1)]):
+        for _ in range(MAX_ATTEMPTS + 1):
+            waiting = await until(sessions, name, lambda job: handler.full and job.lease_owner is None)
+            assert waiting.state not in jobs.FINAL_STATES
+            assert "no space left" in waiting.status["message"]
+            handler.full = False
+            await until(sessions, name, lambda job: handler.full)
+        handler.rooms = True
+        handler.full = False
+        assert (await final(sessions, name)).state == jobs.COMPLETED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import shutil
 import sqlite3
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 from tunesmith.db.session import make_engine
 from tunesmith.disk import trouble
@@ -35,21 +37,24 @@ def disk() -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
+def fill_up(lines: JsonLines) -> None:
+    for number in itertools.count(1):
+        lines.append({"number": number, "text": "x" * 1000})
+
+
 def test_lines_stay_whole_and_go_on_when_there_is_room(disk):
     lines = JsonLines(disk / "lines.jsonl")
     lines.append({"number": 0, "text": "x" * 1000})
     ballast = machines.fill(disk, leave=20_000)
-    written = 0
-    with pytest.raises(OSError) as error:
-        while True:
-            lines.append({"number": written + 1, "text": "x" * 1000})
-            written += 1
-    assert error.value.errno == errno.ENOSPC
+    with pytest.raises(OSError, match="No space left"):
+        fill_up(lines)
     assert (disk / "lines.jsonl").read_bytes().endswith(b"}\n"), "no part of the refused line stays"
     ballast.unlink()
-    lines.append({"number": written + 1})
+    lines.append({"number": -1})
     lines.close()
-    assert [record["number"] for _, record in read_json_lines(disk / "lines.jsonl")] == list(range(written + 2))
+    *numbers, last = [record["number"] for _, record in read_json_lines(disk / "lines.jsonl")]
+    assert last == -1
+    assert numbers == list(range(len(numbers)))
 
 
 def test_a_file_is_the_old_one_or_the_new_one(disk):
@@ -60,6 +65,11 @@ def test_a_file_is_the_old_one_or_the_new_one(disk):
         write_atomic(target, b"x" * 100_000)
     assert target.read_text() == "old"
     assert sorted(path.name for path in disk.iterdir()) == ["ballast", "status.json"]
+
+
+def insert(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE t AS SELECT randomblob(2000000) AS x")
 
 
 def test_the_object_store_and_the_database_say_that_it_is_full(disk, tmp_path):
@@ -75,9 +85,8 @@ def test_the_object_store_and_the_database_say_that_it_is_full(disk, tmp_path):
 
     engine = make_engine(disk / "some.db")
     try:
-        with pytest.raises(OperationalError) as full, engine.begin() as connection:
-            connection.exec_driver_sql("CREATE TABLE t (x)")
-            connection.exec_driver_sql("INSERT INTO t VALUES (randomblob(2000000))")
+        with pytest.raises(OperationalError) as full:
+            insert(engine)
     finally:
         engine.dispose()
     assert trouble(full.value, disk)

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from tunesmith.db import jobs
@@ -20,6 +21,7 @@ from tunesmith.db.evaluator_versions import built_before, settle_version, versio
 from tunesmith.db.evaluators import ACTIVE, BUILD_FAILED, BUILD_KIND
 from tunesmith.db.secrets import secret_values
 from tunesmith.db.tables import Evaluator, EvaluatorVersion
+from tunesmith.disk import trouble
 from tunesmith.errors import InvalidArgument, TunesmithError
 from tunesmith.evaluators.build import BuildRequest, build, remove_build
 from tunesmith.evaluators.environment import WHEELS
@@ -72,6 +74,11 @@ class EvaluatorBuild(Handler):
                 previous=source.previous,
             )
             return await self._build(request, job, context)
+        except OSError as error:
+            if (full := trouble(error, context.settings.data_dir)) is None:
+                raise
+            # It made room when it gave up: tried again by itself, it would fill the disk over and over.
+            return Outcome(jobs.FAILED, f"The evaluator was not built. {full.message} Then upload it again.", full.code)
         except TunesmithError as error:
             raise type(error)(redact(error.message, source.secrets)) from error
         finally:
@@ -145,7 +152,11 @@ async def _copy_log(path: Path, secrets: Mapping[str, str], job: ClaimedJob, con
         if evaluator is not None and evaluator.version == version:
             evaluator.build_log = log
 
-    await context.transaction(copy)
+    try:
+        await context.transaction(copy)
+    except OperationalError as error:
+        if not trouble(error, context.settings.data_dir):
+            raise  # else the build itself may still end, and says better what there is no room for
 
 
 def _both_ends(path: Path) -> str:

@@ -317,13 +317,16 @@ class Worker:
         if isinstance(error, TunesmithError) and error.status < 500 and not job.delete_requested:
             await self._finish(job, handler, Outcome(jobs.FAILED, error.message, error.code))
             return
-        if full := trouble(error, self.settings.data_dir):
+        full = trouble(error, self.settings.data_dir)
+        if full and await asyncio.to_thread(free_bytes, self.settings.data_dir) < LEAST_FREE:
             log.warning("%s: %s", job.name, full.message)
             status = {"code": full.code, "message": full.message}
             again = {"delay": NO_ROOM_SECONDS, "status": status}  # not counted: it is nobody's fault here, and passes
             await self._write_in_the_end(lambda session: jobs.release(session, job.name, self.owner, **again))
             return
-        message = _tell(job, error)
+        message = _tell(
+            job, full or error
+        )  # with room again: it may be the job itself that does not fit, so it is counted
         if context.attempts < MAX_ATTEMPTS or job.delete_requested:
             delay = min(60.0, 2.0**context.attempts)
             status = {
@@ -340,7 +343,8 @@ class Worker:
         self._stopping = True
         held = list(self._held.values())
         for each in held:
-            each.task.cancel()
+            if not each.ended:  # its last step is to stop its children
+                each.task.cancel()
         await asyncio.gather(*(each.task for each in held), return_exceptions=True)
         for each in held:
             name = each.job.name
