@@ -178,6 +178,23 @@ async def test_an_agents_failure_that_spans_a_restart_of_the_gateway_is_the_plat
         assert len(again) == (6 if rolled_again else 0)
 
 
+async def test_a_gateway_that_is_away_for_long_costs_each_rollout_one_try(tmp_path):
+    """Rollouts fail at once while it is away; they are not rolled again, and given up, before it is back."""
+
+    def fails_meanwhile(rollout_id: str):
+        if world.away:
+            return {"score": None, "is_score_valid": False, "reason": "connection refused", "code": 14}
+        return default_score(rollout_id)
+
+    async with World(tmp_path, score=fails_meanwhile) as world:
+        world.away = 4
+        world.configure(rows=2)
+        code, _, said = await world.run()
+        assert code == 0, said
+        assert sorted({int(rollout.rsplit("-a", 1)[1]) for rollout in world.asked}) == [0, 1]
+        assert all(event["invalid"] == 0 for event in world.lines("events.jsonl") if event["kind"] == "chunk")
+
+
 async def test_a_host_that_was_away_costs_no_rollout_its_tries(tmp_path):
     """The wait for a host takes many attempt numbers; a failure after it is tried again all the same."""
     seen: set[str] = set()

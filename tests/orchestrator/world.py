@@ -43,6 +43,8 @@ class World:
         """From this version on the engine keeps applying version 0 under the new name."""
         self.uptime = 1e6
         """Seconds for which the gateway says that it runs."""
+        self.away = 0
+        """So many times the gateway is asked for its uptime and does not answer yet."""
         self.lag = 0
         """The learner publishes version v once the chunk v + lag - 1 was asked for: the latest moment at which a run may need it."""
         self.silent = 0
@@ -240,6 +242,9 @@ class World:
         return web.json_response({"completions": [completion]})
 
     async def _uptime(self, _request: web.Request) -> web.Response:
+        if self.away:
+            self.away -= 1
+            return web.json_response({"error": {"message": "starting"}}, status=503)
         return web.json_response({"uptime_seconds": self.uptime})
 
     async def _learn(self) -> None:

@@ -3,7 +3,7 @@
 Only missing attempts are asked for: those an earlier process recorded are reused, and those that the platform itself made fail
 (a host or gateway that went away) are rolled again under a new attempt number, which is a new rollout id. No id is asked for twice,
 not after a restart either: an agent elsewhere may still work for it. Whatever error an agent reports, a rollout that failed while the
-gateway was restarted counts as made fail by it.
+gateway was restarted counts as made fail by it. No attempt begins before the gateway answers again.
 
 Under a group deadline (`deadlines.py`) a group may go on without its stragglers: they are stopped at the host, recorded as such, and
 whatever still comes of them is dropped. What was recorded is what counts, also for a process that takes the run up again.
@@ -123,6 +123,10 @@ class Roller:
                         done[straggler.row_index, straggler.k] = straggler
                     if len(done) == len(wanted):
                         break
+                if any(failures[key] for key in wanted if key not in done):
+                    await (
+                        self._gateway.uptime()
+                    )  # one outage costs one attempt, however long: none begins before it is over
             except Unavailable:
                 waiting_since = waiting_since or loop.time()
                 if loop.time() - waiting_since > HOST_PATIENCE_SECONDS:
