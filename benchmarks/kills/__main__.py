@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -20,7 +21,7 @@ from benchmarks.kills.campaign import EVERYTHING, Ended, Fire, Kill, Size, run
 from benchmarks.kills.held import Claim, adapters, claims
 from benchmarks.kills.instants import MOMENTS, PLACES
 
-SIZE = Size(rows=20, chunk=2, epochs=5, max_tokens=12)
+SIZE = Size(rows=20, chunk=2, epochs=5, max_tokens=16)
 AT_ONCE = 2
 """Jobs that run at the same time."""
 
@@ -48,7 +49,7 @@ def main() -> int:
             calm = pool.submit(_undisturbed, folder / "calm", size)
             fires = {seed: Fire(share, seed, until=until) for seed in options.seeds}
             hurt = {seed: pool.submit(_hurt, folder, seed, size, fire, calm) for seed, fire in fires.items()}
-            found = {seed: job.result() for seed, job in hurt.items()}
+            found = {seed: _result(job) for seed, job in hurt.items()}
     finally:
         if options.keep:
             print(f"kept: {folder}")
@@ -60,6 +61,15 @@ def main() -> int:
     print(text)
     done = sum(len(fire.done) for fire in fires.values())
     return 0 if done >= options.kills and all(claim.holds for each in found.values() for claim in each) else 1
+
+
+def _result(job: Future[list[Claim]]) -> list[Claim]:
+    """What was found of a job; that it could not be brought to its end is a finding, and leaves the others theirs."""
+    error = job.exception()
+    if error is None:
+        return job.result()
+    traceback.print_exception(error)
+    return [Claim("the job completed", False, f"{type(error).__name__}: {error}".splitlines()[0])]
 
 
 def _undisturbed(home: Path, size: Size) -> dict[str, str]:
@@ -100,9 +110,12 @@ def report(kills: dict[int, list[Kill]], found: dict[int, list[Claim]], size: Si
         "| claim | " + " | ".join(f"job {seed}, {len(kills[seed])} kills" for seed in found) + " |",
         "|---|" + "---|" * len(found),
     ]
-    whats = [claim.what for claim in next(iter(found.values()))]
-    for index, what in enumerate(whats):
-        cells = [f"{'yes' if each[index].holds else '**NO**'}: {each[index].found}" for each in found.values()]
+    told = [
+        {claim.what: f"{'yes' if claim.holds else '**NO**'}: {claim.found}" for claim in each}
+        for each in found.values()
+    ]
+    for what in dict.fromkeys(what for each in told for what in each):
+        cells = [each.get(what, "not looked at") for each in told]
         lines.append(f"| {what} | {' | '.join(cells)} |")
     lines += [
         "",

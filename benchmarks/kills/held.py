@@ -39,16 +39,14 @@ def claims(ended: Ended, replay: Path, undisturbed: dict[str, str] | None = None
         replay: a folder that does not exist, for the learner that is run again from the sealed batches alone.
         undisturbed: what `adapters` gave of the same job undisturbed; None: not compared.
     """
-    run_dir = ended.run_dir
+    run_dir, state = ended.run_dir, ended.job["state"]
+    completed = _claim("the job completed", state == "JOB_STATE_COMPLETED", state, ended.job.get("status"))
+    if not completed.holds:
+        return [completed]
     steps = list(range(int((run_dir / "batches" / "END").read_text())))
     made = adapters(run_dir)
     found = [
-        _claim(
-            "the job completed",
-            ended.job["state"] == "JOB_STATE_COMPLETED",
-            ended.job["state"],
-            ended.job.get("status"),
-        ),
+        completed,
         _steps("each step once in metrics.jsonl", [line["step"] for line in _lines(run_dir / "metrics.jsonl")], steps),
         _steps("each step once in the database", [line["step"] for line in _events(ended, "metrics.jsonl")], steps),
         _steps("each batch once", sorted(_batches(run_dir)), steps),
