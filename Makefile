@@ -3,7 +3,7 @@ PY := .venv/bin/python
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: check-kills check-upgrade help setup web test-browser screens bench-ui demo demo-agent check test test-loop verify-agent test-clients bench bench-engine bench-gateway bench-sft bench-rft verify check-sandbox tiny-model learning-curves learning-check learning-curves-tools demo-svg learning-curves-svg learning-check-svg check-vllm check-gguf check-trackers check-statistics wheels clean
+.PHONY: check-kills check-upgrade help setup web test-browser screens bench-ui demo demo-agent check test test-loop verify-agent test-clients bench bench-engine bench-gateway bench-sft bench-rft verify check-sandbox check-bad-machines tiny-model learning-curves learning-check learning-curves-tools demo-svg learning-curves-svg learning-check-svg check-vllm check-gguf check-trackers check-statistics wheels clean
 
 help: ## Print this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -110,6 +110,9 @@ bench-sft: setup ## Supervised fine-tuning beside TRL's SFTTrainer: speed, memor
 
 check-sandbox: setup ## Attack the sandbox in the long form, and print what came of each attack
 	@TUNESMITH_LONG_ATTACKS=1 $(PY) -m pytest -q -s tests/evaluators/test_attacks.py
+
+check-bad-machines: setup ## Full disks, dead proxies, no UTF-8, few files, another user, a set clock: one by one, as root; prints a table
+	@TUNESMITH_LONG_BAD_MACHINES=1 $(PY) -m pytest -q -s tests/loop/test_bad_machines.py
 
 tiny-model: setup ## Pre-train the bundled model again from its seed (about 20 minutes)
 	@$(PY) -m scripts.tiny_model.pretrain --task sums --seed 0 --out .tools/tiny-model
