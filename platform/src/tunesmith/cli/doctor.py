@@ -6,6 +6,7 @@ Each check looks at one thing and says what was found and what to do; none chang
 from __future__ import annotations
 
 import email.utils
+import http.client
 import importlib.util
 import json
 import os
@@ -39,6 +40,8 @@ MOST_SKEW_SECONDS = 30.0
 FEWEST_FILES = 1024
 """Open files that a process should be allowed."""
 LONG_QUEUE = 5
+ENGINE_SECONDS = 5.0
+"""How long an engine may take to say that it is well."""
 _MARKS = {"ok": "ok   ", "warning": "WARN ", "error": "ERROR"}
 
 
@@ -242,14 +245,38 @@ def sandbox_check(policy: str) -> Check:
 
 
 def engines(data_dir: Path) -> Check:
-    """Which engines the platform on this data folder runs."""
+    """Which engines the platform on this data folder runs, and whether each answers."""
     try:
         processes = running_processes(data_dir / "supervisor.sock")
     except TunesmithError:
         return Check("engines", "ok", "none: the platform does not run on this data folder")
-    found = [process for process in processes if process["name"].startswith("engine")]
-    sizes = ", ".join(f"{process['name']} ({process['rss_bytes'] >> 20} MiB)" for process in found)
-    return Check("engines", "ok", sizes or "none: the first call to a model starts one")
+    found = [_engine(process, data_dir) for process in processes if process["name"].startswith("engine")]
+    if not found:
+        return Check("engines", "ok", "none: the first call to a model starts one")
+    state = max((check.state for check in found), key=("ok", "warning", "error").index)
+    remedies = dict.fromkeys(check.remedy for check in found if check.remedy)
+    return Check("engines", state, ", ".join(check.found for check in found), " ".join(remedies))
+
+
+def _engine(process: dict[str, Any], data_dir: Path) -> Check:
+    """One engine, asked for its health."""
+    name, size = process["name"], f"{process['rss_bytes'] >> 20} MiB"
+    if "url" not in process:
+        return Check(name, "ok", f"{name} (starting, {size})")
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"{process['url']}/health", timeout=ENGINE_SECONDS):
+            return Check(name, "ok", f"{name} (answers, {size})")
+    except (OSError, http.client.HTTPException) as error:  # refused, cut, or an HTTP error status
+        late = isinstance(getattr(error, "reason", error), TimeoutError)
+    who = f"{name} (pid {process['pid']}, {size})"
+    if late:
+        remedy = (
+            f"It is busy or stuck; if that lasts, `kill {process['pid']}`: the next call to its model starts it again."
+        )
+        return Check(name, "warning", f"{who} gave no answer within {ENGINE_SECONDS:g} s", remedy)
+    remedy = f"The next call to its model starts it again; its log is in {data_dir / 'logs'}."
+    return Check(name, "error", f"{who} does not answer at {process['url']}", remedy)
 
 
 def platform(profile: Profile | None) -> list[Check]:

@@ -68,6 +68,10 @@ class Engines:
         """All that run or are being started."""
         return [*(engine.process for engine in self._engines.values()), *self._starting.values()]
 
+    def urls(self) -> dict[int, str]:
+        """Where each engine that has answered can be asked, by process id."""
+        return {engine.process.pid: engine.url for engine in self._engines.values()}
+
     async def stop(self) -> None:
         """Stop them all at once."""
         await asyncio.gather(*(process.stop(_STOP_GRACE_SECONDS) for process in self.processes()))

@@ -68,10 +68,14 @@ class Supervisor:
         self._file.unlink(missing_ok=True)
 
     def processes(self) -> list[dict[str, Any]]:
-        """`[{"name", "pid", "started"}]` of the supervisor and its running children."""
+        """`[{"name", "pid", "started"}]` of the supervisor and its running children; of engines also `url`, once they have answered."""
         children = [child for child in [*self._children.values(), *self.engines.processes()] if child.running]
-        own = {"name": "supervisor", "pid": os.getpid(), "started": self.started}
-        return [own, *({"name": child.name, "pid": child.pid, "started": child.started} for child in children)]
+        urls = self.engines.urls()
+        found: list[dict[str, Any]] = [{"name": "supervisor", "pid": os.getpid(), "started": self.started}]
+        for child in children:
+            address = {"url": urls[child.pid]} if child.pid in urls else {}
+            found.append({"name": child.name, "pid": child.pid, "started": child.started, **address})
+        return found
 
     def note_processes(self) -> None:
         """Write `supervisor.json`."""

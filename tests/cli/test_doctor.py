@@ -1,0 +1,86 @@
+"""`tunesmith doctor` asks every engine that the supervisor names; one that is gone, or hangs, is told from one that is well."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from socketserver import BaseServer, ThreadingUnixStreamServer
+from typing import Any
+
+import pytest
+from tunesmith.cli import doctor
+
+
+class Answers(BaseHTTPRequestHandler):
+    """Says one thing whatever is asked."""
+
+    body: dict[str, Any] = {"status": "ok"}
+
+    def do_GET(self) -> None:
+        content = json.dumps(self.body).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@contextmanager
+def serving(server: BaseServer) -> Iterator[None]:
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    yield
+    server.shutdown()
+    server.server_close()
+    thread.join(5)
+
+
+def check(data_dir: Path, *urls: str | None) -> doctor.Check:
+    """What the doctor says of engines at these addresses, which a supervisor names; None: one that is starting."""
+    named = [{"name": "web", "pid": os.getpid(), "started": 1.0}]
+    for number, url in enumerate(urls):
+        address = {"url": url} if url else {}
+        named.append({"name": f"engine model-{number}", "pid": os.getpid(), "started": 1.0, **address})
+    handler = type("Supervisor", (Answers,), {"body": {"processes": named}})
+    with serving(ThreadingUnixStreamServer(str(data_dir / "supervisor.sock"), handler)):
+        found = doctor.engines(data_dir)
+    (data_dir / "supervisor.sock").unlink()
+    return found
+
+
+def test_every_engine_is_asked_for_its_health(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "ENGINE_SECONDS", 0.5)
+    assert "does not run on this data folder" in doctor.engines(tmp_path).found
+    assert "the first call to a model starts one" in check(tmp_path).found
+    with ExitStack() as stack:
+        well = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+        stack.enter_context(serving(well))
+        hanging = stack.enter_context(socket.create_server(("127.0.0.1", 0)))  # takes calls, and answers none
+        urls = [f"http://127.0.0.1:{server.getsockname()[1]}" for server in (well.socket, hanging)]
+        with socket.create_server(("127.0.0.1", 0)) as closed:
+            gone = f"http://127.0.0.1:{closed.getsockname()[1]}"
+
+        fine = check(tmp_path, urls[0], None)
+        assert (fine.state, fine.remedy) == ("ok", "")
+        assert "engine model-0 (answers, " in fine.found
+        assert "engine model-1 (starting, " in fine.found
+
+        busy = check(tmp_path, urls[0], urls[1])
+        assert busy.state == "warning"
+        assert f"engine model-1 (pid {os.getpid()}, " in busy.found
+        assert "gave no answer within 0.5 s" in busy.found
+        assert f"`kill {os.getpid()}`" in busy.remedy
+
+        both = check(tmp_path, gone, urls[1])
+        assert both.state == "error", "the worst of them counts"
+        assert f"does not answer at {gone}" in both.found
+        assert str(tmp_path / "logs") in both.remedy
+        assert "if that lasts" in both.remedy
