@@ -20,7 +20,8 @@ from tunesmith.catalog import BaseModelEntry
 from tunesmith.db import jobs, throughputs
 from tunesmith.db.models import ADAPTER, FULL_MODEL
 from tunesmith.db.tables import Dataset, Model
-from tunesmith.errors import FailedPrecondition, Internal
+from tunesmith.disk import NO_ROOM_EXIT, advice
+from tunesmith.errors import FailedPrecondition, Internal, NoRoom
 from tunesmith.jobs import promotion
 from tunesmith.jobs.admission import tuning_need
 from tunesmith.jobs.handler import ClaimedJob, Handler, JobContext, Outcome
@@ -136,6 +137,8 @@ class _Claim:
     def died(self, process: Process) -> None:
         """Decide whether a process that ended may be started again. Raises with the end of its log when not."""
         code, step = process.returncode or 0, int(self.status().get("step") or 0)
+        if code == NO_ROOM_EXIT:
+            raise NoRoom(advice("no space left", self.run_dir))
         if code > 0:
             raise FailedPrecondition(f"The training process ended with an error: {last_words(process)}")
         self.restarts = self.restarts + 1 if step <= self.step_of_restart else 1
