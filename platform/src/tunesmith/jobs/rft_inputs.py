@@ -137,7 +137,7 @@ def write_run(
         learner=LearnerConfig(
             learning_rate=spec.learning_rate,
             lora_rank=spec.lora_rank,
-            lora_alpha=base.training.lora_alpha,
+            lora_alpha=_lora_alpha(warm_start, base.training.lora_alpha),
             warmup_steps=spec.warmup_steps,
             weight_decay=spec.weight_decay,
             loss=LossMethod(spec.loss),
@@ -155,6 +155,16 @@ def write_run(
     )
     write_atomic(run_dir / "run.json", config.model_dump_json(indent=1))
     return config
+
+
+def _lora_alpha(warm_start: Path | None, default: int) -> int:
+    """The scale of the adapter that the job continues: with another one its weights would mean something else. `default` without one."""
+    if warm_start is None:
+        return default
+    try:
+        return json.loads((warm_start / "adapter_config.json").read_text()).get("lora_alpha") or default
+    except (OSError, ValueError):
+        return default  # the learner says what is wrong with the adapter
 
 
 def _jsonl(rows: list[dict[str, Any]]) -> str:

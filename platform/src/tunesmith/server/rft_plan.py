@@ -68,11 +68,10 @@ def check_values(session: Session, account: str, job_id: str, body: RftJobInput,
     loss, kl_beta = loss_of(body.loss_config)
     stop, seed = extra_body_of(sampling)
     defaults = base.training
+    own_rank = _rank(session, account, training.warm_start_from)
     values = {
         "learning_rate": _value(training.learning_rate, defaults.learning_rate),
-        "lora_rank": _value(
-            training.lora_rank, _rank(session, account, training.warm_start_from) or defaults.lora_rank
-        ),
+        "lora_rank": _value(training.lora_rank, own_rank or defaults.lora_rank),
         "epochs": _whole(training.epochs, defaults.epochs),
         "n": _value(sampling.response_candidates_count, defaults.n),
         "temperature": _value(sampling.temperature, defaults.temperature),
@@ -80,8 +79,8 @@ def check_values(session: Session, account: str, job_id: str, body: RftJobInput,
         "max_concurrent_rollouts": _value(body.max_concurrent_rollouts, MAX_CONCURRENT_ROLLOUTS),
         "max_staleness": _value(body.max_staleness, 0),
     }
-    _check_ranges(values, base)
-    _check_warm_start(session, account, body, values["lora_rank"])
+    _check_ranges(values, base, continued=own_rank is not None)
+    _check_warm_start(training.warm_start_from, own_rank, values["lora_rank"])
     _check_context(body, values["max_tokens"], base)
     _check_chunk_size(body.chunk_size, base)
     check_deadline(body.group_deadline_seconds, body.group_quorum, values["n"])
@@ -208,11 +207,13 @@ def _every_steps(body: RftJobInput) -> int | None:
     return every
 
 
-def _check_ranges(values: dict[str, Any], base: BaseModel) -> None:
+def _check_ranges(values: dict[str, Any], base: BaseModel, *, continued: bool) -> None:
     defaults = base.training
+    # An adapter may have a rank that nobody could ask for here (SFT makes some of 1 and 2); it is continued as it is.
+    ranks = Bounds() if continued else defaults.lora_rank_bounds
     bounds = {
         "learning_rate": ("Learning rate", "trainingConfig.learningRate", defaults.learning_rate_bounds),
-        "lora_rank": ("LoRA rank", "trainingConfig.loraRank", defaults.lora_rank_bounds),
+        "lora_rank": ("LoRA rank", "trainingConfig.loraRank", ranks),
         "epochs": ("Epochs", "trainingConfig.epochs", defaults.epochs_bounds),
         "n": ("Response candidates", "inferenceParameters.responseCandidatesCount", defaults.n_bounds),
         "temperature": ("Temperature", "inferenceParameters.temperature", defaults.temperature_bounds),
@@ -227,11 +228,10 @@ def _check_ranges(values: dict[str, Any], base: BaseModel) -> None:
             )
 
 
-def _check_warm_start(session: Session, account: str, body: RftJobInput, rank: int) -> None:
-    own = _rank(session, account, body.training_config.warm_start_from)
+def _check_warm_start(warm_start_from: str | None, own: int | None, rank: int) -> None:
     if own is not None and rank != own:
         raise InvalidArgument(
-            f"trainingConfig.loraRank {rank} does not fit {body.training_config.warm_start_from}, whose rank is {own}. Leave it out."
+            f"trainingConfig.loraRank {rank} does not fit {warm_start_from}, whose rank is {own}. Leave it out."
         )
 
 

@@ -43,7 +43,7 @@ def check_values(session: Session, account: str, job_id: str, options: Tuning, b
         "epochs": ("Epochs", "epochs", defaults.epochs_bounds),
         "batch_size_samples": ("Batch size", "batchSizeSamples", defaults.batch_bounds),
         # An adapter made elsewhere may have a rank that nobody could ask for; it is continued as it is.
-        "lora_rank": ("LoRA rank", "loraRank", defaults.lora_rank_bounds if fields.lora_rank is not None else Bounds()),
+        "lora_rank": ("LoRA rank", "loraRank", Bounds() if adapter.get("r") else defaults.lora_rank_bounds),
     }
     for name, (label, field, bound) in bounds.items():
         if values[name] not in bound:
