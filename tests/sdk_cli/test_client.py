@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
+from eval_protocol.client.control_plane import ControlPlane
 from eval_protocol.client.errors import BrokenAnswer, Missing, NotAllowed, Refused, Taken, Unreachable
-from eval_protocol.client.platform import Platform
 from eval_protocol.client.watch import watch
 from eval_protocol.client.wire import Job
 
@@ -32,13 +32,13 @@ def waits() -> Waits:
 
 
 @pytest.fixture
-async def client(platform: FakePlatform, waits: Waits) -> AsyncIterator[Platform]:
-    async with Platform(platform.base + "/", KEY, "local", sleep=waits) as found:
+async def client(platform: FakePlatform, waits: Waits) -> AsyncIterator[ControlPlane]:
+    async with ControlPlane(platform.base + "/", KEY, "local", sleep=waits) as found:
         yield found
 
 
 async def test_a_busy_platform_is_asked_again_with_growing_pauses(
-    platform: FakePlatform, client: Platform, waits: Waits
+    platform: FakePlatform, client: ControlPlane, waits: Waits
 ) -> None:
     platform.failures["GET /verifyApiKey"] = [(503, {"message": "starting"}), (500, {}), (429, {})]
     assert await client.verify_api_key() == "local"
@@ -46,7 +46,7 @@ async def test_a_busy_platform_is_asked_again_with_growing_pauses(
 
 
 async def test_an_answer_that_will_not_change_is_not_asked_for_again(
-    platform: FakePlatform, client: Platform, waits: Waits
+    platform: FakePlatform, client: ControlPlane, waits: Waits
 ) -> None:
     platform.failures[f"POST {JOBS}"] = [(400, {"code": 3, "message": "epochs must be at most 10."})]
     with pytest.raises(Refused) as caught:
@@ -59,14 +59,14 @@ async def test_an_answer_that_will_not_change_is_not_asked_for_again(
 
 
 async def test_a_platform_that_stays_broken_is_given_up_with_its_own_words(
-    platform: FakePlatform, client: Platform
+    platform: FakePlatform, client: ControlPlane
 ) -> None:
     platform.failures["GET /verifyApiKey"] = [(500, {"error": {"message": "disk full"}})] * 4
     with pytest.raises(Refused, match=r"answered 500: disk full\. The platform's own log"):
         await client.verify_api_key()
 
 
-async def test_a_create_whose_answer_was_lost_makes_one_resource(platform: FakePlatform, client: Platform) -> None:
+async def test_a_create_whose_answer_was_lost_makes_one_resource(platform: FakePlatform, client: ControlPlane) -> None:
     platform.drop_answers = {f"POST {JOBS}": 1, f"POST {DATASETS}": 1, "POST /v1/accounts/local/evaluatorsV2": 1}
     job = await client.create_job({"dataset": "d"})
     assert list(platform.jobs) == [job.id]
@@ -76,14 +76,14 @@ async def test_a_create_whose_answer_was_lost_makes_one_resource(platform: FakeP
     assert list(platform.evaluators) == ["mine"]
 
 
-async def test_an_id_that_somebody_else_took_is_an_error(platform: FakePlatform, client: Platform) -> None:
+async def test_an_id_that_somebody_else_took_is_an_error(platform: FakePlatform, client: ControlPlane) -> None:
     await client.create_job({"dataset": "d"}, "mine")
     with pytest.raises(Taken, match="mine exists"):
         await client.create_job({"dataset": "d"}, "mine")
 
 
 async def test_a_wrong_key_says_where_the_right_one_is(platform: FakePlatform) -> None:
-    async with Platform(platform.base, "wrong") as client:
+    async with ControlPlane(platform.base, "wrong") as client:
         with pytest.raises(
             NotAllowed, match=r"answered 401: The API key is not known here\. Check the key: `tunesmith up`"
         ):
@@ -91,13 +91,13 @@ async def test_a_wrong_key_says_where_the_right_one_is(platform: FakePlatform) -
 
 
 async def test_nothing_listening_says_how_to_start_it(waits: Waits, unused_tcp_port: int) -> None:
-    async with Platform(f"http://127.0.0.1:{unused_tcp_port}", KEY, sleep=waits) as client:
+    async with ControlPlane(f"http://127.0.0.1:{unused_tcp_port}", KEY, sleep=waits) as client:
         with pytest.raises(Unreachable, match=r"nothing answers at http://127.0.0.1:\d+ .*`tunesmith up`"):
             await client.verify_api_key()
     assert len(waits) == 3
 
 
-async def test_another_service_at_the_address_is_recognised(platform: FakePlatform, client: Platform) -> None:
+async def test_another_service_at_the_address_is_recognised(platform: FakePlatform, client: ControlPlane) -> None:
     platform.failures["GET /verifyApiKey"] = [(200, {})]
     with pytest.raises(BrokenAnswer, match="names no account"):
         await client.verify_api_key()
@@ -127,7 +127,7 @@ async def test_the_key_follows_no_redirect_and_goes_to_no_signed_address(unused_
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", port).start()
         runners.append(runner)
-    async with Platform(f"http://127.0.0.1:{own}", KEY, "local") as client:
+    async with ControlPlane(f"http://127.0.0.1:{own}", KEY, "local") as client:
         with pytest.raises(Refused, match=r"answered 302.*Redirects are not followed"):
             await client.verify_api_key()
         assert seen == []
@@ -137,7 +137,7 @@ async def test_the_key_follows_no_redirect_and_goes_to_no_signed_address(unused_
         await runner.cleanup()
 
 
-async def test_code_goes_up_as_the_wire_contract_says(platform: FakePlatform, client: Platform) -> None:
+async def test_code_goes_up_as_the_wire_contract_says(platform: FakePlatform, client: ControlPlane) -> None:
     await client.create_evaluator("mine", {"entryPoint": "a.py::f"})
     await client.upload_evaluator_code("mine", "p.tar.gz", b"content")
     evaluator = "/v1/accounts/local/evaluators/mine"
@@ -155,7 +155,7 @@ async def test_code_goes_up_as_the_wire_contract_says(platform: FakePlatform, cl
     assert "authorization" not in put.headers
 
 
-async def test_secrets_are_made_or_overwritten(platform: FakePlatform, client: Platform) -> None:
+async def test_secrets_are_made_or_overwritten(platform: FakePlatform, client: ControlPlane) -> None:
     assert await client.put_secret("a-key", "A_KEY", "one") is True
     assert await client.put_secret("a-key", "A_KEY", "two") is False
     assert platform.secrets["a-key"]["value"] == "two"
@@ -167,7 +167,7 @@ async def test_secrets_are_made_or_overwritten(platform: FakePlatform, client: P
     assert platform.of("PATCH /v1/accounts/local/secrets/a-key")[0].json == {"keyName": "A_KEY", "value": "two"}
 
 
-async def test_jobs_are_listed_page_by_page(platform: FakePlatform, client: Platform) -> None:
+async def test_jobs_are_listed_page_by_page(platform: FakePlatform, client: ControlPlane) -> None:
     pages = [
         (200, {"reinforcementFineTuningJobs": [{"name": "accounts/local/j/a"}], "nextPageToken": "t"}),
         (200, {"reinforcementFineTuningJobs": [{"name": "accounts/local/j/b"}]}),
@@ -177,7 +177,7 @@ async def test_jobs_are_listed_page_by_page(platform: FakePlatform, client: Plat
     assert platform.requests[1].query["pageToken"] == ["t"]
 
 
-async def test_cancel_and_delete_use_their_routes(platform: FakePlatform, client: Platform) -> None:
+async def test_cancel_and_delete_use_their_routes(platform: FakePlatform, client: ControlPlane) -> None:
     platform.failures = {f"POST {JOBS}/mine:cancel": [(200, {})], f"DELETE {JOBS}/mine": [(200, {})]}
     await client.cancel_job("mine")
     await client.delete_job("mine")
@@ -187,7 +187,7 @@ async def test_cancel_and_delete_use_their_routes(platform: FakePlatform, client
 
 
 async def test_a_job_is_watched_to_its_end_without_an_event_stream(
-    platform: FakePlatform, client: Platform, monkeypatch: pytest.MonkeyPatch
+    platform: FakePlatform, client: ControlPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("eval_protocol.client.watch.POLL_SECONDS", 0.01)
     monkeypatch.setattr("eval_protocol.client.watch.SHORTEST_PAUSE_SECONDS", 0.0)
@@ -211,7 +211,7 @@ async def test_a_job_is_watched_to_its_end_without_an_event_stream(
 
 
 async def test_a_platform_that_is_away_for_a_moment_does_not_end_the_watch(
-    platform: FakePlatform, client: Platform, monkeypatch: pytest.MonkeyPatch
+    platform: FakePlatform, client: ControlPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("eval_protocol.client.watch.POLL_SECONDS", 0.01)
     monkeypatch.setattr("eval_protocol.client.watch.SHORTEST_PAUSE_SECONDS", 0.0)
@@ -256,7 +256,7 @@ async def test_events_wake_the_watch_and_reconnect_from_the_last_one(
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", unused_tcp_port).start()
-    async with Platform(f"http://127.0.0.1:{unused_tcp_port}", KEY, "local") as client:
+    async with ControlPlane(f"http://127.0.0.1:{unused_tcp_port}", KEY, "local") as client:
 
         async def collect() -> list[str]:
             start = Job(name="accounts/local/j/mine", state="JOB_STATE_PENDING")

@@ -11,7 +11,7 @@ from eval_protocol.cli.evaluators import wait_until_active
 from eval_protocol.cli.follow import LineDisplay, LiveDisplay, closing_lines, output_model
 from eval_protocol.cli.selection import dataset_id, normalize_evaluator_id
 from eval_protocol.cli.session import Printer, dashboard, mask
-from eval_protocol.client.platform import Platform
+from eval_protocol.client.control_plane import ControlPlane
 from eval_protocol.client.watch import JobView
 from eval_protocol.client.wire import Job, JobMetrics
 from rich.console import Console
@@ -121,7 +121,7 @@ async def test_a_build_is_polled_quickly_at_first_and_then_every_ten_seconds(pla
         pauses.append(seconds)
         now[0] += seconds
 
-    async with Platform(platform.base, KEY, "local") as client:
+    async with ControlPlane(platform.base, KEY, "local") as client:
         assert await wait_until_active(client, "mine", "", Printer(), sleep=sleep, clock=lambda: now[0])
     assert pauses[:3] == [0.5, 0.75, 1.125]
     assert pauses == sorted(pauses)
@@ -135,7 +135,7 @@ async def test_a_hiccup_while_polling_is_a_warning(platform: FakePlatform, capsy
     async def sleep(seconds: float) -> None:
         """No pause."""
 
-    async with Platform(platform.base, KEY, "local") as client:
+    async with ControlPlane(platform.base, KEY, "local") as client:
         assert await wait_until_active(client, "mine", "", Printer(), sleep=sleep)
     assert "Warning: Failed to check evaluator status" in capsys.readouterr().out
 

@@ -17,8 +17,8 @@ from eval_protocol.client.errors import PlatformError, Refused
 from eval_protocol.client.wire import Evaluator, EvaluatorState
 
 if TYPE_CHECKING:
+    from eval_protocol.client.control_plane import ControlPlane
     from eval_protocol.client.packing import PackedProject
-    from eval_protocol.client.platform import Platform
 
 BUILD_TIMEOUT_SECONDS = 600.0
 FIRST_PAUSE_SECONDS = 0.5
@@ -83,7 +83,7 @@ def decide(local: LocalEvaluator, remote: Evaluator | None, force: bool) -> Deci
 
 
 async def ensure_evaluator(
-    platform: Platform, local: LocalEvaluator, force: bool, links: str, say: Printer
+    platform: ControlPlane, local: LocalEvaluator, force: bool, links: str, say: Printer
 ) -> Evaluator:
     """Upload the evaluator unless the same source is there already. Returns it as it was uploaded, or found."""
     found = await platform.get_evaluator(local.id)
@@ -116,7 +116,7 @@ async def ensure_evaluator(
 
 
 async def wait_until_active(
-    platform: Platform,
+    platform: ControlPlane,
     evaluator_id: str,
     links: str,
     say: Printer,
@@ -170,7 +170,7 @@ def _progress_line(found: Evaluator | None, minutes: float) -> str:
     return f"⏳ Evaluator state: {found.state}, status: {found.status.message if found.status else ''}"
 
 
-async def _explain_failure(platform: Platform, evaluator_id: str, found: Evaluator, say: Printer) -> None:
+async def _explain_failure(platform: ControlPlane, evaluator_id: str, found: Evaluator, say: Printer) -> None:
     code, message = (found.status.code, found.status.message) if found.status else ("", "no reason given")
     say(f"❌ Evaluator build failed. Status: {code} {message}".replace("  ", " "))
     try:
@@ -185,7 +185,7 @@ async def _explain_failure(platform: Platform, evaluator_id: str, found: Evaluat
             say(f"   │ {line}")
 
 
-async def _forget(platform: Platform, evaluator_id: str, say: Printer) -> None:
+async def _forget(platform: ControlPlane, evaluator_id: str, say: Printer) -> None:
     """Remove an evaluator whose code never arrived, so that the next run starts clean instead of waiting for a build."""
     try:
         await platform.delete_evaluator(evaluator_id)

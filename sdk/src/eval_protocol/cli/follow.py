@@ -21,7 +21,7 @@ from eval_protocol.client.wire import Job, JobMetrics
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from eval_protocol.client.platform import Platform
+    from eval_protocol.client.control_plane import ControlPlane
     from eval_protocol.client.wire import RunEvent
 
 PLAIN_STATE = "JOB_STATE_"
@@ -35,7 +35,7 @@ class Display(Protocol):
         ...
 
 
-async def follow(platform: Platform, job: Job, say: Printer) -> JobView:
+async def follow(platform: ControlPlane, job: Job, say: Printer) -> JobView:
     """Show the job until it ends; returns the last view."""
     last = JobView(job, JobMetrics())
     with _display(say) as display:

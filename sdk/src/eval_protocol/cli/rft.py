@@ -18,8 +18,8 @@ from eval_protocol.cli.follow import closing_lines, follow, output_model, snippe
 from eval_protocol.cli.plan import DatasetPlan, Plan, Request, prepare
 from eval_protocol.cli.secrets import choose, describe, upload_secrets
 from eval_protocol.cli.session import Invocation, Printer, dashboard, find_profile, mask
+from eval_protocol.client.control_plane import ControlPlane
 from eval_protocol.client.errors import Missing, PlatformError, Refused, Taken
-from eval_protocol.client.platform import Platform
 from eval_protocol.errors import DatasetError, EvalProtocolError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ async def _ask_platform(profile: Profile, request: Request, say: Printer) -> tup
 
     Returns the account, whether the platform answers, and whether it has the evaluator of `--evaluator` (None: not asked).
     """
-    async with Platform(profile.api_base, profile.api_key) as platform:
+    async with ControlPlane(profile.api_base, profile.api_key) as platform:
         try:
             account = await platform.verify_api_key()
             exists = await platform.get_evaluator(request.evaluator) is not None if request.evaluator else None
@@ -66,7 +66,7 @@ async def _ask_platform(profile: Profile, request: Request, say: Printer) -> tup
             return platform.account_id or profile.account_id or UNKNOWN_ACCOUNT, False, None
 
 
-async def _check_options(platform: Platform, plan: Plan) -> None:
+async def _check_options(platform: ControlPlane, plan: Plan) -> None:
     """Have the platform check the options, though evaluator and rows may not be there yet. Raises Refused with its words."""
     await platform.validate_job(
         {
@@ -80,7 +80,7 @@ async def _check_options(platform: Platform, plan: Plan) -> None:
 async def _send(plan: Plan, request: Request, profile: Profile, say: Printer) -> int:
     """Steps on the platform."""
     links = dashboard(profile.api_base)
-    async with Platform(profile.api_base, profile.api_key) as platform:
+    async with ControlPlane(profile.api_base, profile.api_key) as platform:
         account = await platform.verify_api_key()
         await _check_options(platform, plan)
         describe(plan.secrets, account, say)
@@ -135,7 +135,7 @@ async def _send(plan: Plan, request: Request, profile: Profile, say: Printer) ->
         return await _wait(platform, job, plan, profile, result, say)
 
 
-async def _create_dataset(platform: Platform, plan: DatasetPlan, say: Printer) -> str:
+async def _create_dataset(platform: ControlPlane, plan: DatasetPlan, say: Printer) -> str:
     """Upload rows, unless they are there. Returns the id (or the full name that was given)."""
     if plan.rows is None:
         say(f"✓ Using dataset: {plan.id}")
@@ -155,7 +155,7 @@ async def _create_dataset(platform: Platform, plan: DatasetPlan, say: Printer) -
 
 
 async def _wait(
-    platform: Platform, job: Job, plan: Plan, profile: Profile, result: dict[str, Any], say: Printer
+    platform: ControlPlane, job: Job, plan: Plan, profile: Profile, result: dict[str, Any], say: Printer
 ) -> int:
     """Follow the job, say how it ended and how to call what came out."""
     try:
@@ -196,7 +196,7 @@ async def _wait(
 
 async def _show(plan: Plan, request: Request, profile: Profile, account: str, answers: bool, say: Printer) -> int:
     """`--dry-run`: the five steps as they would be sent, with the decision about the evaluator if the platform answers."""
-    platform = Platform(profile.api_base, profile.api_key, account)
+    platform = ControlPlane(profile.api_base, profile.api_key, account)
     if answers:
         await _check_here(plan, profile, account, say)
     else:
@@ -247,7 +247,7 @@ async def _show(plan: Plan, request: Request, profile: Profile, account: str, an
 
 async def _check_here(plan: Plan, profile: Profile, account: str, say: Printer) -> None:
     """The platform's check of the options, in a dry run: what it refuses ends the command, silence does not."""
-    async with Platform(profile.api_base, profile.api_key, account) as platform:
+    async with ControlPlane(profile.api_base, profile.api_key, account) as platform:
         try:
             await _check_options(platform, plan)
         except PlatformError as error:
@@ -262,7 +262,7 @@ async def _evaluator_action(plan: Plan, request: Request, profile: Profile, acco
     if plan.local is None:
         return "used as it is on the platform"
     try:
-        async with Platform(profile.api_base, profile.api_key, account) as platform:
+        async with ControlPlane(profile.api_base, profile.api_key, account) as platform:
             decision = decide(plan.local, await platform.get_evaluator(plan.local.id), request.force)
     except EvalProtocolError:
         return "uploaded unless the same source is there"

@@ -15,7 +15,7 @@ from eval_protocol.cli.session import Printer, mask
 from eval_protocol.errors import EvalProtocolError
 
 if TYPE_CHECKING:
-    from eval_protocol.client.platform import Platform
+    from eval_protocol.client.control_plane import ControlPlane
 
 SET_BY_THE_PLATFORM = frozenset(
     {
@@ -113,7 +113,7 @@ def describe(secrets: Secrets, account: str, say: Printer) -> None:
         say(f"   {name} stays here: {reason}.")
 
 
-async def upload_secrets(platform: Platform, secrets: Secrets, say: Printer) -> None:
+async def upload_secrets(platform: ControlPlane, secrets: Secrets, say: Printer) -> None:
     """Create or overwrite each secret."""
     for name, value in secrets.values.items():
         created = await platform.put_secret(secret_id(name), name, value)

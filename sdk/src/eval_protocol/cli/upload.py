@@ -64,10 +64,10 @@ async def _send(
     from eval_protocol.cli.evaluators import ensure_evaluator, wait_until_active
     from eval_protocol.cli.secrets import describe, upload_secrets
     from eval_protocol.cli.session import dashboard
-    from eval_protocol.client.platform import Platform
+    from eval_protocol.client.control_plane import ControlPlane
 
     links = dashboard(profile.api_base)
-    async with Platform(profile.api_base, profile.api_key) as platform:
+    async with ControlPlane(profile.api_base, profile.api_key) as platform:
         account = await platform.verify_api_key()
         describe(secrets, account, say)
         await upload_secrets(platform, secrets, say)

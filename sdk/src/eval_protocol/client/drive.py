@@ -7,7 +7,7 @@
     job.wait()
     pandas.DataFrame(job.metrics())
 
-`client.platform` is the asynchronous client beneath it, which the command line uses.
+`client.control_plane` is the asynchronous client beneath it, which the command line uses.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import quote
 
-from eval_protocol.client import platform as wire_client
+from eval_protocol.client.control_plane import ControlPlane
 from eval_protocol.client.errors import PlatformError, Taken
 from eval_protocol.client.job import Job, Model
 from eval_protocol.client.loop import BackgroundLoop
@@ -213,8 +213,8 @@ class Platform:
             )
         return {**os.environ, "TUNESMITH_API_KEY": self._key}
 
-    async def _open(self) -> wire_client.Platform:
-        client = wire_client.Platform(self.api_base, self._key)
+    async def _open(self) -> ControlPlane:
+        client = ControlPlane(self.api_base, self._key)
         await client.__aenter__()
         try:
             await client.verify_api_key()
@@ -241,7 +241,7 @@ class Platform:
         return name
 
 
-def _shut(loop: BackgroundLoop, client: wire_client.Platform) -> None:
+def _shut(loop: BackgroundLoop, client: ControlPlane) -> None:
     loop.run(client.__aexit__(None, None, None))
     loop.close()
 

@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
 
+from eval_protocol.client.control_plane import ControlPlane
 from eval_protocol.client.errors import PlatformError, Refused, Unreachable
-from eval_protocol.client.platform import Platform
 from eval_protocol.client.wire import Job, JobMetrics
 
 POLL_SECONDS = 2.0
@@ -34,7 +34,7 @@ class JobView:
     trouble: str = ""
 
 
-async def watch(platform: Platform, job: Job) -> AsyncIterator[JobView]:
+async def watch(platform: ControlPlane, job: Job) -> AsyncIterator[JobView]:
     """Yield a view now and after each change, the last one with a final state.
 
     Raises Refused when the job is gone or the key no longer valid, Unreachable after ten minutes of silence.
@@ -76,7 +76,7 @@ async def watch(platform: Platform, job: Job) -> AsyncIterator[JobView]:
 class _Listener:
     """Reads the event stream in the background and rings the bell; reconnects, and gives up where there is no such route."""
 
-    def __init__(self, platform: Platform, job_id: str, bell: asyncio.Event) -> None:
+    def __init__(self, platform: ControlPlane, job_id: str, bell: asyncio.Event) -> None:
         self._platform, self._job_id, self._bell = platform, job_id, bell
         self.is_open = False
 

@@ -1,4 +1,4 @@
-"""The control plane, one method per call of the wire contract. All methods raise the branches of `PlatformError`.
+"""The control plane from asynchronous code, one method per call of the wire contract. All methods raise the branches of `PlatformError`.
 
 Ids are short ("my-evaluator"); `resource` builds full names. Creates carry an id that was chosen here, so that a retry
 cannot make a second resource: a 409 on a later try is read as "the first try arrived".
@@ -21,8 +21,8 @@ from eval_protocol.client.wire import Dataset, Evaluator, Job, JobMetrics, Secre
 UPLOAD_TIMEOUT_SECONDS = 600.0
 
 
-class Platform:
-    """Typed client of one platform's control plane. Use as `async with Platform(base, key) as platform`."""
+class ControlPlane:
+    """Typed client of one platform's control plane. Use as `async with ControlPlane(base, key) as platform`."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Platform:
         """What its calls go over, for those that have no method here."""
         return self._transport
 
-    async def __aenter__(self) -> Platform:
+    async def __aenter__(self) -> ControlPlane:
         await self._transport.__aenter__()
         return self
 
