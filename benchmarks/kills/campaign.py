@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 
 import psutil
@@ -251,7 +252,7 @@ class _Gunner:
         """The job once it has ended; None before, and while the web process is away."""
         try:
             job = self.platform.job(f"accounts/local/reinforcementFineTuningJobs/{JOB}")
-        except OSError:
+        except (OSError, HTTPException):
             return None
         return job if job["state"] in FINAL else None
 
@@ -281,7 +282,7 @@ def _start(platform: Platform) -> None:
             try:
                 platform.get("/health")
                 return
-            except OSError:
+            except (OSError, HTTPException):
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(POLL_SECONDS)

@@ -10,6 +10,7 @@ import threading
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,7 @@ class Client:
             number += 1
             try:
                 self.received.append(self._call(f"client-{number}", stream=number % 2 == 0))
-            except (OSError, ValueError, KeyError, IndexError):  # refused, cut, or half an answer
+            except (OSError, HTTPException, ValueError, KeyError, IndexError):  # refused, cut, or half an answer
                 self.failed += 1
 
     def _call(self, rollout: str, *, stream: bool) -> Received:
