@@ -9,16 +9,15 @@ from collections.abc import Callable
 import pytest
 from tunesmith.db.jobs import enqueue
 from tunesmith.db.rollouts import add_events, add_rollouts
+from tunesmith.server.correlation import Correlation, spearman
 from tunesmith.server.reward_audit import (
     AuditRow,
-    Correlation,
     SecondOpinion,
     audit,
     auroc_of,
     dominance,
     duplicates,
     second_opinion,
-    spearman,
 )
 
 from tests.server.conftest import Platform

@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-RESAMPLES = 400
-"""Of the bootstrap behind an interval; its noise is far below the interval's width."""
+from tunesmith.server.correlation import Correlation, mean_ranks, pearson, spearman
+
 FEWEST = 20
 """Rollouts below which nothing is concluded."""
 STRONG, NOTABLE = 0.5, 0.3
@@ -26,7 +25,6 @@ DIVERGENCE, FOLLOWS = 0.05, 0.25
 """Rise of the score from which a second opinion is expected to follow, and by what share of it at least."""
 DOMINANCE = 0.8
 """Share of the score's variance that one of several metrics must explain to be said to decide it alone."""
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -55,15 +53,6 @@ class SecondOpinion:
 
 
 @dataclass(frozen=True)
-class Correlation:
-    """Spearman's rank correlation with a 95 % interval; None where one of the two does not vary."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-
-
-@dataclass(frozen=True)
 class Duplicate:
     """One answer that was given to different rows."""
 
@@ -72,34 +61,6 @@ class Duplicate:
     share: float
     """Of all rollouts."""
     mean_score: float
-
-
-def spearman(x: Sequence[float], y: Sequence[float], clusters: Sequence[int], seed: int = 0) -> Correlation:
-    """Rank correlation of x and y [N], ties at their mean rank.
-
-    The interval is a percentile bootstrap over clusters (rollouts of one row are not independent), with ranks held fixed; from one
-    cluster it is (-1, 1).
-    """
-    ranks_x, ranks_y = _ranks(x), _ranks(y)
-    value = _pearson(ranks_x, ranks_y)
-    if value is None:
-        return Correlation(None, None, None)
-    labels, index_N = np.unique(np.asarray(clusters), return_inverse=True)
-    if len(labels) < 2:
-        return Correlation(value, -1.0, 1.0)
-    centred_x, centred_y = ranks_x - ranks_x.mean(), ranks_y - ranks_y.mean()
-    terms = [np.ones_like(centred_x), centred_x, centred_y, centred_x**2, centred_y**2, centred_x * centred_y]
-    sums_CT = np.stack([np.bincount(index_N, weights=term, minlength=len(labels)) for term in terms], axis=1)
-    rng = np.random.default_rng(seed)
-    drawn_RC = rng.multinomial(len(labels), np.full(len(labels), 1 / len(labels)), size=RESAMPLES)
-    n, sx, sy, sxx, syy, sxy = (drawn_RC @ sums_CT).T
-    with np.errstate(divide="ignore", invalid="ignore"):
-        found = (n * sxy - sx * sy) / np.sqrt((n * sxx - sx**2) * (n * syy - sy**2))
-    found = found[np.isfinite(found)]
-    if not len(found):
-        return Correlation(value, -1.0, 1.0)
-    low, high = np.percentile(found, [2.5, 97.5])
-    return Correlation(value, max(-1.0, min(float(low), value)), min(1.0, max(float(high), value)))
 
 
 def duplicates(rows: Sequence[AuditRow]) -> list[Duplicate]:
@@ -134,7 +95,7 @@ def dominance(rows: Sequence[AuditRow]) -> list[dict[str, Any]]:
         pairs = [(row.metrics[name], row.score) for row in rows if name in row.metrics]
         if len(pairs) * 2 < len(rows) or len(pairs) < 3:
             continue
-        correlation = _pearson(np.array([metric for metric, _ in pairs]), np.array([score for _, score in pairs]))
+        correlation = pearson(np.array([metric for metric, _ in pairs]), np.array([score for _, score in pairs]))
         if correlation is not None:
             found.append({"metric": name, "correlation": round(correlation, 4), "share": round(correlation**2, 4)})
     return sorted(found, key=lambda each: -each["share"])
@@ -149,7 +110,7 @@ def by_steps(rows: Sequence[AuditRow]) -> list[dict[str, Any]]:
     for step, members in sorted(steps.items()):
         counted = [row for row in members if row.tokens is not None]
         lengths, scores = [float(row.tokens or 0) for row in counted], [row.score for row in counted]
-        correlation = _pearson(_ranks(lengths), _ranks(scores)) if len(counted) > 2 else None
+        correlation = pearson(mean_ranks(lengths), mean_ranks(scores)) if len(counted) > 2 else None
         found.append(
             {
                 "step": step,
@@ -265,7 +226,7 @@ def auroc_of(scores: Sequence[float], audited: Sequence[float]) -> float | None:
     good, bad = int(passed.sum()), int((~passed).sum())
     if not good or not bad:
         return None
-    ranks = _ranks(scores) + 0.5
+    ranks = mean_ranks(scores) + 0.5
     return float((ranks[passed].sum() - good * (good + 1) / 2) / (good * bad))
 
 
@@ -406,22 +367,6 @@ def _spread_findings(rows: Sequence[AuditRow]) -> list[dict[str, str]]:
 
 def _finding(severity: str, title: str, detail: str) -> dict[str, str]:
     return {"severity": severity, "title": title, "detail": detail}
-
-
-def _ranks(values: Sequence[float]) -> Floats:
-    """Mean ranks [N], from 0.5."""
-    array = np.asarray(values, dtype=np.float64)
-    _, index_N, counts = np.unique(array, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    return (ends - counts / 2)[index_N]
-
-
-def _pearson(x: Floats, y: Floats) -> float | None:
-    if len(x) < 2:
-        return None
-    x, y = x - x.mean(), y - y.mean()
-    scale = float(np.sqrt((x @ x) * (y @ y)))
-    return max(-1.0, min(1.0, float(x @ y) / scale)) if scale > 1e-12 else None
 
 
 def _share(repeated: Sequence[Duplicate], rows: Sequence[AuditRow]) -> float:
