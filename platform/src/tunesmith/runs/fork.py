@@ -1,4 +1,4 @@
-"""Rewinding: a new run directory that begins as another run was at policy version k.
+"""Rewinding and extending: a new run directory that begins as another run was at policy version k.
 
 It has that run's data, sealed batches 0..k-1, adapters 0..k and checkpoint k (hard links: none of them is ever written to again), and what
 was recorded up to there: rollouts, events, metrics. Rollouts draw the noise of the run it came from, so that without any change it
@@ -92,7 +92,7 @@ def fork_run(
         )
     except FileNotFoundError as error:
         raise FailedPrecondition(
-            f"The run that {job} was rewound from is not complete any more ({error.filename} is missing); create a new job."
+            f"The run that {job} goes on from is not complete any more ({error.filename} is missing); create a new job."
         ) from None
 
 

@@ -148,8 +148,9 @@ def _files(run_dir: Path, first: int, step: int) -> dict[str, Path | bytes]:
         contents |= {f"adapters/{folder.name}/{name}": folder / name for name in _ADAPTER_FILES}
     gone = [path for path in contents.values() if isinstance(path, Path) and not path.is_file()]
     if gone:
+        which = f"{gone[0]} was" if len(gone) == 1 else f"{gone[0]} and {len(gone) - 1} more of its files were"
         raise FailedPrecondition(
-            f"Step {step} cannot be exported: {gone[0]} and {len(gone) - 1} more files were removed. AdamW's state before it was not "
+            f"Step {step} cannot be exported: {which} removed. AdamW's state before it was not "
             f"kept, so the steps from {first} on are needed. A job that is created with keepAllCheckpoints keeps it for every step."
         )
     for number in range(first, step + 1):
