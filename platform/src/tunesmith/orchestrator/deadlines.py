@@ -11,7 +11,6 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -96,8 +95,9 @@ async def paced(events: AsyncGenerator[T, None], seconds_left: Callable[[], floa
     finally:
         if upcoming is not None:
             upcoming.cancel()
-            with suppress(asyncio.CancelledError, StopAsyncIteration, Exception):
-                await upcoming
+            await asyncio.gather(
+                upcoming, return_exceptions=True
+            )  # whoever stopped reading has no use for how it ended
         await events.aclose()
 
 
