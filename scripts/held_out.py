@@ -88,17 +88,12 @@ def measure(
     for row in _evaluate(project, params[-1:], rows=rows, env=env, problems=pass_problems, runs=8):
         if _is_valid(row):
             attempts[row["input_metadata"]["row_id"]].append(row["evaluation_result"]["score"])
-    solved = [pass_at_k(len(s), sum(score >= 1.0 for score in s), 8) for s in attempts.values() if len(s) >= 8]
+    tried = [each for each in attempts.values() if len(each) >= 8]
     warm = sorted(by_temperature[1.0], key=lambda row: row["input_metadata"]["row_id"])
     shown = tuple(
         (_text(row, "user"), _text(row, "assistant"), row["evaluation_result"]["score"]) for row in warm[:samples]
     )
-    return Measured(model, scores, sum(solved) / max(1, len(solved)), len(solved), shown)
-
-
-def pass_at_k(n: int, correct: int, k: int) -> float:
-    """Chance that at least one of `k` of the `n` samples is correct."""
-    return 1.0 if n - correct < k else 1.0 - math.comb(n - correct, k) / math.comb(n, k)
+    return Measured(model, scores, intervals.pass_at_k(tried, 8) or 0.0, len(tried), shown)
 
 
 def interval(scores: Sequence[float]) -> tuple[float, float]:
