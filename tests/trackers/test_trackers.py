@@ -196,3 +196,15 @@ def test_a_server_that_refuses_is_named(mlflow: Server, tmp_path: Path) -> None:
         one.log(next(Points(tmp_path).new()))
     with pytest.raises(Unavailable, match="does not answer"):
         MlflowTracker("http://127.0.0.1:9", JOB, {}).start()
+
+
+def test_a_server_on_another_machine_is_reached_through_the_proxy_and_one_on_this_is_not(
+    mlflow: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{mlflow.server_port}")
+    MlflowTracker("http://mlflow.invalid", JOB, {}).start()
+    assert len(mlflow.runs) == 1
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    tracker(mlflow).start()
