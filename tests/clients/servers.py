@@ -17,7 +17,7 @@ PUBLISHED = REPO / ".venv-clients" / "bin"
 AGENTS = REPO / ".venv-agents" / "bin"
 """Where the OpenAI Agents SDK is installed, beside our SDK; `make test-clients` sees to it."""
 HERE = Path(__file__).parent
-START_SECONDS = 120.0
+START_SECONDS = 300.0
 
 
 @contextmanager
