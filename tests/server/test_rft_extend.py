@@ -135,6 +135,14 @@ def test_what_cannot_be_promoted_says_why(ended: Platform) -> None:
     assert promote(ended, version=1, model="early")["version"] == 1
 
 
+@pytest.mark.parametrize(("action", "body"), [("extend", {"epochs": 1}), ("promote", {"version": 0})])
+def test_a_preflight_has_nothing_to_take_further(ended: Platform, action: str, body: dict[str, Any]) -> None:
+    with ended.control.sessions.begin() as session:
+        job = session.get_one(Job, NAME)
+        job.spec = {**job.spec, "preflight_only": True}
+    assert "is a preflight" in ended.fails(400, "POST", f"{JOBS}/first:{action}", json=body)
+
+
 def test_both_from_the_command_line(ended: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / ".tunesmith").mkdir()

@@ -55,6 +55,7 @@ def extend(
         if repeated is not None and _is_that_extension(repeated, name, epochs):
             return rft_job_wire(repeated)
         table.check_free(session, new_name)
+        _check_trained(name, spec, "extend")
         _check_extendable(job)
         _check_epochs(control, account, spec, epochs)
         evaluator, rate = evaluator_in_force(source, version)
@@ -90,6 +91,7 @@ def promote(account: AccountId, job_id: str, body: RftPromoteInput, control: Con
         check_id(short_id(model), "model")
         if job.delete_requested or job.state == DELETING:
             raise FailedPrecondition(f"{name} is being deleted.")
+        _check_trained(name, spec, "promote")
         if job.state not in FINAL_STATES and model == spec.output_model:
             raise FailedPrecondition(
                 f"{name} has not ended, and its end decides what {model} is. Give the version a name of its own: model."
@@ -116,6 +118,13 @@ def promote(account: AccountId, job_id: str, body: RftPromoteInput, control: Con
     ):
         shutil.rmtree(before, ignore_errors=True)
     return {"model": model, "version": body.version, "sha256": sha256}
+
+
+def _check_trained(name: str, spec: RftSpec, what: str) -> None:
+    if spec.preflight_only:
+        raise FailedPrecondition(
+            f"{name} is a preflight, which trains nothing: there is nothing to {what}. Start the job itself."
+        )
 
 
 def _check_extendable(job: Job) -> None:
