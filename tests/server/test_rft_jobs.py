@@ -239,6 +239,12 @@ def test_a_job_may_name_the_version_of_its_evaluator(ready: Platform):
     ready.fails(404, "POST", JOBS, json=body(evaluator="none/versions/3"))
 
 
+def test_a_second_evaluator_that_is_not_there_is_told_before_anything_is_uploaded(ready: Platform):
+    ready.ok("POST", JOBS + ":validate", json=body(auditEvaluator="e/versions/3"))
+    for path in (JOBS + ":validate", JOBS):
+        assert "none" in ready.fails(404, "POST", path, json=body(auditEvaluator="accounts/local/evaluators/none"))
+
+
 def test_an_unknown_base_model_says_where_it_was_looked_for(ready: Platform, tmp_path: Path):
     for name in ("no-such-model", "org/no-such-model", "accounts/fireworks/models/qwen3-0p6b", str(tmp_path)):
         message = ready.fails(404, "POST", JOBS, json=body(trainingConfig={"baseModel": name}))

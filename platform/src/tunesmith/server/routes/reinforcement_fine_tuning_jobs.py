@@ -9,10 +9,11 @@ from fastapi import APIRouter, Query
 from pydantic_core import to_json
 
 from tunesmith.db import reinforcement_fine_tuning_jobs as table
+from tunesmith.db.evaluators import get_evaluator
 from tunesmith.db.jobs import request_cancel, request_delete
 from tunesmith.db.session import reading
 from tunesmith.db.tables import Job
-from tunesmith.schemas.names import account_name, check_job_id, resource_name, short_id
+from tunesmith.schemas.names import account_name, check_job_id, resource_name, short_id, versioned_name
 from tunesmith.schemas.reinforcement_fine_tuning_jobs import RftJob, RftJobInput
 from tunesmith.schemas.rft_control import control_wire
 from tunesmith.schemas.rft_spec import RftSpec
@@ -66,6 +67,8 @@ def validate(account: AccountId, body: RftJobInput, control: Control) -> dict[st
     base = _base(control, account, base_name)
     with reading(control.sessions) as session:
         check_values(session, account, "unnamed", body, base)
+        if body.audit_evaluator:  # nobody uploads it with the job, as is done with the others
+            get_evaluator(session, resource_name(account, "evaluators", versioned_name(body.audit_evaluator)[0]))
     return {}
 
 
