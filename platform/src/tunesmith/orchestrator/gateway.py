@@ -7,7 +7,7 @@ from typing import Any
 
 import aiohttp
 
-from tunesmith.errors import FailedPrecondition, NotFound, PermissionDenied, TunesmithError, Unavailable
+from tunesmith.errors import FailedPrecondition, NoRoom, NotFound, PermissionDenied, TunesmithError, Unavailable
 from tunesmith.orchestrator.samples import Completion
 
 PATIENCE_SECONDS = 120.0
@@ -92,6 +92,8 @@ def _error(method: str, path: str, status: int, body: Any) -> TunesmithError:
     detail = body.get("error", body) if isinstance(body, dict) else body
     message = detail.get("message", detail) if isinstance(detail, dict) else detail
     text = f"{method} {path} was answered {status}: {message}"
+    if status == NoRoom.status:
+        return NoRoom(str(message))  # not waited for here: the job is put back, says so, and goes on when there is room
     if status >= 500 or status == 429:
         return Unavailable(text)
     if status == 404:
