@@ -138,20 +138,17 @@ def disk(data_dir: Path) -> Check:
 
 
 def memory() -> Check:
-    """Memory that is available now."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in lines if line.split()[1:]}
-        available, total = kilobytes["MemAvailable"] * 1024, kilobytes["MemTotal"] * 1024
-    except (OSError, KeyError, ValueError):
+    """Memory that is available now, of the machine or of the control group that we are in."""
+    from tunesmith.jobs.memory import Machine
+
+    found = Machine.look()
+    if not found.total:
         return Check("memory", "warning", "cannot be read from /proc/meminfo")
-    state = "error" if available < LOW_MEMORY / 10 else "warning" if available < LOW_MEMORY else "ok"
-    remedy = (
-        ""
-        if state == "ok"
-        else "End other programs, or take a smaller base model: a job holds it in engine and learner."
-    )
-    return Check("memory", state, f"{available / GB:.1f} of {total / GB:.1f} GB available", remedy)
+    free = found.available
+    state = "error" if free < LOW_MEMORY / 10 else "warning" if free < LOW_MEMORY else "ok"
+    remedy = "End other programs, or take a smaller base model: a job holds it in engine and learner."
+    said = f"{free / GB:.1f} of {found.total / GB:.1f} GB available"
+    return Check("memory", state, said, "" if state == "ok" else remedy)
 
 
 def open_files() -> Check:
