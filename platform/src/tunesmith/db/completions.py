@@ -9,15 +9,16 @@ import asyncio
 import logging
 import sys
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from tunesmith.db.answers import (
@@ -165,14 +166,10 @@ class CompletionStore:
 
     def of_rollout(self, rollout_id: str, account: str | None = None, job: str | None = None) -> list[Completion]:
         """Everything recorded under a rollout id, by turn and candidate; narrowed to an account and a job where given."""
-        query = select(completions).where(completions.c.rollout_id == rollout_id)
-        if account is not None:
-            query = query.where(completions.c.account == account)
-        if job is not None:
-            query = query.where(completions.c.job == job)
-        query = query.order_by(completions.c.turn, completions.c["index"], completions.c.created_at)
+        given = {"rollout_id": rollout_id, "account": account, "job": job}
+        given = {name: value for name, value in given.items() if value is not None}
         with reading(self._sessions) as session:
-            return self._read(session, query)
+            return self._read(session, _in_turn_order(*given), given)
 
     def get(self, id: str, account: str, job: str | None = None) -> Completion | None:
         """One completion by its id, of an account, and of a job where one is given; None where there is none."""
@@ -234,8 +231,18 @@ class CompletionStore:
         """Commit what is queued and close the file."""
         self.file.close()
 
-    def _read(self, session: Session, query: Select[Any]) -> list[Completion]:
-        return [_from_row(dict(row), self.file.answers) for row in session.execute(query).mappings()]
+    def _read(self, session: Session, query: Select[Any], given: Mapping[str, Any] | None = None) -> list[Completion]:
+        rows = session.connection().execute(query, given).mappings()
+        return [_from_row(dict(row), self.file.answers) for row in rows]
+
+
+@cache
+def _in_turn_order(*columns: str) -> Select[Any]:
+    """Completions by the columns that are given, made once: every rollout of a job is read so, and making it takes longer than reading."""
+    fits = [completions.c[name] == bindparam(name) for name in columns]
+    return (
+        select(completions).where(*fits).order_by(completions.c.turn, completions.c["index"], completions.c.created_at)
+    )
 
 
 _CORRELATION = [item.name for item in fields(CorrelationIds)]
