@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -106,6 +107,8 @@ def _whole(folder: Path, options: argparse.Namespace) -> Iterator[list[dict[str,
             taken = len(ran.chunks) - 1
             trained = sum(line["trained_tokens"] for line in ran.metrics[1:])
             ours = {
+                "load": os.getloadavg()[0],
+                "seconds": (last["time"] - first["time"]) / taken,
                 "cpu_seconds": (last["cpu"] - first["cpu"]) / taken,
                 "trained": trained / taken,
                 "processes": {

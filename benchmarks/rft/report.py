@@ -98,16 +98,18 @@ def _whole(rounds: list[dict[str, Any]]) -> list[str]:
         "",
         "A job through `ep create rft` on a real `tunesmith up`: HTTP, capture, evaluator host in its sandbox, sealing, learning, publishing; the CPU-seconds of "
         "all processes, from the end of the first chunk to the end of the last. Scores are a coin, so that hardly any group is dropped, at learning rate 1e-5, so that "
-        "both go on sampling from the same distribution. TRL counts everything in its process, the first step left out.",
+        "both go on sampling from the same distribution. TRL counts everything in its process, the first step left out. Ours looks for news by the clock, so that a step "
+        "that takes longer because the cores are busy also costs more.",
         "",
-        "| round | ours, CPU-s a step | tokens trained | TRL, CPU-s a step | tokens trained | ratio by token |",
-        "|---|---|---|---|---|---|",
+        "| round | ours, CPU-s a step | tokens trained | TRL, CPU-s a step | tokens trained | ratio by token | ours, s a step | programs that wait for a core |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for number, each in enumerate(rounds):
         ours, theirs = each["ours"], each["trl"]
         ratio = _by_token(theirs) / _by_token(ours)
         lines.append(
-            f"| {number + 1} | {ours['cpu_seconds']:.2f} | {ours['trained']:.0f} | {theirs['cpu_seconds']:.2f} | {theirs['trained']:.0f} | {ratio:.2f} |"
+            f"| {number + 1} | {ours['cpu_seconds']:.2f} | {ours['trained']:.0f} | {theirs['cpu_seconds']:.2f} | {theirs['trained']:.0f} | {ratio:.2f} "
+            f"| {ours['seconds']:.0f} | {ours['load']:.0f} |"
         )
     shares = {name: median(each["ours"]["processes"].get(name, 0.0) for each in rounds) for name in PROCESSES}
     parts = ", ".join(f"{name} {seconds:.2f}" for name, seconds in shares.items())
@@ -124,7 +126,9 @@ def _reward(found: dict[str, list[dict[str, Any]]]) -> list[str]:
         "",
         "The mean reward of five steps at temperature 1 reaches 0.7; the example's rows and its reading of an answer, up to 80 tokens. CPU-seconds from the first "
         "step on, of all processes on our side; the start (evaluator build, model load) stands apart. A learning rate that only one of both has tried "
-        "says nothing about the other.",
+        "says nothing about the other. Both: AdamW with betas 0.9 and 0.95, constant rate, gradient norm clipped at 1, LoRA rank 16 and alpha 32 as PEFT "
+        "initializes it, no KL term. Different by default: ours divides advantages by the deviation over all groups that vary, TRL by that of each group; ours divides "
+        "the loss by the tokens of the groups that vary, TRL by those of all groups.",
         "",
         "| | learning rate | seed | steps | rollouts | CPU-s | start, CPU-s | commit | reward after 400 | 800 | 1600 | 2400 rollouts |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
