@@ -6,6 +6,7 @@ import json
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tests.loop import projects
 from tests.loop.platform import Platform
@@ -91,8 +92,8 @@ def curves(folder: Path) -> Iterator[tuple[str, int, float]]:
         assert at == len(content), "the last record is whole"
 
 
-def fields(message: bytes) -> Iterator[tuple[int, bytes | int]]:
-    """(number, content) of the fields of a protocol buffer."""
+def fields(message: bytes) -> Iterator[tuple[int, Any]]:
+    """(number, content: bytes, or an int of a varint) of the fields of a protocol buffer."""
     at = 0
 
     def varint() -> int:
