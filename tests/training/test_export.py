@@ -111,6 +111,8 @@ def unmerged(base: Path, adapter: Path) -> torch.Tensor:
 def test_a_merged_folder_says_what_base_and_adapter_say(tmp_path: Path) -> None:
     base, adapter = make(tmp_path, Qwen3Config(**SIZES, head_dim=32, tie_word_embeddings=True))
     files = export(base, adapter, tmp_path / "out", "merged")
+    (tmp_path / "usual").touch()
+    assert {path.stat().st_mode for path in files} == {(tmp_path / "usual").stat().st_mode}
     expected, plain = unmerged(base, adapter), logprobs(AutoModelForCausalLM.from_pretrained(base))
     found = logprobs(AutoModelForCausalLM.from_pretrained(tmp_path / "out"))
     assert (found - expected).abs().max() <= 1e-5

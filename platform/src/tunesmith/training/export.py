@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import sys
 import warnings
@@ -54,11 +55,20 @@ def export(
             save_model(temporary, base, model)
         else:
             write_gguf(temporary, base, model, quantization, name)
+        _open_as_usual(temporary)
         shutil.rmtree(output, ignore_errors=True)
         temporary.rename(output)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return sorted(path for path in output.iterdir() if path.is_file())
+
+
+def _open_as_usual(folder: Path) -> None:
+    """Give files the usual mode: safetensors writes its own for the owner alone, which a server under another user could not read."""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    for path in folder.iterdir():
+        path.chmod(0o666 & ~umask)
 
 
 def merged_model(base: Path, adapter: Path | None) -> PreTrainedModel:
