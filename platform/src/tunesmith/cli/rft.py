@@ -99,8 +99,14 @@ def lines_of(found: dict[str, Any]) -> list[str]:
 
 
 def _ended(profile: Profile, path: str) -> dict[str, Any]:
+    told = ""
     try:
         while state_of(job := call(profile, "GET", path)) not in FINAL:
+            queue = job.get("queue")
+            now = f"place {queue['position']} in the queue: {queue['waitingFor']}" if queue else state_of(job)
+            if now != told:
+                told = now
+                click.echo(f"   {now}", err=True)
             time.sleep(_POLL_SECONDS)
     except KeyboardInterrupt:
         call(profile, "POST", f"{path}:cancel", {})
