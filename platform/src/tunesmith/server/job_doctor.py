@@ -107,7 +107,8 @@ def _summary(run: Run, change: float | None, flat: bool, found: Sequence[Finding
         third = max(1, len(scores) // 3)
         verb = "is flat" if flat and change > -FLAT_GAIN else "fell" if flat else "rose"
         ends = f"{np.mean(scores[:third]):.3f} at first, {np.mean(scores[-third:]):.3f} at last"
-        course = f"The reward {verb} ({ends}, {len(run.metrics)} optimizer steps)"
+        steps = f"{len(run.metrics)} optimizer step{'' if len(run.metrics) == 1 else 's'}"
+        course = f"The reward {verb} ({ends}, {steps})"
     if not found:
         return f"{course}; nothing stands out in what the run wrote."
     return f"{course}. Look first at this: {found[0].title[0].lower()}{found[0].title[1:]}."
