@@ -35,7 +35,10 @@ GROUPS = {
         *("base_model", "warm_start_from", "output_model", "epochs", "learning_rate", "learning_rate_warmup_steps"),
         *("lora_rank", "max_context_length", "optimizer_weight_decay"),
     ),
-    "inferenceParameters": ("max_output_tokens", "temperature", "response_candidates_count", "extra_body"),
+    "inferenceParameters": (
+        *("max_output_tokens", "temperature", "response_candidates_count", "extra_body"),
+        *("top_p", "top_k"),  # refused by the platform, with the reason
+    ),
     "lossConfig": ("method", "kl_beta"),
 }
 """Options of `create_rft` that are inside of an object on the wire; the others are at its top."""
