@@ -49,7 +49,9 @@ class Platform:
         self.home.mkdir(parents=True, exist_ok=True)
         log = open(self.home / "up.log", "ab")  # noqa: SIM115 - inherited by the child
         argv = [BIN / "tunesmith", "up", "--port", str(self.port), "--data-dir", str(self.data_dir)]
-        self.process = subprocess.Popen(self.command(argv), env=self.env, stdout=log, stderr=log, start_new_session=True)
+        self.process = subprocess.Popen(
+            self.command(argv), env=self.env, stdout=log, stderr=log, start_new_session=True
+        )
         log.close()
         deadline = time.monotonic() + 90
         while time.monotonic() < deadline:
