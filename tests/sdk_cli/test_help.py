@@ -256,6 +256,13 @@ def test_the_loss_can_be_named_under_all_its_aliases(name: str) -> None:
     assert body_of(name, "GRPO") == {"lossConfig": {"method": "GRPO"}}
 
 
+@pytest.mark.parametrize("prefix", ["", "wandb-", "wandb-config-"])
+def test_weights_and_biases_can_be_asked_for_under_all_its_aliases(prefix: str) -> None:
+    enabled = {"": "--enabled", "wandb-": "--wandb", "wandb-config-": "--wandb-config-enabled"}[prefix]
+    asked = body_of(enabled, f"--{prefix}project", "sums", f"--{prefix}entity", "us")
+    assert asked == {"wandbConfig": {"enabled": True, "project": "sums", "entity": "us"}}
+
+
 @pytest.mark.parametrize(
     ("flag", "name"),
     [(flag, name) for flag in FLAGS if flag.refused for name in flag.names],
@@ -281,6 +288,8 @@ def test_a_flag_without_effect_is_refused_with_the_reason(ep, flag, name: str) -
         (["--rl-kl-beta", "0.1"], "takes effect with --rl-loss-method GRPO only"),
         (["--rl-kl-beta", "0.1", "--method", "DAPO"], "the loss is DAPO"),
         (["--warm-start-from", "x"], "both were given"),
+        (["--wandb-project", "p"], "--wandb-project takes effect with --wandb only"),
+        (["--wandb", "--wandb-api-key", "k"], "the account's secret WANDB_API_KEY"),
         (["--eval-auto-carveout", "--evaluation-dataset", "x"], "not both"),
         (["--unknown"], "No such option"),
     ],

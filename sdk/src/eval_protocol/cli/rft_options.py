@@ -32,11 +32,12 @@ class JobFlag:
         return "job__" + self.field.replace(".", "__").lower()
 
 
-MODEL, TRAINING, ROLLOUTS, LOSS, DATA, LATER = (
+MODEL, TRAINING, ROLLOUTS, LOSS, TRACKING, DATA, LATER = (
     "Model",
     "Training",
     "Rollouts",
     "Loss",
+    "Tracking",
     "Data and names",
     "Known to the published client, refused here",
 )
@@ -76,6 +77,10 @@ def _training(name: str, *more: str) -> tuple[str, ...]:
 
 def _inference(name: str) -> tuple[str, ...]:
     return f"--{name}", f"--inference-parameters-{name}"
+
+
+def _wandb(name: str, *more: str) -> tuple[str, ...]:
+    return (f"--wandb-{name}", f"--wandb-config-{name}", *(f"--{other}" for other in more))
 
 
 _FULL_SUPPORT = "rollouts are sampled from the whole distribution, so that their log-probabilities are exact; shape it with --temperature"
@@ -174,6 +179,12 @@ FLAGS: tuple[JobFlag, ...] = (
         ("--rl-kl-beta", "--loss-config-kl-beta", "--kl-beta"), "lossConfig.klBeta",
         "KL coefficient of GRPO. Default: 0.001 there; the other losses have none.", LOSS, click.FloatRange(min=0),
     ),
+    JobFlag(
+        ("--wandb", "--wandb-config-enabled", "--enabled"), "wandbConfig.enabled",
+        "Send the job's metrics to Weights & Biases too, with the key in the account's secret WANDB_API_KEY.", TRACKING,
+    ),
+    JobFlag(_wandb("project", "project"), "wandbConfig.project", "Project there. Default: tunesmith.", TRACKING, str),
+    JobFlag(_wandb("entity", "entity"), "wandbConfig.entity", "User or team there. Default: the key's own.", TRACKING, str),
     # What follows is refused.
     JobFlag(_inference("top-p"), "inferenceParameters.topP", "", LATER, str, _FULL_SUPPORT),
     JobFlag(_inference("top-k"), "inferenceParameters.topK", "", LATER, str, _FULL_SUPPORT),
@@ -199,15 +210,10 @@ FLAGS: tuple[JobFlag, ...] = (
         "every step is checkpointed; the last two and the best are kept",
     ),
     JobFlag(("--dpo", "--loss-config-dpo"), "lossConfig.dpo", "", LATER, str, "DPO is another kind of job"),
-    *(
-        JobFlag((f"--{name}", f"--wandb-config-{name.removeprefix('wandb-')}", *more), f"wandbConfig.{field}", "", LATER, kind,
-                "Weights & Biases is not connected yet; the job's metrics are in its dashboard and API")
-        for name, field, more, kind in (
-            ("wandb", "enabled", ("--wandb-config-enabled", "--enabled"), None),
-            ("wandb-api-key", "apiKey", ("--api-key",), str),
-            ("wandb-project", "project", ("--project",), str),
-            ("wandb-entity", "entity", ("--entity",), str),
-        )
+    JobFlag(
+        _wandb("api-key", "api-key"), "wandbConfig.apiKey", "", LATER, str,
+        "a job keeps no keys; store it once as the account's secret WANDB_API_KEY (the dashboard's secrets, or a line of the env file of `ep upload`), "
+        "then --wandb is enough",
     ),
     *(
         JobFlag((f"--{name}", f"--aws-s3-config-{name}"), f"awsS3Config.{field}", "", LATER, str, "datasets are read from the platform, not from S3 yet")
@@ -266,13 +272,16 @@ def check_body(body: dict[str, Any]) -> None:
         raise click.UsageError(
             f"--rl-kl-beta takes effect with --rl-loss-method GRPO only; the loss is {loss.get('method', 'the default one')}."
         )
+    wandb = body.get("wandbConfig", {})
+    if wandb and not wandb.get("enabled"):
+        raise click.UsageError(f"--wandb-{next(iter(wandb))} takes effect with --wandb only.")
     if body.get("evalAutoCarveout") and body.get("evaluationDataset"):
         raise click.UsageError("Give either --evaluation-dataset or --eval-auto-carveout, not both.")
 
 
 def sections() -> Iterator[tuple[str, set[str]]]:
     """Help sections in order: title and the parameters in it."""
-    for title in (MODEL, TRAINING, ROLLOUTS, LOSS, LATER):
+    for title in (MODEL, TRAINING, ROLLOUTS, LOSS, TRACKING, LATER):
         yield title, {flag.parameter for flag in FLAGS if flag.group == title}
 
 
