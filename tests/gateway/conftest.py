@@ -200,9 +200,15 @@ def context_length() -> int:
 
 
 @pytest.fixture
-async def gateway(data_dir: Path, settings: Settings, context_length: int) -> AsyncIterator[Gateway]:
+def base_folder(data_dir: Path, context_length: int) -> Path:
+    """The base model's; a test module overrides this where it needs another family."""
+    return make_model_folder(data_dir / "base", context_length)
+
+
+@pytest.fixture
+async def gateway(data_dir: Path, settings: Settings, base_folder: Path, context_length: int) -> AsyncIterator[Gateway]:
     """A gateway in front of a fake engine for a model folder of its own."""
-    folder = make_model_folder(data_dir / "base", context_length)
+    folder = base_folder
     state = GatewayState(settings)
     engine = FakeEngine(folder, str(folder), load_keys(settings).engine, context_length)
     supervisor = FakeSupervisor(data_dir / "supervisor.sock", {str(folder): engine})
