@@ -179,6 +179,11 @@ def clock(folder: Path) -> tuple[dict[str, str | None], Path]:
     return {"LD_PRELOAD": str(shim), "CLOCK_FILE": str(moved)}, moved
 
 
+def can_mount() -> bool:
+    """Whether this process is root and may mount file systems, which root in a container often may not."""
+    return os.geteuid() == 0 and subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode == 0
+
+
 @contextlib.contextmanager
 def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
     """A file system of so many MB in memory, mounted at `folder`."""
