@@ -51,7 +51,8 @@ def tell(story: Story, *, problems: int = 600, epochs: int = 1) -> tuple[dict[st
     story.run([sys.executable, "evaluation.py"])
 
     step("3/5  The base model on held-out problems, at four temperatures")
-    before = measure(PROJECT, BASE_MODEL, rows=HELD_OUT, env=story.env, problems=problems, say=say)
+    sizes = {"problems": problems, "pass_problems": min(100, problems)}
+    before = measure(PROJECT, BASE_MODEL, rows=HELD_OUT, env=story.env, say=say, **sizes)
 
     # A secret of the evaluator, so that the upload is seen; the evaluator of the example does not read it.
     (story.folder / "env").write_text("EXAMPLE_JUDGE_KEY=only-for-show\n")
@@ -64,7 +65,7 @@ def tell(story: Story, *, problems: int = 600, epochs: int = 1) -> tuple[dict[st
 
     step("5/5  The tuned model on the same problems")
     model = job["trainingConfig"]["outputModel"]
-    after = measure(PROJECT, model, rows=HELD_OUT, env=story.env, problems=problems, say=say)
+    after = measure(PROJECT, model, rows=HELD_OUT, env=story.env, say=say, **sizes)
     gain = report(before, after, job, story, time.monotonic() - started)
     return job, after, gain
 

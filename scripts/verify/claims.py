@@ -49,20 +49,20 @@ class Verification:
     """The platform that the claims are checked on, and what one claim leaves for the next."""
 
     def __init__(self, folder: Path, problems: int) -> None:
-        self.folder = folder
+        self.folder, self.count = folder, problems
         self.problems = folder / "problems.jsonl"
         self.base = Path(tunesmith.__file__).parent / "catalog" / "models" / "tiny-math-v1"
         self.seed = secrets.randbelow(2**32)
         self.story = Story(folder / "platform", PROJECT)
         self.job: dict[str, Any] = {}
-        self.write_problems(problems)
+        self.write_problems()
 
-    def write_problems(self, count: int) -> None:
+    def write_problems(self) -> None:
         """Problems of a seed that nobody has seen, none of them a training row of the example."""
         shown = (PROJECT / "gsm8k_sample.jsonl").read_text()
         found: dict[str, str] = {}
         index = 0
-        while len(found) < count:
+        while len(found) < self.count:
             item = problem(f"verify-{self.seed}", index, Part.HELD_OUT)
             if item.question not in shown:
                 found[item.question] = str(item.answer)
@@ -78,9 +78,12 @@ class Verification:
 
     def demo(self) -> tuple[str, bool]:
         """The demo: gain over the base at its best temperature, with its interval."""
-        self.job, _, gain = tell(self.story)
+        self.job, _, gain = tell(self.story, problems=self.count)
         holds = self.job["state"] == "JOB_STATE_COMPLETED" and gain["low"] > 0
-        return f"{gain['mean']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}], 600 problems a temperature", holds
+        return (
+            f"{gain['mean']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}], {self.count} problems a temperature",
+            holds,
+        )
 
     def plain_peft(self) -> tuple[str, bool]:
         """The adapter in plain PEFT against the base at its best temperature."""
