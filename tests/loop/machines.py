@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pip._internal.models.index import PyPI  # where pip looks when nothing else is said
+
 from tests.loop.platform import Platform
 
 DEAD_PROXY = "http://127.0.0.1:9"
@@ -139,7 +141,7 @@ def dead_proxy() -> dict[str, str | None]:
     """Every proxy variable set to a port where nobody listens; only the package index is reached without it."""
     names = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
     set_ = {each: DEAD_PROXY for name in names for each in (name, name.lower())}
-    index = "pypi.org,files.pythonhosted.org"
+    index = ",".join((PyPI.netloc, PyPI.file_storage_domain))
     return {**set_, "NO_PROXY": index, "no_proxy": index}
 
 
