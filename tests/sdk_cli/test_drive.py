@@ -96,6 +96,8 @@ def test_what_is_wrong_is_said(
     assert running.ok("GET", "/datasets")["datasets"] == [], "what was refused is not left behind"
     with pytest.raises(Refused, match="rewardWeights"):
         drive.create_rft(evaluator="e", dataset=[ROW], base_model=BASE_MODEL, reward_weights=[1])
+    with pytest.raises(Refused, match="whole distribution"):
+        drive.create_rft(evaluator="e", dataset=[ROW], base_model=BASE_MODEL, top_p=0.5)
     with pytest.raises(Missing, match="no RFT job"):
         drive.job("nobody")
     with pytest.raises(NotAllowed):
