@@ -39,6 +39,21 @@ export function useRewind(id: string) {
   });
 }
 
+export interface Promoted {
+  model: string;
+  version: number;
+}
+
+/** Serve a policy version by the name of the job's model, or under a name of its own. */
+export function usePromote(id: string) {
+  const path = `${useAccountPath()}/${RFT_JOBS}/${id}`;
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: (request: { version: number; model?: string }) => post<Promoted>(`${path}:promote`, request),
+    onSuccess: () => client.invalidateQueries({ queryKey: ["models"] }),
+  });
+}
+
 export type WholeRollout = RolloutSummary & { row?: EvaluationRow };
 
 /** Rollouts with their rows: answers are whole, where summaries cut them. */

@@ -24,6 +24,7 @@ import { Confirm } from "~/design/Dialog";
 import { toast, toastError } from "~/design/Toast";
 import { useAccountPath, useMayChange } from "../session";
 import { LinkButton, MENU, MENU_ITEM } from "./LinkButton";
+import { Promote } from "./Promote";
 
 const VIEWER = "Looking only: sign in with an API key to change things";
 
@@ -113,6 +114,7 @@ export function JobHeader({ job }: { job: RftJob }) {
           <LinkButton to={`/dashboard/studio/${id}`} icon={<Paintbrush size={14} />}>
             Studio
           </LinkButton>
+          <Promote job={job} />
           <Export id={id} />
           {!running && (
             <Button
