@@ -8,6 +8,6 @@ if [ ! -d node_modules ]; then
   exit 0
 fi
 npx --no biome check . --log-level=warn
-npx --no tsc --noEmit
+npx --no -- tsc --noEmit
 bash scripts/api-types.sh --check
 npx --no vitest run --reporter=dot
