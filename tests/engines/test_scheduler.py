@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tunesmith.engines import scheduler
+from tunesmith.engines.attention import Options
 from tunesmith.engines.builtin import BuiltinEngine
-from tunesmith.engines.cache import PADDING_ROWS, Prefix, PrefixCache, RowCache, capacity_for
+from tunesmith.engines.cache import STEM_ROWS, Prefix, PrefixCache, RowCache, capacity_for
 from tunesmith.engines.engine import FinishReason
 from tunesmith.engines.sampling import Draw
 from tunesmith.engines.sequences import Sequence
@@ -200,8 +202,8 @@ async def test_streamed_events_join_to_the_whole(long_winded: BuiltinEngine) -> 
 def test_capacities_depend_on_the_length_alone_and_waste_little() -> None:
     for length in range(1, 5000):
         capacity = capacity_for(length)
-        assert length <= capacity <= max(length + 63, 1.5 * length)
-        assert capacity % 64 == 0
+        assert length <= capacity <= max(length + 31, 1.5 * length)
+        assert capacity % 32 == 0
         assert capacity_for(capacity) == capacity
 
 
@@ -214,21 +216,45 @@ def _prefix(length: int, value: float) -> Prefix:
     return Prefix(torch.full((2, 1, length, 4), value), torch.full((2, 1, length, 4), -value), torch.zeros(5))
 
 
-def test_rows_keep_their_keys_when_others_leave_and_when_they_outgrow_their_slot() -> None:
+def _advance(cache: RowCache[_Row], steps: int) -> None:
+    """Write the key `position` and the value `-position` for every row, `steps` times."""
+    for _ in range(steps):
+        decode = cache.decode_pass()
+        at = decode.positions[:, None, None].expand(-1, 1, 4).float()
+        for layer in range(2):
+            decode.attend(layer, at, at, -at, Options(None, None, None))
+        for row in cache.rows():
+            row.position += 1
+
+
+def test_rows_keep_their_keys_when_others_come_and_leave_and_when_they_outgrow_their_slot() -> None:
     cache = RowCache[_Row]()
-    rows = [_Row(n) for n in (10, 63, 64, 200, 11)]
-    cache.insert([(row, _prefix(row.position, float(i + 1))) for i, row in enumerate(rows)])
-    cache.remove([rows[0]])
-    rows[1].position = 64  # its slot of 64 is full
-    decode = cache.decode_pass()
-    assert cache.rows() == [rows[4], rows[2], rows[1], rows[3]]
-    assert decode.positions.tolist() == [11, 64, 64, 200, *[0] * PADDING_ROWS]
+    prefixes = [_prefix(length, length / 8) for length in (10, 33, 64, 65)]
+    # Twelve rows of the first prompt: more than one stem holds.
+    rows = [(_Row(prefix.length), prefix) for prefix in prefixes for _ in range(12 if prefix.length == 10 else 2)]
+    cache.insert(rows[1:])
+    _advance(cache, 20)
+    cache.insert(rows[:1])
+    gone = [rows[at][0] for at in (3, 5, 12, 16, 17)]
+    _advance(cache, 2)
+    cache.remove(gone)
+    _advance(cache, 30)
+    prompt_of = {id(row): prefix for row, prefix in rows}
+    assert {id(row) for row in cache.rows()} == {id(row) for row, _ in rows} - {id(row) for row in gone}
+    assert {capacities[1] for capacities in cache._buckets} == {32, 64}
     for bucket in cache._buckets.values():
+        assert max(Counter(bucket.stem_of).values()) <= STEM_ROWS
+        assert set(bucket.stem_of) == set(range(len(bucket.stems)))
         for slot, row in enumerate(bucket.rows):
-            length = min(row.position, 63) if row is rows[1] else row.position
-            assert set(bucket.keys[:, slot, :, :, :length].flatten().tolist()) == {float(rows.index(row) + 1)}
-            assert set(bucket.values[:, slot, :, :length].flatten().tolist()) == {-float(rows.index(row) + 1)}
-    cache.remove(rows)
+            prefix, stem = prompt_of[id(row)], bucket.stem_of[slot]
+            assert bucket.stems[stem] is prefix
+            for held, sign in ((bucket.stem_keys[:, stem].transpose(-1, -2), 1), (bucket.stem_values[:, stem], -1)):
+                assert set(held[:, :, : prefix.length].flatten().tolist()) == {sign * prefix.length / 8}
+                assert not held[:, :, prefix.length :].any()
+            sampled = torch.arange(prefix.length, row.position).float()[:, None].expand(2, 1, -1, 4)
+            assert torch.equal(bucket.keys[:, slot, :, : row.position - prefix.length], sampled)
+            assert torch.equal(bucket.values[:, slot, :, : row.position - prefix.length], -sampled)
+    cache.remove([row for row, _ in rows])
     assert len(cache) == 0
     assert not cache._buckets
 

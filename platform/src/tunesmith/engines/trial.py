@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tunesmith.engines.attention import ATTENTION
-from tunesmith.engines.cache import Prefix, RowCache
+from tunesmith.engines.cache import STEM_ROWS, Prefix, RowCache
 from tunesmith.engines.model import Model
 from tunesmith.engines.plain import positions_stand_alone
 from tunesmith.engines.wire import NEIGHBOUR_INDEPENDENT_LOGPROBS, NEIGHBOUR_INDEPENDENT_NOISE
@@ -88,6 +88,8 @@ def _bits_hold(model: Model, ids: list[int], context: int) -> bool:
     if not _same(together[17], prefixes[0]) or not _same(together[0], prefixes[1]):
         return False
     alone = _decode_first(model, prefixes[:1], at=0)
+    if not all(torch.equal(alone, _decode_first(model, [prefixes[0]] * n, at=n - 1)) for n in (2, 5, STEM_ROWS + 3)):
+        return False
     return all(
         torch.equal(alone, _decode_first(model, [*prefixes[: count + 1], *others], at=at))
         for count in _NEIGHBOURS
