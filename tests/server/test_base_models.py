@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from huggingface_hub import constants
 from tunesmith.errors import NotFound
 from tunesmith.server.base_models import find_base_model
+
+from tests.server.conftest import Platform
 
 
 class _Hub(BaseHTTPRequestHandler):
@@ -64,3 +68,43 @@ def test_a_hub_that_is_away_is_said_to_be(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(NotFound, match=r"\(not asked: HF_HUB_OFFLINE is set\)"):
         find_base_model("org/there", tmp_path / "models")
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ({"model_type": "gemma2", "final_logit_softcapping": 30.0}, "final_logit_softcapping = 30.0"),
+        (
+            {
+                "model_type": "phi3",
+                "original_max_position_embeddings": 4096,
+                "rope_scaling": {"type": "longrope", "long_factor": [1.0], "short_factor": [1.0]},
+            },
+            "rotary embeddings of type longrope turn every token otherwise once a sequence is longer than 4096 tokens",
+        ),
+        ({"model_type": "llama", "rope_parameters": {"rope_type": "dynamic", "factor": 2.0}}, "type dynamic"),
+    ],
+)
+def test_a_job_on_a_model_that_the_learner_does_not_compute_is_refused_by_name(
+    platform: Platform, tmp_path: Path, config: dict[str, Any], reason: str
+) -> None:
+    """When it is created, for each kind of job, and nothing is left of it."""
+    folder = tmp_path / "base"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"max_position_embeddings": 8192, "vocab_size": 300, **config}))
+    (folder / "model.safetensors").write_bytes(b"")
+    (folder / "tokenizer.json").write_text("{}")
+    platform.dataset("d")
+    platform.evaluator("e")
+    rft = {"dataset": "d", "evaluator": "e", "evalAutoCarveout": False, "trainingConfig": {"baseModel": str(folder)}}
+    tuning = {"dataset": "d", "baseModel": str(folder)}
+    for route, body in (
+        ("/reinforcementFineTuningJobs", rft),
+        ("/supervisedFineTuningJobs", tuning),
+        ("/dpoJobs", {"dataset": "d", "trainingConfig": {"baseModel": str(folder)}}),
+    ):
+        message = platform.fails(400, "POST", route, json=body)
+        assert f"{folder} cannot be trained" in message, route
+        assert reason in message, route
+        assert message.endswith("Choose another base model."), route
+        assert not next(iter(platform.ok("GET", route).values()))
