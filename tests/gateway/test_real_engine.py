@@ -6,10 +6,12 @@ import asyncio
 import hashlib
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +79,27 @@ class EngineSupervisor(FakeSupervisor):
 
 
 @pytest.fixture
-async def real(data_dir: Path) -> AsyncIterator[Gateway]:
-    """A gateway whose engine is a process with the bundled model."""
+def entry(data_dir: Path) -> BaseModelEntry:
+    """The bundled model."""
+    return next(entry for entry in available(data_dir / "models") if entry.source == "bundled")
+
+
+@pytest.fixture
+def endless(data_dir: Path, entry: BaseModelEntry) -> BaseModelEntry:
+    """A copy of the bundled model that ends no answer by itself."""
+    folder = data_dir / "endless"
+    shutil.copytree(entry.path, folder)
+    (folder / "generation_config.json").unlink()
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"eos_token_id": None}))
+    return replace(entry, name=str(folder), path=folder)
+
+
+@asynccontextmanager
+async def gateway_of(data_dir: Path, entry: BaseModelEntry) -> AsyncIterator[Gateway]:
+    """A gateway whose engine is a process."""
     settings = Settings(data_dir=data_dir)
     state = GatewayState(settings)
-    entry = next(entry for entry in available(data_dir / "models") if entry.source == "bundled")
     supervisor = EngineSupervisor(data_dir / "supervisor.sock", {}, data_dir=data_dir, entry=entry)
     await supervisor.start()
     server, task, url = await serve(state)
@@ -93,6 +111,13 @@ async def real(data_dir: Path) -> AsyncIterator[Gateway]:
     await supervisor.stop()
     if supervisor.process is not None and supervisor.process.returncode is None:
         await supervisor.kill()
+
+
+@pytest.fixture
+async def real(data_dir: Path, entry: BaseModelEntry) -> AsyncIterator[Gateway]:
+    """With the bundled model."""
+    async with gateway_of(data_dir, entry) as gateway:
+        yield gateway
 
 
 def write_adapter(folder: Path, base: Path, strength: float) -> str:
@@ -164,3 +189,45 @@ async def test_calls_policies_and_a_crash(real: Gateway) -> None:
     assert first == second
     assert len(real.supervisor.asked) >= 2
     assert await roll("r3-a0") != first
+
+
+async def test_killed_while_it_generates(data_dir: Path, endless: BaseModelEntry) -> None:
+    """Nothing that was cut off is ever taken for an answer: the stream ends with an error, the other call is answered in whole."""
+    async with gateway_of(data_dir, endless) as real:
+        options = {"temperature": 1, "seed": 3, "logprobs": True, "return_token_ids": True}
+        whole = asyncio.create_task(real.chat("count", "/" + FIVE.format(r="whole-a0"), max_tokens=400, **options))
+        assert real.session is not None
+        body = {"model": real.base, "messages": [{"role": "user", "content": "count"}], "stream": True, **options}
+        async with real.session.post(
+            f"{real.url}/{FIVE.format(r='cut-a0')}/chat/completions",
+            json=body | {"max_tokens": 3000},
+            headers={"Authorization": f"Bearer {real.keys['account']}"},
+        ) as response:
+            assert response.status == 200
+            received: list[str] = []
+            async for line in response.content:
+                if not line.startswith(b"data: "):
+                    continue
+                received.append(line.decode().removeprefix("data: ").strip())
+                if len(received) == 12:
+                    assert not whole.done(), "the call that was to be cut off was answered before"
+                    await real.supervisor.kill()  # type: ignore[attr-defined]
+        assert "[DONE]" not in received
+        *chunks, last = map(json.loads, received)
+        assert "stopped answering" in last["error"]["message"]
+        assert all(choice["finish_reason"] is None for chunk in chunks for choice in chunk["choices"])
+
+        answer = await whole
+        assert answer.status == 200, answer.body
+        assert len(real.supervisor.asked) == 2
+        choice = answer.body["choices"][0]
+        assert (len(choice["token_ids"]), choice["finish_reason"]) == (400, "length")
+        (stored,) = await real.completions("whole-a0")
+        assert (stored["status"], stored["sampled_ids"]) == ("complete", choice["token_ids"])
+        undisturbed = await real.chat("count", "/" + FIVE.format(r="again-a0"), max_tokens=400, **options)
+        assert undisturbed.body["choices"][0]["token_ids"] == choice["token_ids"]
+
+        async with asyncio.timeout(20):
+            while not (cut := await real.completions("cut-a0")):
+                await asyncio.sleep(0.02)
+        assert [completion["status"] for completion in cut] == ["aborted"]

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 _BROKEN = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, ConnectionError, TimeoutError)
 _ATTEMPTS = 3
+_PAUSE_SECONDS = 0.2
+"""Between attempts: an engine's connections break a moment before the supervisor can see that its process is gone."""
 _LINE_BUFFER = 2**23
 """Bytes of an engine's answer that wait for us before it is told to pause."""
 _JSON = {"Content-Type": "application/json"}
@@ -114,13 +116,14 @@ class Engines:
     async def call(self, base_model: str, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """One request with one JSON answer (`/load`, `/unload`, `/score`, `/abort`, `/info`); repeated when the engine was lost."""
         for attempt in range(_ATTEMPTS):
-            address = await self.address(base_model)
             try:
+                address = await self.address(base_model)
                 async with self._request(base_model, address, method, path, body) as response:
                     return await response.json()
             except EngineLost:
                 if attempt + 1 == _ATTEMPTS:
                     raise
+                await asyncio.sleep(_PAUSE_SECONDS)
         raise AssertionError("unreachable")
 
     async def events(self, base_model: str, body: dict[str, Any]) -> AsyncIterator[list[EngineEvent]]:
@@ -129,9 +132,9 @@ class Engines:
         Raises EngineLost when the connection breaks: before the first event, after retries.
         """
         for attempt in range(_ATTEMPTS):
-            address = await self.address(base_model)
             begun = False
             try:
+                address = await self.address(base_model)
                 async with self._request(base_model, address, "POST", "/generate", body) as response:
                     rest: list[bytes] = []
                     async for data in response.content.iter_any():
@@ -149,6 +152,7 @@ class Engines:
             except EngineLost:
                 if begun or attempt + 1 == _ATTEMPTS:
                     raise
+                await asyncio.sleep(_PAUSE_SECONDS)
 
     async def abort(self, base_model: str, request_id: str) -> None:
         """Stop a request where it runs. An engine that is not there any more needs no abort."""
