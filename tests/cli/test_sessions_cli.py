@@ -218,8 +218,10 @@ def test_scored_rows_are_compared_as_the_report_compares_them(tmp_path: Path) ->
     found = json.loads(ok("compare", base, tuned, "--json"))
     assert (found["base"]["mean"], found["base"]["invalid"]) == (0.25, 1)
     assert found["difference"]["mean"] == 0.75
-    assert found["pValue"] == pytest.approx(2 / 2**3)  # three rows differ, all one way
-    assert "p-value, two-sided: 0.25" in ok("compare", base, tuned)
+    assert found["pValue"] == pytest.approx(
+        1 / 2**3
+    )  # three rows differ, all one way: two sides of 1/8, counted half (mid-p)
+    assert "p-value, two-sided: 0.125" in ok("compare", base, tuned)
 
 
 def test_files_that_are_not_scored_rows_are_named(tmp_path: Path) -> None:

@@ -7,10 +7,12 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import stat
 import time
 import urllib.error
 import urllib.request
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -113,12 +115,22 @@ def test_a_taken_port_is_named_with_the_option(up, tmp_path):
 
 def test_a_start_that_fails_leaves_the_profile_of_a_healthy_platform(up, tmp_path):
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "completions.db").write_text("not a database " * 100)
+    with closing(sqlite3.connect(tmp_path / "data" / "completions.db")) as somebody_elses:
+        somebody_elses.execute("CREATE TABLE completions (x)")
     before = up.profile
     done = tunesmith(up.home, "up", "--data-dir", str(tmp_path / "data"), "--port", "0")
     assert done.returncode == 1
     assert "ended with status" in done.stderr
     assert up.profile == before
+
+
+@pytest.mark.parametrize("name", ["tunesmith.db", "completions.db"])
+def test_a_damaged_database_is_named_with_the_way_out(tmp_path, name):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / name).write_text("not a database " * 100)
+    done = tunesmith(tmp_path / "home", "up", "--data-dir", str(tmp_path / "data"), "--port", "0")
+    assert done.returncode == 1
+    assert f"{name} cannot be read (file is not a database). Bring it back from a backup" in done.stderr
 
 
 def test_an_engine_starts_on_demand_and_again_after_a_crash(up):

@@ -68,11 +68,14 @@ async def _run(settings: Settings, served_by: str, files: int) -> None:
     from tunesmith.cli.control import serve
     from tunesmith.cli.supervisor import Supervisor
     from tunesmith.db.captured import check_known
+    from tunesmith.db.session import check_readable
     from tunesmith.evaluators import sandbox
 
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    for name in ("tunesmith.db", "completions.db"):
+        check_readable(settings.path(name))
     check_known(settings.path("completions.db"))
     protection = sandbox.describe(settings.sandbox)
     key = ensure_account_key(settings)

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import fcntl
 import json
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,21 @@ def open_database(path: Path) -> sessionmaker[Session]:
     """
     migrate(path)
     return sessionmaker(make_engine(path), expire_on_commit=False)
+
+
+def check_readable(path: Path) -> None:
+    """Raise FailedPrecondition when the file at `path`, which may be missing, is no SQLite database or a damaged one."""
+    if not path.exists():
+        return
+    with closing(sqlite3.connect(path)) as connection:
+        try:
+            connection.execute("PRAGMA schema_version")
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError as error:
+            raise FailedPrecondition(
+                f"{path} cannot be read ({error}). Bring it back from a backup (`tunesmith restore`), or start with another data folder."
+            ) from error
 
 
 @contextmanager
