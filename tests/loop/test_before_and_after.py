@@ -33,7 +33,7 @@ def tell(platform: Platform, cwd: Path, *argv: object):
 def test_a_job_that_hardly_moves_has_a_second_opinion_and_a_doctor(
     platform: Platform, short_tmp: Path, constant: Path
 ) -> None:
-    uploaded = platform.run("ep", "upload", "--yes", cwd=constant)
+    uploaded = platform.run("ep", "upload", "--yes", "--wait", cwd=constant)
     assert uploaded.returncode == 0, uploaded.stdout
     project = projects.write(short_tmp / "first", source=HARDLY, dataset=projects.rows(6))
     flags = ("--audit-evaluator", "evaluation-second", "--preflight-rows", "2", "--learning-rate", "1e-5")

@@ -18,6 +18,8 @@ import sys
 from typing import Any
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE = 1, 4
+REFUSED_SECONDS = 5.0
+"""How long a client whose address nobody answers may take to say something and to go."""
 
 
 class Half(asyncio.Protocol):
@@ -64,7 +66,7 @@ class Half(asyncio.Protocol):
 class Outward(Half):
     """The side towards the unix socket. Where a proxy is behind it, its answer to our CONNECT comes first."""
 
-    def __init__(self, client: Half, connect: str | None) -> None:
+    def __init__(self, client: Inward, connect: str | None) -> None:
         super().__init__()
         self.client = client
         self.connect = connect
@@ -91,7 +93,7 @@ class Outward(Half):
             if rest:
                 super().data_received(rest)
         elif end >= 0 or len(self.head) > 16384:
-            self.client.transport.close()  # refused: as a closed port would be seen
+            self.client.refuse()
             self.transport.close()
 
     def join(self) -> None:
@@ -111,6 +113,7 @@ class Inward(Half):
         self.socket = socket
         self.connect = connect
         self.opening: asyncio.Task[None] | None = None
+        self.refused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio."""
@@ -126,6 +129,20 @@ class Inward(Half):
             )
         except OSError:
             self.transport.abort()
+
+    def refuse(self) -> None:
+        """Nobody listens outside. The connection ends after the client's first words and not in the middle of them: whoever asks sees the
+        same end each time, a connection closed without an answer."""
+        self.refused = True
+        self.transport.resume_reading()
+        asyncio.get_running_loop().call_later(REFUSED_SECONDS, self.transport.close)
+
+    def data_received(self, data: bytes) -> None:
+        """asyncio."""
+        if not self.refused:
+            super().data_received(data)
+        elif self.transport.can_write_eof() and not self.transport.is_closing():
+            self.transport.write_eof()
 
 
 def main() -> int:
