@@ -14,7 +14,7 @@ from tests.loop.test_story import create_rft
 
 BRIEF = ("--max-output-tokens", "16", "--chunk-size", "2", "--response-candidates-count", "4")
 # Candidates differ, so steps are taken; the mean cannot rise by what the doctor calls a rise, whatever is sampled.
-HARDLY = projects.HEADER + "    score = 0.5 + len(text) % 7 / 600\n" + projects.FOOTER
+HARDLY = projects.HEADER + "    score = 0.5 + sum(map(ord, text)) % 101 / 10100\n" + projects.FOOTER
 CONSTANT = projects.HEADER.replace("def scored", "def second") + projects.BODIES["constant"] + projects.FOOTER
 
 
@@ -37,6 +37,7 @@ def test_a_job_that_hardly_moves_has_a_second_opinion_and_a_doctor(
     assert uploaded.returncode == 0, uploaded.stdout
     project = projects.write(short_tmp / "first", source=HARDLY, dataset=projects.rows(6))
     flags = ("--audit-evaluator", "evaluation-second", "--preflight-rows", "2", "--learning-rate", "1e-5")
+    flags += ("--job-id", "hardly-moves")  # noise is drawn by it: the same rollouts in every run
     name, _ = create_rft(platform, project, *BRIEF, *flags)
     job = platform.wait(name)
     assert job["state"] == "JOB_STATE_COMPLETED", job["status"]

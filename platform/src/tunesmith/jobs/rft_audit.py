@@ -63,6 +63,9 @@ class Auditor:
         """Audit the rest of a run that has ended."""
         if self._work is not None:
             await self._work
+        self._seen = (
+            -1
+        )  # a chunk's event may have been taken in before the last of its rollouts: look at everything again
         if not self._given_up:
             await self._audit()
 
