@@ -13,6 +13,7 @@ import pytest
 from huggingface_hub import constants
 from tunesmith.errors import NotFound
 from tunesmith.server.base_models import find_base_model
+from tunesmith.settings import Settings
 
 from tests.server.conftest import Platform
 
@@ -50,9 +51,9 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ThreadingHT
 
 @pytest.mark.usefixtures("hub")
 def test_the_hubs_answer_is_one_of_the_places(tmp_path: Path) -> None:
-    assert find_base_model("org/there", tmp_path / "models").name == "org/there"
+    assert find_base_model("org/there", Settings(data_dir=tmp_path)).name == "org/there"
     with pytest.raises(NotFound) as caught:
-        find_base_model("org/nothing", tmp_path / "models")
+        find_base_model("org/nothing", Settings(data_dir=tmp_path))
     message = caught.value.message
     assert f"; {constants.ENDPOINT}/org/nothing (does not have it, or not for you). Put its folder at" in message
     assert message.count("Looked in") == 1
@@ -64,10 +65,10 @@ def test_a_hub_that_is_away_is_said_to_be(
 ) -> None:
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(NotFound, match=r"http://127\.0\.0\.1:9/org/there \(did not answer: \w+\)"):
-        find_base_model("org/there", tmp_path / "models")
+        find_base_model("org/there", Settings(data_dir=tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(NotFound, match=r"\(not asked: HF_HUB_OFFLINE is set\)"):
-        find_base_model("org/there", tmp_path / "models")
+        find_base_model("org/there", Settings(data_dir=tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from tunesmith.db.tables import Job, Model, Policy
 from tunesmith.db.tuning_jobs import check_id_unused
 from tunesmith.errors import AlreadyExists, FailedPrecondition, NotFound
 
-KIND = "rft"
+KIND, NOUN = "rft", "reinforcementFineTuningJobs"
 _POLICY = re.compile(r"accounts/[^/]+/models/(?P<job>[^/]+)-v\d+")
 FIELDS = Fields(
     key=Job.name,

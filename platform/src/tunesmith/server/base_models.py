@@ -16,6 +16,8 @@ from tunesmith.catalog.known import KNOWN
 from tunesmith.catalog.lookup import NotLoadable
 from tunesmith.errors import InvalidArgument
 from tunesmith.schemas.models import BaseModelDetails
+from tunesmith.schemas.names import account_name
+from tunesmith.settings import Settings
 
 ASK_SECONDS = 5.0
 
@@ -33,16 +35,16 @@ class BaseModel:
     """Why the learner cannot train it, as far as its config.json says; None = nothing speaks against it."""
 
 
-def find_base_model(name: str, models_dir: Path, own_models: Path | None = None) -> BaseModel:
+def find_base_model(name: str, settings: Settings, account: str | None = None) -> BaseModel:
     """The base model of that name: on this machine, or on the Hugging Face hub, from where the job will fetch it.
 
-    `own_models` is the folder of the caller's own full models, `objects/models/{account}`; without it they are not looked at.
-    Raises NotFound naming every place that was looked at.
+    Full models that jobs of `account` made are base models too; without it they are not looked at. May ask the hub: call it outside of a
+    transaction. Raises NotFound naming every place that was looked at.
     """
-    own = own_models is not None and name.startswith(f"accounts/{own_models.name}/models/")
-    made = own_models.parent if own_models is not None and own else None
+    own = account is not None and name.startswith(f"{account_name(account)}/models/")
+    made = settings.path("objects", "models") if own else None
     try:
-        entry = resolve(name, models_dir=models_dir, account_models=made, download=False)
+        entry = resolve(name, models_dir=settings.path("models"), account_models=made, download=False)
     except NotLoadable as missing:
         if constants.is_offline_mode():
             raise
@@ -55,9 +57,9 @@ def find_base_model(name: str, models_dir: Path, own_models: Path | None = None)
     return BaseModel(entry.name, entry.training, context_length(entry.path), untrainable(entry.path))
 
 
-def trainable_base_model(name: str, models_dir: Path, own_models: Path) -> BaseModel:
+def trainable_base_model(name: str, settings: Settings, account: str) -> BaseModel:
     """`find_base_model` for a job that trains it. Raises InvalidArgument with the reason where the learner does not compute it."""
-    base = find_base_model(name, models_dir, own_models)
+    base = find_base_model(name, settings, account)
     if base.untrainable is not None:
         raise InvalidArgument(f"{base.name} cannot be trained: {base.untrainable} Choose another base model.")
     return base

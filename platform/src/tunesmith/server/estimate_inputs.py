@@ -43,7 +43,7 @@ def rft(control: ControlPlane, account: str, body: RftJobInput) -> dict[str, Any
     with reading(control.sessions) as session:
         base_name = named_base(session, account, training.base_model, training.warm_start_from)
     settings = control.settings
-    base = find_base_model(base_name, settings.path("models"), settings.path("objects", "models", account))
+    base = find_base_model(base_name, settings, account)
     with reading(control.sessions) as session:
         spec = plan_job(session, account, "unnamed", body, base)
         carved = max(1, min(HELD_OUT_MOST, int(spec.example_count * HELD_OUT_SHARE))) if spec.eval_auto_carveout else 0

@@ -80,8 +80,7 @@ def _base(control: ControlPlane, account: str, options: Tuning) -> BaseModel:
     fields = options.fields
     with reading(control.sessions) as session:
         name = named_base(session, account, fields.base_model, fields.warm_start_from, options.prefix)
-    settings = control.settings  # may ask the hub: no transaction waits for it
-    base = trainable_base_model(name, settings.path("models"), settings.path("objects", "models", account))
+    base = trainable_base_model(name, control.settings, account)  # may ask the hub: no transaction waits for it
     if options.history != "default":
         check_history(control, account, base.name, options.history)
     return base

@@ -133,7 +133,7 @@ def _served_model(control: ControlPlane, account: str, name: str) -> str:
         return row.name
     if "/" not in name:
         raise NotFound(f"baseModel {name}: this account has no model {own}. A base model is named in full.")
-    return find_base_model(name, control.settings.path("models")).name
+    return find_base_model(name, control.settings).name
 
 
 def _wire(row: DeploymentRow) -> dict[str, Any]:

@@ -71,8 +71,7 @@ def _queue(
         if repeated is not None:
             return evaluation_job_wire(repeated)
         who = answering(session, account, scoring)
-    models, own = control.settings.path("models"), control.settings.path("objects", "models", account)
-    base = find_base_model(who.base, models, own) if who.base else None  # may ask the hub
+    base = find_base_model(who.base, control.settings, account) if who.base else None  # may ask the hub
     with control.sessions.begin() as session:
         repeated = table.find_repeated(session, name, request)
         if repeated is not None:

@@ -18,13 +18,13 @@ from tunesmith.schemas.reinforcement_fine_tuning_jobs import RftJob, RftJobInput
 from tunesmith.schemas.rft_control import control_wire
 from tunesmith.schemas.rft_spec import RftSpec
 from tunesmith.server.auth import AccountId, CallingUser
-from tunesmith.server.base_models import BaseModel, trainable_base_model
-from tunesmith.server.control import Control, ControlPlane, Listing, Reader, Writer
+from tunesmith.server.base_models import trainable_base_model
+from tunesmith.server.control import Control, Listing, Reader, Writer
 from tunesmith.server.queue import queue_places
 from tunesmith.server.rft_options import DEFAULT_LOSS, check_options
 from tunesmith.server.rft_plan import check_values, named_base, plan_job
 
-NOUN = "reinforcementFineTuningJobs"
+NOUN = table.NOUN
 router = APIRouter(prefix=f"/v1/accounts/{{account_id}}/{NOUN}", tags=[NOUN])
 
 
@@ -46,7 +46,7 @@ def create(
             return rft_job_wire(repeated)
         notes = [{"option": note.option, "reason": note.reason} for note in check_options(body)]
         base_name = named_base(session, account, training.base_model, training.warm_start_from)
-    base = _base(control, account, base_name)  # may ask the hub: no transaction waits for it
+    base = trainable_base_model(base_name, control.settings, account)  # may ask the hub: no transaction waits for it
     with control.sessions.begin() as session:
         repeated = table.find_repeated(session, name, request)
         if repeated is not None:
@@ -64,7 +64,7 @@ def validate(account: AccountId, body: RftJobInput, control: Control) -> dict[st
     with reading(control.sessions) as session:
         check_options(body)
         base_name = named_base(session, account, training.base_model, training.warm_start_from)
-    base = _base(control, account, base_name)
+    base = trainable_base_model(base_name, control.settings, account)
     with reading(control.sessions) as session:
         check_values(session, account, "unnamed", body, base)
         if body.audit_evaluator:  # nobody uploads it with the job, as is done with the others
@@ -102,11 +102,6 @@ def delete(account: AccountId, job_id: str, session: Writer) -> dict[str, Any]:
     job = table.get_rft_job(session, _name(account, job_id))
     request_delete(session, job.name)
     return {}
-
-
-def _base(control: ControlPlane, account: str, name: str) -> BaseModel:
-    settings = control.settings
-    return trainable_base_model(name, settings.path("models"), settings.path("objects", "models", account))
 
 
 def _name(account: str, job: str) -> str:

@@ -67,9 +67,8 @@ def moved(run_dir: Path) -> float | None:
 
 
 def _default_learning_rate(control: ControlPlane, account: str, base_model: str) -> float | None:
-    settings = control.settings
     try:
-        base = find_base_model(base_model, settings.path("models"), settings.path("objects", "models", account))
+        base = find_base_model(base_model, control.settings, account)
     except TunesmithError:
         return None  # it was deleted since
     return base.training.learning_rate

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 import shutil
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,21 +13,22 @@ from sqlalchemy.orm import Session
 from tunesmith.db import reinforcement_fine_tuning_jobs as table
 from tunesmith.db.jobs import CANCELLED, COMPLETED, DELETING, EARLY_STOPPED, FINAL_STATES
 from tunesmith.db.jobs_using import running_jobs_using
+from tunesmith.db.session import reading
 from tunesmith.db.tables import Job, Model
 from tunesmith.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from tunesmith.jobs import promotion
 from tunesmith.runs.config import RunConfig
 from tunesmith.runs.files import adapter_path
-from tunesmith.runs.fork import evaluator_in_force, hold_checkpoint, rewindable_versions
-from tunesmith.schemas.names import account_name, check_id, check_job_id, resource_name, short_id
+from tunesmith.runs.fork import rewindable_versions
+from tunesmith.schemas.names import account_name, check_id, resource_name, short_id
 from tunesmith.schemas.rft_control import RftExtendInput, RftPromoteInput
 from tunesmith.schemas.rft_spec import RftSpec
-from tunesmith.server.auth import AccountId
+from tunesmith.server.auth import AccountId, CallingUser
 from tunesmith.server.base_models import find_base_model
 from tunesmith.server.control import Control, ControlPlane
+from tunesmith.server.rft_fork import Fork, fork_job, made_before, new_name
 from tunesmith.server.rft_plan import shown
 from tunesmith.server.routes.reinforcement_fine_tuning_jobs import NOUN, rft_job_wire
-from tunesmith.server.routes.rft_control import carried_control, forked_spec
 
 router = APIRouter(prefix=f"/v1/accounts/{{account_id}}/{NOUN}/{{job_id}}", tags=[NOUN])
 
@@ -39,44 +39,33 @@ def extend(
     job_id: str,
     body: RftExtendInput,
     control: Control,
+    user: CallingUser,
     new_id: Annotated[str | None, Query(alias="reinforcementFineTuningJobId")] = None,
 ) -> dict[str, Any]:
     """A new job that goes on where this one ended, for more epochs: adapter, optimizer, data and noise are those of one long job."""
     name = resource_name(account, NOUN, job_id)
-    new_name = resource_name(account, NOUN, new_id or f"rft-{secrets.token_hex(5)}")
-    identity = check_job_id(short_id(new_name), "reinforcementFineTuningJobId")
-    source = control.settings.run_dir(short_id(name))
-    version = max(rewindable_versions(source), default=0)
+    with reading(control.sessions) as session:
+        spec = RftSpec.model_validate(table.get_rft_job(session, name).spec)
+    epochs = spec.epochs + body.epochs
+    _check_epochs(control, account, spec, epochs)  # may ask the hub: no transaction waits for it
+    fork = Fork(
+        account,
+        name,
+        new_name(account, new_id),
+        max(rewindable_versions(control.settings.run_dir(short_id(name))), default=0),
+        epochs=epochs,
+        display_name=body.display_name,
+        output_model=body.output_model,
+        created_by=user,
+    )
     with control.sessions.begin() as session:
         job = table.get_rft_job(session, name)
-        spec = RftSpec.model_validate(job.spec)
-        epochs = spec.epochs + body.epochs
-        repeated = session.get(Job, new_name)
-        if repeated is not None and _is_that_extension(repeated, name, epochs):
+        repeated = made_before(session, fork)
+        if repeated is not None:
             return rft_job_wire(repeated)
-        table.check_free(session, new_name)
         _check_trained(name, spec, "extend")
         _check_extendable(job)
-        _check_epochs(control, account, spec, epochs)
-        evaluator, rate = evaluator_in_force(source, version)
-        forked = forked_spec(
-            session,
-            account,
-            identity,
-            name,
-            spec,
-            version,
-            evaluator,
-            display_name=body.display_name,
-            output_model=body.output_model,
-        )
-        training = {**forked.request.get("trainingConfig", {}), "epochs": epochs}
-        forked = forked.model_copy(update={"epochs": epochs, "request": {**forked.request, "trainingConfig": training}})
-        new = table.create_rft_job(session, account_name(account), new_name, forked.model_dump(mode="json"), [])
-        new.control = carried_control(job, rate if rate != spec.learning_rate else None)
-        hold_checkpoint(source, control.settings.run_dir(identity), version)
-        session.flush()
-        return rft_job_wire(new)
+        return rft_job_wire(fork_job(session, control, fork))
 
 
 @router.post(":promote")
@@ -142,19 +131,13 @@ def _check_extendable(job: Job) -> None:
 
 
 def _check_epochs(control: ControlPlane, account: str, spec: RftSpec, epochs: int) -> None:
-    settings = control.settings
-    base = find_base_model(spec.base_model, settings.path("models"), settings.path("objects", "models", account))
+    base = find_base_model(spec.base_model, control.settings, account)
     bounds = base.training.epochs_bounds
     if epochs not in bounds:
         raise InvalidArgument(
             f"Epochs {epochs} outside valid range {shown(bounds)} for {base.name}: {spec.epochs} of the job and {epochs - spec.epochs} "
             "more. Start a new job with its model as trainingConfig.warmStartFrom."
         )
-
-
-def _is_that_extension(job: Job, source: str, epochs: int) -> bool:
-    spec = job.spec
-    return spec.get("rewound_from") == source and spec.get("epochs") == epochs and not job.delete_requested
 
 
 def _adapter(run_dir: Path, job: str, version: int) -> tuple[Path, str]:
