@@ -27,7 +27,7 @@ from tunesmith.cli.account import ensure_account_key
 from tunesmith.db.api_keys import new_key
 from tunesmith.db.session import open_database
 from tunesmith.errors import InvalidArgument
-from tunesmith.evaluators import sandbox
+from tunesmith.evaluators import protection, sandbox
 from tunesmith.evaluators.build import BuildRequest, build
 from tunesmith.evaluators.client import HostClient
 from tunesmith.evaluators.environment import WHEELS
@@ -100,8 +100,8 @@ EXPECTED: dict[str, str] = {
 if LONG:
     EXPECTED["take_all_memory_by_many_processes"] = ANY
 needs_sandbox = pytest.mark.skipif(
-    sandbox.protection("auto").kind is not sandbox.Kind.BUBBLEWRAP and not os.environ.get("CI"),  # in CI it must work
-    reason=sandbox.describe("auto"),
+    protection.chosen("auto").kind is not protection.Kind.BUBBLEWRAP and not os.environ.get("CI"),  # in CI it must work
+    reason=protection.describe("auto"),
 )
 Table = dict[str, str]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tunesmith.errors import Internal, InvalidArgument
-from tunesmith.evaluators import sandbox
+from tunesmith.evaluators import protection
 from tunesmith.evaluators.build import BuildTimedOut, Manifest, build
 from tunesmith.evaluators.environment import Toolchain, overrides
 
@@ -28,7 +28,7 @@ async def test_a_build_holds_source_environment_and_manifest(request_for, settin
     request = request_for(GOOD)
     manifest = await build(request, settings)
     assert manifest == Manifest.read(request.target)
-    assert manifest.described.pop("sandbox") == sandbox.protection("auto").as_json()
+    assert manifest.described.pop("sandbox") == protection.chosen("auto").as_json()
     assert manifest.described == {
         "name": "test_it",
         "mode": "pointwise",
@@ -47,7 +47,7 @@ async def test_a_build_holds_source_environment_and_manifest(request_for, settin
     assert found.stdout.startswith(str(request.target / "venv"))  # the environment survived being renamed into place
     assert "installing requirements.txt" in log(request)
     assert "imported" in log(request)
-    assert sandbox.describe("auto") in log(request)
+    assert protection.describe("auto") in log(request)
     assert [path.name for path in request.work.iterdir()] == ["cache"]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tunesmith.errors import FailedPrecondition, InvalidArgument, Unavailable
-from tunesmith.evaluators import sandbox
+from tunesmith.evaluators import protection
 from tunesmith.evaluators.build import build
 from tunesmith.evaluators.hosts import environment, start_host
 
@@ -39,8 +39,8 @@ def test_it(message):
 FILES = {"requirements.txt": "", "evaluation.py": EXPLORER}
 
 needs_sandbox = pytest.mark.skipif(
-    sandbox.protection("auto").kind is not sandbox.Kind.BUBBLEWRAP and not os.environ.get("CI"),  # in CI it must work
-    reason=sandbox.describe("auto"),
+    protection.chosen("auto").kind is not protection.Kind.BUBBLEWRAP and not os.environ.get("CI"),  # in CI it must work
+    reason=protection.describe("auto"),
 )
 
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 from tunesmith.errors import FailedPrecondition, InvalidArgument
-from tunesmith.evaluators import landlock, sandbox, seccomp
+from tunesmith.evaluators import landlock, protection, sandbox, seccomp
 from tunesmith.evaluators.sandbox import Limits
 
 needs_sandbox = pytest.mark.skipif(
-    sandbox.protection("auto").kind is not sandbox.Kind.BUBBLEWRAP and not os.environ.get("CI"),  # in CI it must work
-    reason=sandbox.describe("auto"),
+    protection.chosen("auto").kind is not protection.Kind.BUBBLEWRAP and not os.environ.get("CI"),  # in CI it must work
+    reason=protection.describe("auto"),
 )
 PYTHON = os.path.realpath(sys.executable)
 
@@ -33,32 +33,32 @@ def call(script: str, *, policy: str = "auto", **options) -> subprocess.Complete
 
 @pytest.fixture
 def no_bubblewrap(monkeypatch: pytest.MonkeyPatch):
-    sandbox.probe.cache_clear()
+    protection.probe.cache_clear()
     folder = Path(__file__).parent / "none"
     monkeypatch.setenv("PATH", str(folder))
     yield
     monkeypatch.undo()
-    sandbox.probe.cache_clear()
+    protection.probe.cache_clear()
 
 
 def test_without_bubblewrap_auto_takes_landlock_and_says_so_strict_refuses(no_bubblewrap):
-    found = sandbox.protection("auto")
+    found = protection.chosen("auto")
     assert found.degraded
     assert "apt-get install bubblewrap" in found.reason
     if landlock.abi():
-        assert found.kind is sandbox.Kind.LANDLOCK
-        assert sandbox.describe("auto").startswith("sandbox: DEGRADED, Landlock only")
+        assert found.kind is protection.Kind.LANDLOCK
+        assert protection.describe("auto").startswith("sandbox: DEGRADED, Landlock only")
     else:
-        assert "NONE" in sandbox.describe("auto")
+        assert "NONE" in protection.describe("auto")
     with pytest.raises(FailedPrecondition, match="strict"):
-        sandbox.protection("strict")
+        protection.chosen("strict")
 
 
 def test_off_and_unknown_policies():
-    assert not sandbox.active("off")
-    assert "switched off" in sandbox.describe("off")
+    assert not protection.active("off")
+    assert "switched off" in protection.describe("off")
     with pytest.raises(InvalidArgument, match="auto, strict, off"):
-        sandbox.active("maybe")
+        protection.active("maybe")
 
 
 @pytest.mark.parametrize("policy", ["auto", "off"])
@@ -143,7 +143,7 @@ def test_landlock_confines_files_ports_and_signals_where_bubblewrap_is_missing(
     scratch.mkdir()
     own.write_text("own")
     data.write_text("secret")
-    sandbox.probe.cache_clear()
+    protection.probe.cache_clear()
     monkeypatch.setenv("PATH", str(programs))
     try:
         with socket.create_server(("127.0.0.1", 0)) as allowed, socket.create_server(("127.0.0.1", 0)) as other:
@@ -160,7 +160,7 @@ def test_landlock_confines_files_ports_and_signals_where_bubblewrap_is_missing(
             )
     finally:
         monkeypatch.undo()
-        sandbox.probe.cache_clear()
+        protection.probe.cache_clear()
     found = json.loads(done.stdout.splitlines()[-1])
     assert found.pop("proxy") == "403"
     assert "1.1.1.1:443" in done.stdout

@@ -14,7 +14,7 @@ from tunesmith.db.evaluator_versions import list_versions, newest_version
 from tunesmith.db.secrets import create_secret
 from tunesmith.db.session import reading
 from tunesmith.db.tables import Evaluator
-from tunesmith.evaluators import sandbox
+from tunesmith.evaluators import protection
 from tunesmith.evaluators.build import MANIFEST
 from tunesmith.jobs.evaluator_build import EvaluatorBuild
 from tunesmith.launch import start
@@ -217,7 +217,7 @@ def edit(settings, sessions, tmp_path, files: dict[str, str]) -> str:
 async def test_an_edit_with_the_same_requirements_shares_the_environment_and_cannot_change_it(
     settings, sessions, wheels, upload, tmp_path
 ):
-    if not sandbox.active(settings.sandbox):
+    if not protection.active(settings.sandbox):
         pytest.skip("there is no sandbox here: environments are copied")
     upload(GOOD)
     site = "venv/lib/python3.11/site-packages/eval_protocol/__init__.py"

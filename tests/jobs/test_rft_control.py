@@ -14,7 +14,7 @@ from tunesmith.db import jobs
 from tunesmith.db.tables import EvaluatorVersion, Job
 from tunesmith.errors import InvalidArgument
 from tunesmith.evaluators.hosts import EvaluatorHost
-from tunesmith.evaluators.sandbox import protection
+from tunesmith.evaluators.protection import chosen
 from tunesmith.jobs.handler import ClaimedJob, JobContext
 from tunesmith.jobs.rft_control import Steering
 from tunesmith.jobs.rft_processes import RunProcesses
@@ -59,7 +59,7 @@ class World:
         if self.refuses:
             raise InvalidArgument(self.refuses)
         process = launch.start(["sleep", "60"], name=f"host {version}")
-        return EvaluatorHost(process, self.steering.socket_of(version), {}, protection("off"))
+        return EvaluatorHost(process, self.steering.socket_of(version), {}, chosen("off"))
 
     def ask(self, **wishes: Any) -> None:
         with self.sessions.begin() as session:

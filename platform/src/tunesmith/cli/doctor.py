@@ -229,10 +229,10 @@ def node_check() -> Check:
 
 def sandbox_check(policy: str) -> Check:
     """Whether evaluators can be kept apart."""
-    from tunesmith.evaluators.sandbox import protection
+    from tunesmith.evaluators.protection import chosen
 
     try:
-        found = protection(policy)
+        found = chosen(policy)
     except TunesmithError as error:
         return Check("sandbox", "error", error.message)
     if not found.degraded:

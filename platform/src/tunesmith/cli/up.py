@@ -69,7 +69,7 @@ async def _run(settings: Settings, served_by: str, files: int) -> None:
     from tunesmith.cli.supervisor import Supervisor
     from tunesmith.db.captured import check_known
     from tunesmith.db.session import check_readable
-    from tunesmith.evaluators import sandbox
+    from tunesmith.evaluators.protection import describe
 
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -77,7 +77,7 @@ async def _run(settings: Settings, served_by: str, files: int) -> None:
     for name in ("tunesmith.db", "completions.db"):
         check_readable(settings.path(name))
     check_known(settings.path("completions.db"))
-    protection = sandbox.describe(settings.sandbox)
+    protection = describe(settings.sandbox)
     key = ensure_account_key(settings)
     supervisor = Supervisor(settings)
     async with serve(supervisor, settings.path("supervisor.sock")):

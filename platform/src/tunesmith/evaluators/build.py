@@ -26,7 +26,7 @@ from typing import Any
 
 from tunesmith import launch
 from tunesmith.errors import InvalidArgument, Unavailable
-from tunesmith.evaluators import archive, requirements, sandbox
+from tunesmith.evaluators import archive, protection, requirements, sandbox
 from tunesmith.evaluators.declaration import Declaration
 from tunesmith.evaluators.environment import WHEELS, Toolchain, environment_digest, overrides, uv_environment
 from tunesmith.evaluators.hosts import environment, host_command, limits, network
@@ -120,8 +120,8 @@ class _Build:
         self.declaration = Declaration()
 
     async def run(self, digest: str) -> Manifest:
-        protection = sandbox.describe(self.settings.sandbox)
-        self._log(protection)
+        confined = protection.describe(self.settings.sandbox)
+        self._log(confined)
         self._log("unpacking the upload")
         files = await asyncio.to_thread(archive.unpack, self.request.archive, self.source)
         self._log(f"{len(files)} files")
@@ -135,7 +135,7 @@ class _Build:
             await self._make_environment()
         await self._compile()
         described = await self._import()
-        described["sandbox"] = sandbox.protection(self.settings.sandbox).as_json()
+        described["sandbox"] = protection.chosen(self.settings.sandbox).as_json()
         Declaration().allowing(described.get("agent_server"))
         self._log(f"built: {described['name']} ({described['mode']})")
         entry = self.request.entry_point
@@ -145,7 +145,7 @@ class _Build:
             described=described,
             packages=installed(self.venv),
             environment=digest_of_environment,
-            sandbox=protection,
+            sandbox=confined,
             declaration=self.declaration,
             built=time.time(),
         )
@@ -175,7 +175,7 @@ class _Build:
         if previous is None or before is None or not digest or before.environment != digest:
             return False
         try:
-            copy = os.link if sandbox.active(self.settings.sandbox) else shutil.copy2
+            copy = os.link if protection.active(self.settings.sandbox) else shutil.copy2
             shutil.copytree(previous / "venv", self.venv, symlinks=True, copy_function=copy)
         except (OSError, shutil.Error):  # it is being removed, or the file system has no hard links
             shutil.rmtree(self.venv, ignore_errors=True)

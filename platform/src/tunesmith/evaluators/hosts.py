@@ -22,6 +22,7 @@ from tunesmith.evaluators import sandbox
 from tunesmith.evaluators.client import HostClient
 from tunesmith.evaluators.declaration import Declaration
 from tunesmith.evaluators.manifest import Manifest
+from tunesmith.evaluators.protection import Kind, Protection, chosen
 from tunesmith.launch import Process, start
 from tunesmith.settings import Settings
 
@@ -36,7 +37,7 @@ class EvaluatorHost:
     socket: Path
     described: dict[str, Any]
     """`{"name", "mode", "file", "line", "timeout"}`."""
-    protection: sandbox.Protection
+    protection: Protection
     """What confines it."""
 
     async def stop(self, grace: float = 3.0) -> None:
@@ -150,7 +151,7 @@ async def start_host(
         )
     socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     socket.unlink(missing_ok=True)
-    protection = sandbox.protection(settings.sandbox)
+    protection = chosen(settings.sandbox)
     manifest = Manifest.read(build_dir)
     takes_socket = manifest is not None and manifest.described.get("listens") == "fd"
     reach = network(settings, socket.parent / "net", manifest.network() if manifest is not None else Declaration())
@@ -158,13 +159,13 @@ async def start_host(
     argv += ["--listen-fd", sandbox.LISTEN_FD] if takes_socket else ["--socket", str(socket)]
     writable = [] if takes_socket else [socket.parent]
     scratch: dict[str, str] = {}
-    if protection.kind is sandbox.Kind.LANDLOCK:  # there is no /tmp of its own
+    if protection.kind is Kind.LANDLOCK:  # there is no /tmp of its own
         folder = socket.parent / "tmp"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700)
         writable.append(folder)
         scratch = {"HOME": str(folder), "TMPDIR": str(folder)}
-    own = {sandbox.Kind.BUBBLEWRAP: ["/tmp", "/dev/shm"], sandbox.Kind.LANDLOCK: list(scratch.values())[:1]}
+    own = {Kind.BUBBLEWRAP: ["/tmp", "/dev/shm"], Kind.LANDLOCK: list(scratch.values())[:1]}
     for folder in own.get(protection.kind, []) if takes_socket else []:
         argv += ["--scratch", str(folder)]
     command = sandbox.command(
