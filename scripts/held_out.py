@@ -14,11 +14,12 @@ import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from eval_protocol.evaluation import intervals
+from eval_protocol.evaluation.paired import paired
 
 TEMPERATURES = (0.0, 0.3, 0.7, 1.0)
 
@@ -33,6 +34,8 @@ class Score:
     high: float
     n: int
     invalid: int
+    by_row: Mapping[str, float] = field(default_factory=dict, repr=False)
+    """The valid scores by row id."""
 
     def __str__(self) -> str:
         return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
@@ -59,8 +62,11 @@ class Measured:
         return next(score for score in self.scores if score.temperature == temperature)
 
     def as_json(self) -> dict[str, Any]:
-        """Plain data."""
-        return {**asdict(self), "best_temperature": self.best.temperature}
+        """Plain data, without the scores of single rows."""
+        plain = asdict(self)
+        for score in plain["scores"]:
+            del score["by_row"]
+        return {**plain, "best_temperature": self.best.temperature}
 
 
 def measure(
@@ -81,7 +87,7 @@ def measure(
     by_temperature: dict[float, list[dict[str, Any]]] = defaultdict(list)
     for row in _evaluate(project, params, rows=rows, env=env, problems=problems, runs=1):
         by_temperature[float(row["input_metadata"]["completion_params"]["temperature"])].append(row)
-    scores = tuple(_score(temperature, by_temperature[temperature]) for temperature in TEMPERATURES)
+    scores = tuple(score_of(temperature, by_temperature[temperature]) for temperature in TEMPERATURES)
 
     say(f"pass@8 on {pass_problems} problems")
     attempts: dict[str, list[float]] = defaultdict(list)
@@ -102,7 +108,15 @@ def interval(scores: Sequence[float]) -> tuple[float, float]:
 
 
 def difference(after: Score, before: Score) -> tuple[float, float, float]:
-    """Gain with its 95 % interval (Newcombe's hybrid of the two intervals)."""
+    """Mean gain with its 95 % interval: paired, over the rows that both answered with a valid score.
+
+    What makes a row hard for both does not widen it. Without a common row: the difference of the means, with Newcombe's hybrid of the two
+    intervals (Newcombe 1998, method 10).
+    """
+    common = sorted(after.by_row.keys() & before.by_row.keys())
+    if common:
+        found = paired([before.by_row[row] for row in common], [after.by_row[row] for row in common])
+        return found.difference, found.low, found.high
     gain = after.mean - before.mean
     low = gain - math.hypot(after.mean - after.low, before.high - before.mean)
     high = gain + math.hypot(after.high - after.mean, before.mean - before.low)
@@ -143,10 +157,15 @@ def _is_valid(row: dict[str, Any]) -> bool:
     return bool(result) and result["is_score_valid"]
 
 
-def _score(temperature: float, rows: Sequence[dict[str, Any]]) -> Score:
-    valid = [row["evaluation_result"]["score"] for row in rows if _is_valid(row)]
+def score_of(temperature: float, rows: Sequence[dict[str, Any]]) -> Score:
+    """The score of one model at one temperature, from the rows that the evaluation wrote."""
+    by_row: dict[str, list[float]] = defaultdict(list)
+    for row in filter(_is_valid, rows):
+        by_row[row["input_metadata"]["row_id"]].append(row["evaluation_result"]["score"])
+    valid = [score for scores in by_row.values() for score in scores]
     low, high = interval(valid)
-    return Score(temperature, sum(valid) / max(1, len(valid)), low, high, len(valid), len(rows) - len(valid))
+    means = {row: intervals.mean(scores) for row, scores in by_row.items()}
+    return Score(temperature, sum(valid) / max(1, len(valid)), low, high, len(valid), len(rows) - len(valid), means)
 
 
 def _text(row: dict[str, Any], role: str) -> str:

@@ -13,6 +13,7 @@ from tunesmith.runs import intervals as of_platform
 from tunesmith.runs.paired import paired as paired_of_platform
 
 from scripts.check_statistics import POPULATIONS, coverage, false_positives
+from scripts.held_out import Score, difference, score_of
 from scripts.held_out import interval as of_demos
 
 ONE_A_ROW = [
@@ -72,3 +73,37 @@ def test_intervals_hold_the_truth(scores, rows: int):
 @pytest.mark.parametrize("scores", [POPULATIONS[1], POPULATIONS[2]], ids=lambda each: each.name)
 def test_equal_models_are_seldom_called_different(scores):
     assert 0.02 <= false_positives(scores) <= 0.08
+
+
+def answered(scores: dict[str, float], invalid: tuple[str, ...] = ()) -> Score:
+    """A model's score as `python evaluation.py` writes its rows, in any order."""
+    rows = [
+        {
+            "input_metadata": {"row_id": row},
+            "evaluation_result": {"score": score, "is_score_valid": row not in invalid},
+        }
+        for row, score in sorted(scores.items(), key=lambda item: item[0][::-1])
+    ]
+    return score_of(1.0, rows)
+
+
+def test_a_gain_on_the_same_rows_is_paired():
+    """Hard rows are hard for both: their spread is no doubt about the gain."""
+    chance = random.Random(7)
+    before = {f"row-{n}": float(chance.random() < 0.5) for n in range(200)}
+    after = {row: 1.0 if n % 10 == 0 else score for n, (row, score) in enumerate(before.items())}
+    gain, low, high = difference(answered(after), answered(before))
+    expected = paired_of_platform(list(before.values()), list(after.values()))
+    assert (gain, low, high) == (expected.difference, expected.low, expected.high)
+    elsewhere = {f"other {row}": score for row, score in after.items()}
+    unpaired = difference(answered(elsewhere), answered(before))
+    assert unpaired[0] == pytest.approx(gain)
+    assert unpaired[1] < 0 < low, "the same means of different rows would be no sign of a gain"
+
+
+def test_a_gain_counts_the_rows_that_both_answered_with_a_valid_score():
+    before = {"a": 0.0, "b": 0.0, "c": 1.0, "d": 0.0}
+    after = {"a": 1.0, "b": 0.0, "c": 1.0, "e": 1.0}
+    gain, low, high = difference(answered(after, invalid=("b",)), answered(before))
+    assert gain == 0.5  # a and c
+    assert low < gain < high
