@@ -27,6 +27,7 @@ from transformers import (
     Qwen3Config,
 )
 from tunesmith.errors import FailedPrecondition, InvalidArgument
+from tunesmith.schemas.model_exports import QUANTIZATIONS
 from tunesmith.training.export import export, merged_model
 from tunesmith.training.gguf_tokenizer import CUTS
 
@@ -173,8 +174,9 @@ def test_no_template_is_made_up_for_another_chat_format(tmp_path: Path) -> None:
     assert "TEMPLATE" not in (tmp_path / "out" / "Modelfile").read_text()
 
 
-@pytest.mark.parametrize(("quantization", "most"), [("f32", 0.0), ("f16", 2**-11), ("q8_0", 1 / 127)])
-def test_every_tensor_is_the_model_s_within_its_quantization(quantization: str, most: float, tmp_path: Path) -> None:
+@pytest.mark.parametrize("quantization", QUANTIZATIONS)
+def test_every_tensor_is_the_model_s_within_its_quantization(quantization: str, tmp_path: Path) -> None:
+    most = {"f32": 0.0, "f16": 2**-11, "q8_0": 1 / 127}[quantization]
     base, adapter = make(tmp_path, Qwen2Config(**SIZES))
     export(base, adapter, tmp_path / "out", "gguf", quantization=quantization)
     model = merged_model(base, adapter).state_dict()

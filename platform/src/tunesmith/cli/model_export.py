@@ -22,9 +22,8 @@ from tunesmith.cli.errors import told_plainly
 from tunesmith.cli.listing import short
 from tunesmith.cli.profile import Profile, read_profile
 from tunesmith.errors import FailedPrecondition, InvalidArgument
+from tunesmith.schemas.model_exports import FORMATS, QUANTIZATIONS
 
-FORMATS = ("peft", "merged", "gguf")
-QUANTIZATIONS = ("f16", "f32", "q8_0")
 FULL_MODEL = "HF_BASE_MODEL"
 
 

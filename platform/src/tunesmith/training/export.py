@@ -22,15 +22,20 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
 from tunesmith.errors import InvalidArgument, NotFound, TunesmithError
-from tunesmith.training.gguf_file import QUANTIZATIONS, write_gguf
+from tunesmith.schemas.model_exports import CONVERTED, QUANTIZATIONS
+from tunesmith.training.gguf_file import write_gguf
 from tunesmith.training.output import save_model
 from tunesmith.training.publish import temporary_folder
 
-FORMATS = ("merged", "gguf")
-
 
 def export(
-    base: Path, adapter: Path | None, output: Path, form: str, *, quantization: str = "f16", name: str = "model"
+    base: Path,
+    adapter: Path | None,
+    output: Path,
+    form: str,
+    *,
+    quantization: str = QUANTIZATIONS[0],
+    name: str = "model",
 ) -> list[Path]:
     """Write a model into the new folder `output`, whole or not at all; returns its files, sorted.
 
@@ -38,7 +43,7 @@ def export(
         base: folder of the base model, or of a full model.
         adapter: folder of the PEFT adapter that sits on it; None: the base as it is.
         output: must not exist, or be empty.
-        form: one of `FORMATS`.
+        form: one of `CONVERTED`.
         quantization: of a GGUF file, one of `QUANTIZATIONS`.
         name: what a GGUF file calls the model.
 
@@ -98,8 +103,8 @@ def main() -> int:
     parser.add_argument("base", type=Path, help="folder of the base model")
     parser.add_argument("output", type=Path, help="new folder")
     parser.add_argument("--adapter", type=Path, help="folder of a PEFT adapter on it")
-    parser.add_argument("--format", choices=FORMATS, default="merged")
-    parser.add_argument("--quantization", choices=sorted(QUANTIZATIONS), default="f16", help="of a GGUF file")
+    parser.add_argument("--format", choices=CONVERTED, default="merged")
+    parser.add_argument("--quantization", choices=QUANTIZATIONS, default=QUANTIZATIONS[0], help="of a GGUF file")
     parser.add_argument("--name", default="model", help="what a GGUF file calls the model")
     given = parser.parse_args()
     disable_progress_bar()
