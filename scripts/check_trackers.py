@@ -6,8 +6,10 @@ writes an offline run. Prints claim, number, pass or fail.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -82,8 +84,10 @@ def check_mlflow(run_dir: Path, work: Path) -> None:
                 break
             except OSError:
                 if server.poll() is not None:
-                    break
+                    raise SystemExit(f"The MLflow server ended:\n{(work / 'mlflow.log').read_text()[-1500:]}") from None
                 time.sleep(0.5)
+        else:
+            raise SystemExit(f"The MLflow server did not answer:\n{(work / 'mlflow.log').read_text()[-1500:]}")
         config = {"job": JOB, "mlflow": uri, "wandb": {}, "params": {"epochs": "1"}}
         (run_dir / "trackers.json").write_text(json.dumps(config))
         codes = [track(run_dir, "mlflow").returncode for _ in range(2)]
@@ -103,7 +107,8 @@ def check_mlflow(run_dir: Path, work: Path) -> None:
         claim("MLflow has each point once", steps, steps == list(range(STEPS)))
         claim("its run is finished", runs[0]["info"]["status"], runs[0]["info"]["status"] == "FINISHED")
     finally:
-        os.killpg(server.pid, 15)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGTERM)
         server.wait(30)
 
 
