@@ -199,6 +199,8 @@ async def test_a_models_answers_are_scored_row_by_row(stage: Stage) -> None:
     assert "1 of 4 rows could not be scored: 1 x " in shown["status"]["message"]
     assert "cannot read it" in shown["status"]["message"]
     assert shown["jobProgress"] == {"percent": 100, "scored": 4, "rows": 4}
+    assert (shown["sandbox"]["kind"], shown["sandbox"]["degraded"]) == ("none", True)
+    assert shown["notes"][0]["reason"].startswith("The evaluator of this job is not fully confined: switched off")
     results = await stage.results("eval-1-results")
     assert [one["messages"][0]["content"] for one in results] == ["say 4", "say 5", "say boom", "say 7"]
     assert [one["messages"][-1]["content"] for one in results] == ["4", "5", "boom", "7"]

@@ -2433,6 +2433,7 @@ export interface components {
             processes: {
                 [key: string]: unknown;
             }[];
+            queue?: components["schemas"]["QueuePlace"];
             /** Rendersamplessignedurl */
             renderSamplesSignedUrl?: string;
             /** Run */
@@ -2508,6 +2509,8 @@ export interface components {
             completedTime?: string;
             /** Createtime */
             createTime: string;
+            /** Createdby */
+            createdBy: string;
             /** Displayname */
             displayName?: string;
             /** Evaluator */
@@ -2524,10 +2527,17 @@ export interface components {
             };
             /** Name */
             name: string;
+            /** Notes */
+            notes: unknown[];
             /** Outputdataset */
             outputDataset: string;
             /** Outputstats */
             outputStats?: string;
+            queue?: components["schemas"]["QueuePlace"];
+            /** Sandbox */
+            sandbox?: {
+                [key: string]: unknown;
+            };
             scoring?: components["schemas"]["ScoringSent"];
             /** State */
             state: string;
@@ -3112,6 +3122,8 @@ export interface components {
             preflight?: {
                 [key: string]: unknown;
             };
+            /** Preflightonly */
+            preflightOnly: boolean;
             /** Processes */
             processes: {
                 [key: string]: unknown;
@@ -3387,6 +3399,7 @@ export interface components {
             processes: {
                 [key: string]: unknown;
             }[];
+            queue?: components["schemas"]["QueuePlace"];
             /** Rendersamplessignedurl */
             renderSamplesSignedUrl?: string;
             /** Run */

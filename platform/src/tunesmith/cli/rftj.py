@@ -164,7 +164,7 @@ def _details(job: dict[str, Any]) -> list[tuple[str, str]]:
             ),
         ),
         ("Base model", (job.get("trainingConfig") or {}).get("baseModel", "")),
-        ("Model", (job.get("trainingConfig") or {}).get("outputModel", "")),
+        ("Model", "" if job.get("preflightOnly") else (job.get("trainingConfig") or {}).get("outputModel", "")),
         ("Dataset", job.get("dataset", "")),
         ("Evaluator", job.get("evaluator", "")),
         ("Created", job.get("createTime", "")),

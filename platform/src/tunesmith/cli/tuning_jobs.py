@@ -187,6 +187,8 @@ def _found(profile: Profile, path: str, tell: Callable[[str], None]) -> dict[str
 def figures(job: Mapping[str, Any]) -> str:
     """A job's latest figures in one line."""
     run, progress = job.get("run") or {}, job.get("jobProgress") or {}
+    if queue := job.get("queue"):
+        return f"place {queue['position']} in the queue: {queue['waitingFor']}"
     parts = [f"{progress.get('percent', 0)} %"]
     if run.get("total_steps"):
         parts.append(f"step {run.get('step', 0)} of {run['total_steps']}")

@@ -25,9 +25,9 @@ def is_run_here(job: Job) -> bool:
     return "request" in job.spec
 
 
-def create_evaluation_job(session: Session, account: str, name: str, spec: dict[str, Any]) -> Job:
+def create_evaluation_job(session: Session, account: str, name: str, spec: dict[str, Any], created_by: str = "") -> Job:
     """Record an evaluation; the same record again is fine. Raises AlreadyExists."""
-    job = enqueue(session, name, account, KIND, spec, state=COMPLETED)
+    job = enqueue(session, name, account, KIND, spec, state=COMPLETED, created_by=created_by)
     if job.spec != spec:
         raise AlreadyExists(f"The evaluation job {name} exists already. Choose another id.")
     job.status = {"code": "OK", "message": ""}
@@ -50,13 +50,13 @@ def find_repeated(session: Session, name: str, request: dict[str, Any]) -> Job |
     return job
 
 
-def queue_evaluation_job(session: Session, account: str, name: str, spec: dict[str, Any]) -> Job:
+def queue_evaluation_job(session: Session, account: str, name: str, spec: dict[str, Any], created_by: str = "") -> Job:
     """Queue an evaluation under a free name, and announce the dataset that it will write.
 
-    Raises AlreadyExists when there is a dataset of that name that this job may not fill.
+    `created_by` is the resource name of the user, if any. Raises AlreadyExists when there is a dataset of that name that this job may not fill.
     """
     _announce_output(session, account, name, spec["output_dataset"])
-    return enqueue(session, name, account, KIND, spec)
+    return enqueue(session, name, account, KIND, spec, created_by=created_by)
 
 
 def get_evaluation_job(session: Session, name: str) -> Job:

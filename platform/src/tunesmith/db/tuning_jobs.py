@@ -61,10 +61,10 @@ def check_id_unused(session: Session, name: str) -> None:
 
 
 def create_tuning_job(
-    session: Session, kind: str, account: str, name: str, spec: dict[str, Any], notes: list[Any]
+    session: Session, kind: str, account: str, name: str, spec: dict[str, Any], notes: list[Any], created_by: str = ""
 ) -> Job:
-    """Queue a job under a free name."""
-    return enqueue(session, name, account, kind, spec, notes=notes)
+    """Queue a job under a free name; `created_by` is the resource name of the user, if any."""
+    return enqueue(session, name, account, kind, spec, notes=notes, created_by=created_by)
 
 
 def get_tuning_job(session: Session, kind: str, name: str) -> Job:

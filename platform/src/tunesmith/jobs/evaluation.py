@@ -102,6 +102,8 @@ class _Claim:
         self.keys = load_keys(context.settings)
         self.gateway = GatewayRecords(context.settings.base_url, self.keys.internal)
         self.host: EvaluatorHost | None = None
+        self.sandbox: dict[str, Any] | None = job.progress.get("sandbox")
+        """What confines the evaluator, from when its host has started."""
         self._record: EvaluationRows | None = None
         self._reported = 0.0
 
@@ -225,6 +227,8 @@ class _Claim:
         scored, rows = self.record.scored, len(self.record.rows)
         percent = 100 if final else min(99, 100 * scored // max(1, rows))
         progress: dict[str, Any] = {"percent": percent, "scored": scored, "rows": rows}
+        if self.sandbox is not None:
+            progress["sandbox"] = self.sandbox
         if final:
             progress["metrics"] = self.record.metrics()
         await self.context.progress(progress)
@@ -250,6 +254,7 @@ class _Claim:
             log_path=_log_path(self.job, self.context),
         )
         self.context.adopt(self.host.process)
+        self.sandbox = self.host.protection.as_json()
         if not {"score", "replace"} <= set(self.host.described.get("answers", [])):
             raise FailedPrecondition(
                 f"The evaluator {self.spec.evaluator} was built with an SDK that cannot run evaluation jobs yet. "

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tunesmith.schemas.wire import JobInput, Status, Time, Wire
+from tunesmith.schemas.wire import JobInput, QueuePlace, Status, Time, Wire
 
 
 class Scoring(JobInput):
@@ -75,6 +75,10 @@ class EvaluationJob(EvaluationJobInput):
     name: str
     state: str
     status: Status
+    queue: QueuePlace | None = None
+    """Of a PENDING job."""
+    created_by: str = ""
+    """Resource name of the user; empty: whoever has the account's own key."""
     create_time: Time
     update_time: Time
     completed_time: Time | None = None
@@ -83,3 +87,8 @@ class EvaluationJob(EvaluationJobInput):
     metrics: dict[str, Any] | None = None
     """Of one that ended here: `score` (mean over valid rows), `standard_error`, `rows`, `invalid`, `input_tokens`,
     `output_tokens`, `seconds`."""
+    sandbox: dict[str, Any] | None = None
+    """Of one that is run here, what confines its evaluator: {"kind": "bubblewrap" | "landlock" | "none", "degraded", "reason"}; None until
+    its host has started."""
+    notes: list[Any] = []
+    """What is to be known of it: that its evaluator is not fully confined."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from tunesmith.schemas.wire import JobInput, Status, Time, Wire
+from tunesmith.schemas.wire import JobInput, QueuePlace, Status, Time, Wire
 
 
 class TrainingConfig(JobInput):
@@ -123,15 +123,6 @@ class JobProgress(Wire):
     cached_input_token_count: int | None = None
 
 
-class QueuePlace(Wire):
-    """`queue`: where a job stands that no worker has taken yet."""
-
-    position: int
-    """From 1: the next to be taken."""
-    waiting_for: str
-    """What has to happen first."""
-
-
 class RftJob(Wire):
     """An RFT job as the API shows it: the values in force, defaults included."""
 
@@ -176,6 +167,8 @@ class RftJob(Wire):
     """JSON text: the run's latest figures."""
     preflight: dict[str, Any] | None = None
     """What a few rows said before the first step; none before it ended, or where it is off."""
+    preflight_only: bool = False
+    """Nothing else is done: no step is taken, and no model made."""
     audit_evaluator: str | None = None
     audit_evaluator_version: int | None = None
     run: dict[str, Any] | None = None

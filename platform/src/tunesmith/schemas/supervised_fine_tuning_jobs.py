@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from tunesmith.schemas.reinforcement_fine_tuning_jobs import JobProgress
 from tunesmith.schemas.tuning_fields import Money, TuningFields, TuningJobInput
-from tunesmith.schemas.wire import Status, Time, Wire
+from tunesmith.schemas.wire import QueuePlace, Status, Time, Wire
 
 
 class SftJobInput(TuningFields, TuningJobInput):
@@ -44,10 +44,13 @@ class SftJob(Wire):
     display_name: str | None = None
     state: str
     status: Status
+    queue: QueuePlace | None = None
+    """Of a PENDING job."""
     create_time: Time
     update_time: Time
     completed_time: Time | None = None
     created_by: str = ""
+    """Resource name of the user; empty: whoever has the account's own key."""
     dataset: str
     evaluation_dataset: str | None = None
     eval_auto_carveout: bool = False

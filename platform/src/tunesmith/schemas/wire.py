@@ -56,6 +56,15 @@ class Status(Wire):
     message: str = ""
 
 
+class QueuePlace(Wire):
+    """`queue`: where a job stands that no worker has taken yet."""
+
+    position: int
+    """From 1: the next to be taken."""
+    waiting_for: str
+    """What has to happen first."""
+
+
 class SignedUrls(Wire):
     """File name -> absolute URL that carries its own permission."""
 

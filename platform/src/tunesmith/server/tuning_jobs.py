@@ -6,11 +6,12 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fastapi import Request
+from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from tunesmith.catalog.prices import load_prices
@@ -23,6 +24,7 @@ from tunesmith.schemas.tuning_fields import Money
 from tunesmith.schemas.tuning_spec import TuningSpec
 from tunesmith.server.base_models import BaseModel, trainable_base_model
 from tunesmith.server.control import ControlPlane
+from tunesmith.server.queue import queue_places
 from tunesmith.server.render_preview import check_history
 from tunesmith.server.rft_plan import named_base
 from tunesmith.server.tuning_options import Tuning, history_wire
@@ -38,8 +40,13 @@ LOG_NAME = "{}-trainer.log"
 """File name of a job's log in `logs/`, by job id."""
 
 
-def create(control: ControlPlane, kind: str, account: str, job_id: str | None, options: Tuning) -> Job:
-    """Check everything, fill in the defaults, queue the job. The same create under the same id is answered with that job."""
+def create(
+    control: ControlPlane, kind: str, account: str, job_id: str | None, options: Tuning, created_by: str = ""
+) -> Job:
+    """Check everything, fill in the defaults, queue the job. The same create under the same id is answered with that job.
+
+    `created_by` is the resource name of the user, if any.
+    """
     identity = f"{table.NOUNS[kind]} id"
     name = resource_name(account, table.NOUNS[kind], job_id or f"{kind}-{secrets.token_hex(5)}")
     job_id, request = check_job_id(short_id(name), identity), options.job.given()
@@ -54,9 +61,8 @@ def create(control: ControlPlane, kind: str, account: str, job_id: str | None, o
             return repeated
         spec = plan_job(session, account, job_id, options, base)
         notes = [{"option": note.option, "reason": note.reason} for note in options.notes]
-        job = table.create_tuning_job(
-            session, kind, account_name(account), name, spec.model_dump(mode="json"), list(notes)
-        )
+        fields = spec.model_dump(mode="json")
+        job = table.create_tuning_job(session, kind, account_name(account), name, fields, list(notes), created_by)
         session.flush()
         return job
 
@@ -93,13 +99,22 @@ def both_ids(query: str | None, body: str | None, field: str) -> str | None:
     return query or body
 
 
-def common_wire(control: ControlPlane, job: Job, spec: TuningSpec) -> dict[str, Any]:
-    """The fields that both kinds of jobs show at their top."""
+def queues(control: ControlPlane, session: Session, kind: str, jobs: Sequence[Job]) -> dict[str, dict[str, Any]]:
+    """The places of those that wait, by name (`server.queue`)."""
+    return queue_places(session, kind, jobs, control.settings.concurrent_tuning_jobs)
+
+
+def common_wire(
+    control: ControlPlane, job: Job, spec: TuningSpec, queue: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """The fields that both kinds of jobs show at their top; `queue` where its place was looked up."""
     return {
         "name": job.name,
         "displayName": spec.request.get("displayName"),
         "state": job.state,
         "status": job.status or {"code": "OK", "message": ""},
+        "queue": queue,
+        "createdBy": job.created_by,
         "createTime": job.created,
         "updateTime": job.completed or job.started or job.created,
         "completedTime": job.completed,

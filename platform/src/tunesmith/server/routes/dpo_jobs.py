@@ -14,7 +14,7 @@ from tunesmith.schemas.dpo_jobs import DpoJob, DpoJobInput
 from tunesmith.schemas.names import account_name, resource_name
 from tunesmith.schemas.tuning_spec import TuningSpec
 from tunesmith.server import tuning_jobs
-from tunesmith.server.auth import AccountId
+from tunesmith.server.auth import AccountId, CallingUser
 from tunesmith.server.control import Control, ControlPlane, Listing, Reader, Writer
 from tunesmith.server.tuning_options import read_dpo
 
@@ -29,11 +29,12 @@ def create(
     body: DpoJobInput,
     request: Request,
     control: Control,
+    user: CallingUser,
     job_id: Annotated[str | None, Query(alias="dpoJobId")] = None,
 ) -> dict[str, Any]:
     """Check everything, fill in the defaults, queue the job. The same create under the same id is answered with that job."""
     identity = tuning_jobs.both_ids(job_id, body.job_id, "dpoJobId")
-    return dpo_job_wire(control, request, tuning_jobs.create(control, KIND, account, identity, read_dpo(body)))
+    return dpo_job_wire(control, request, tuning_jobs.create(control, KIND, account, identity, read_dpo(body), user))
 
 
 @router.post(":validate")
@@ -47,7 +48,8 @@ def validate(account: AccountId, body: DpoJobInput, control: Control) -> dict[st
 def list_(account: AccountId, session: Reader, listing: Listing, request: Request, control: Control) -> dict[str, Any]:
     """One page of jobs, newest first."""
     rows, token = table.list_tuning_jobs(session, KIND, account_name(account), listing)
-    return {NOUN: [dpo_job_wire(control, request, row) for row in rows], "nextPageToken": token}
+    queue = tuning_jobs.queues(control, session, KIND, rows)
+    return {NOUN: [dpo_job_wire(control, request, row, queue.get(row.name)) for row in rows], "nextPageToken": token}
 
 
 @router.post("/{job_id}:cancel")
@@ -81,7 +83,9 @@ def file(account_id: str, job_id: str, filename: str, request: Request, control:
 @router.get("/{job_id}")
 def get(account: AccountId, job_id: str, request: Request, session: Reader, control: Control) -> dict[str, Any]:
     """One job: state, progress, the values in force, and signed URLs of what it wrote."""
-    return dpo_job_wire(control, request, table.get_tuning_job(session, KIND, _name(account, job_id)))
+    job = table.get_tuning_job(session, KIND, _name(account, job_id))
+    queue = tuning_jobs.queues(control, session, KIND, [job])
+    return dpo_job_wire(control, request, job, queue.get(job.name))
 
 
 @router.delete("/{job_id}")
@@ -95,11 +99,13 @@ def _name(account: str, job: str) -> str:
     return resource_name(account, NOUN, job)
 
 
-def dpo_job_wire(control: ControlPlane, request: Request, job: Job) -> dict[str, Any]:
-    """A DPO job as the API shows it."""
+def dpo_job_wire(
+    control: ControlPlane, request: Request, job: Job, queue: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """A DPO job as the API shows it, with its place in the queue where it was looked up."""
     spec = TuningSpec.model_validate(job.spec)
     shown = {
-        **tuning_jobs.common_wire(control, job, spec),
+        **tuning_jobs.common_wire(control, job, spec, queue),
         "trainingConfig": tuning_jobs.training_wire(spec),
         "lossConfig": {"method": "DPO", "dpo": {"beta": spec.beta}}
         if spec.loss == "DPO"

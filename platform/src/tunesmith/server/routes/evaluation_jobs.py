@@ -13,32 +13,36 @@ from tunesmith.db.session import reading
 from tunesmith.db.tables import Job
 from tunesmith.schemas.evaluation_jobs import EvaluationJob, EvaluationJobCreate, EvaluationJobInput, Scoring
 from tunesmith.schemas.names import account_name, check_id, check_job_id, resource_name, short_id
-from tunesmith.server.auth import AccountId
+from tunesmith.server.auth import AccountId, CallingUser
 from tunesmith.server.base_models import find_base_model
 from tunesmith.server.control import Control, ControlPlane, Listing, Reader, Writer
 from tunesmith.server.evaluation_plan import answering, plan_evaluation
+from tunesmith.server.job_notes import sandbox_notes
+from tunesmith.server.queue import queue_places
 
 router = APIRouter(prefix="/v1/accounts/{account_id}/evaluationJobs", tags=["evaluationJobs"])
 
 
 @router.post("")
-def create(account: AccountId, body: EvaluationJobCreate, control: Control) -> dict[str, Any]:
+def create(account: AccountId, body: EvaluationJobCreate, control: Control, user: CallingUser) -> dict[str, Any]:
     """Queue an evaluation that says how to score (`scoring`); else record one, its references kept as they are, `…/dummy` included."""
     name = _name(account, body.evaluation_job_id or f"evaluation-{secrets.token_hex(5)}")
     wanted = body.evaluation_job
     if wanted.scoring is not None:
         check_job_id(short_id(name), "evaluationJobId")
-        return _queue(control, account, name, wanted, wanted.scoring)
+        return _queue(control, account, name, wanted, wanted.scoring, user)
     check_id(short_id(name), "evaluationJobId")
     with control.sessions.begin() as session:
-        return evaluation_job_wire(table.create_evaluation_job(session, account_name(account), name, wanted.given()))
+        job = table.create_evaluation_job(session, account_name(account), name, wanted.given(), user)
+        return evaluation_job_wire(job)
 
 
 @router.get("")
-def list_(account: AccountId, session: Reader, listing: Listing) -> dict[str, Any]:
+def list_(account: AccountId, session: Reader, listing: Listing, control: Control) -> dict[str, Any]:
     """One page of evaluation jobs, newest first."""
     rows, token = table.list_evaluation_jobs(session, account_name(account), listing)
-    return {"evaluationJobs": [evaluation_job_wire(row) for row in rows], "nextPageToken": token}
+    queue = queue_places(session, table.KIND, rows, control.settings.concurrent_evaluations)
+    return {"evaluationJobs": [evaluation_job_wire(row, queue.get(row.name)) for row in rows], "nextPageToken": token}
 
 
 @router.post("/{job_id}:cancel")
@@ -49,9 +53,11 @@ def cancel(account: AccountId, job_id: str, session: Writer) -> dict[str, Any]:
 
 
 @router.get("/{job_id}")
-def get(account: AccountId, job_id: str, session: Reader) -> dict[str, Any]:
+def get(account: AccountId, job_id: str, session: Reader, control: Control) -> dict[str, Any]:
     """One evaluation job."""
-    return evaluation_job_wire(table.get_evaluation_job(session, _name(account, job_id)))
+    job = table.get_evaluation_job(session, _name(account, job_id))
+    queue = queue_places(session, table.KIND, [job], control.settings.concurrent_evaluations)
+    return evaluation_job_wire(job, queue.get(job.name))
 
 
 @router.delete("/{job_id}")
@@ -62,7 +68,7 @@ def delete(account: AccountId, job_id: str, session: Writer) -> dict[str, Any]:
 
 
 def _queue(
-    control: ControlPlane, account: str, name: str, wanted: EvaluationJobInput, scoring: Scoring
+    control: ControlPlane, account: str, name: str, wanted: EvaluationJobInput, scoring: Scoring, user: str
 ) -> dict[str, Any]:
     """The same create under the same id is answered with that job."""
     request = wanted.given()
@@ -77,7 +83,7 @@ def _queue(
         if repeated is not None:
             return evaluation_job_wire(repeated)
         spec = plan_evaluation(session, account, wanted, scoring, who, base)
-        job = table.queue_evaluation_job(session, account_name(account), name, spec.model_dump(mode="json"))
+        job = table.queue_evaluation_job(session, account_name(account), name, spec.model_dump(mode="json"), user)
         session.flush()
         return evaluation_job_wire(job)
 
@@ -86,23 +92,34 @@ def _name(account: str, job: str) -> str:
     return resource_name(account, "evaluationJobs", job)
 
 
-def evaluation_job_wire(job: Job) -> dict[str, Any]:
-    """An evaluation job as the API shows it."""
+def evaluation_job_wire(job: Job, queue: dict[str, Any] | None = None) -> dict[str, Any]:
+    """An evaluation job as the API shows it, with its place in the queue where it was looked up."""
     run_here = table.is_run_here(job)
     shown: dict[str, Any] = dict(job.spec["request"] if run_here else job.spec)
     if run_here:
         progress = dict(job.progress)
+        sandbox = progress.pop("sandbox", None)
         shown |= {
             "evaluator": job.spec["evaluator"],
             "inputDataset": job.spec["dataset"],
             "outputDataset": job.spec["output_dataset"],
             "completedTime": job.completed,
             "metrics": progress.pop("metrics", None),
+            "sandbox": sandbox,
+            "notes": sandbox_notes(sandbox),
             "jobProgress": progress,
         }
     updated = job.completed or job.started or job.created
     times = {"createTime": job.created, "updateTime": updated}
     status = job.status or {"code": "OK", "message": ""}
     return EvaluationJob.model_validate(
-        {**shown, "name": job.name, "state": job.state, "status": status, **times}
+        {
+            **shown,
+            "name": job.name,
+            "state": job.state,
+            "status": status,
+            "queue": queue,
+            "createdBy": job.created_by,
+            **times,
+        }
     ).dump()

@@ -20,6 +20,7 @@ from tunesmith.schemas.rft_spec import RftSpec
 from tunesmith.server.auth import AccountId, CallingUser
 from tunesmith.server.base_models import trainable_base_model
 from tunesmith.server.control import Control, Listing, Reader, Writer
+from tunesmith.server.job_notes import preflight_notes, sandbox_notes
 from tunesmith.server.queue import queue_places
 from tunesmith.server.rft_options import DEFAULT_LOSS, check_options
 from tunesmith.server.rft_plan import check_values, named_base, plan_job
@@ -146,28 +147,19 @@ def rft_job_wire(job: Job, queue: dict[str, Any] | None = None) -> dict[str, Any
             "jobProgress": job.progress,
             "outputMetrics": to_json(run, inf_nan_mode="null").decode() if run else None,
             "preflight": preflight,
+            "preflightOnly": spec.preflight_only,
             "auditEvaluator": spec.audit_evaluator,
             "auditEvaluatorVersion": spec.audit_evaluator_version or None,
             "run": run,
             "processes": job.progress.get("processes", []),
             "sandbox": job.progress.get("sandbox"),
-            "notes": [*job.notes, *_preflight_notes(preflight), *_sandbox_notes(job.progress)],
+            "notes": [*job.notes, *preflight_notes(preflight), *sandbox_notes(job.progress.get("sandbox"))],
         }
     ).dump()
 
 
-def _sandbox_notes(progress: dict[str, Any]) -> list[dict[str, str]]:
-    sandbox = progress.get("sandbox") or {}
-    reason = f"The evaluator of this job is not fully confined: {sandbox.get('reason')}."
-    return [{"option": "sandbox", "reason": reason}] if sandbox.get("degraded") else []
-
-
 def _wandb_config(given: dict[str, str]) -> dict[str, Any]:
     return {"enabled": True, **{"runId" if name == "run_id" else name: value for name, value in given.items()}}
-
-
-def _preflight_notes(preflight: dict[str, Any] | None) -> list[dict[str, str]]:
-    return [{"option": "preflight", "reason": warning} for warning in (preflight or {}).get("warnings", [])]
 
 
 def _training_config(spec: RftSpec) -> dict[str, Any]:
