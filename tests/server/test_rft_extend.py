@@ -96,6 +96,13 @@ def test_a_cancelled_job_can_be_extended_and_too_many_epochs_cannot(ended: Platf
 
 
 def test_another_version_takes_the_model_s_place(ended: Platform) -> None:
+    with ended.control.sessions.begin() as session:
+        job = session.get_one(Job, NAME)
+        served = "accounts/local/models/first serves policy version 3 of 4."
+        job.status, job.progress = (
+            {"code": "OK", "message": f"Stopped early: idle. {served}"},
+            {"run": {"optimizer_steps": 4}},
+        )
     first = promote(ended, version=4)
     assert first["model"] == "accounts/local/models/first"
     assert weights(ended, "first") == b"weights 4"
@@ -108,7 +115,10 @@ def test_another_version_takes_the_model_s_place(ended: Platform) -> None:
     kept = [*ended.control.settings.path("objects", "models", "local", "x").parent.iterdir()]
     assert [path.name for path in kept] == [Path(model.adapter_path).name], "the replaced weights are gone"
     assert promote(ended, version=2) == again
+    said = ended.ok("GET", f"{JOBS}/first")["status"]["message"]
+    assert said == "Stopped early: idle. accounts/local/models/first serves policy version 2 of 4, promoted by hand."
     promote(ended, version=1, model="at-one")
+    assert ended.ok("GET", f"{JOBS}/first")["status"]["message"] == said, "the job's own model is as it was"
     assert (weights(ended, "at-one"), weights(ended, "first")) == (b"weights 1", b"weights 2")
     ended.ok("DELETE", "/models/first")
     assert [path.name.split("@")[0] for path in kept[0].parent.iterdir()] == ["at-one"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Annotated, Any
@@ -100,6 +101,8 @@ def promote(account: AccountId, job_id: str, body: RftPromoteInput, control: Con
             sha256=sha256,
             details={"version": body.version, "promotedBy": "hand"},
         )
+        if model == spec.output_model:
+            job.status = {"code": "OK", **job.status, "message": _message(job, model, body.version)}
     if (
         before is not None
         and Path(before) != kept
@@ -107,6 +110,15 @@ def promote(account: AccountId, job_id: str, body: RftPromoteInput, control: Con
     ):
         shutil.rmtree(before, ignore_errors=True)
     return {"model": model, "version": body.version, "sha256": sha256}
+
+
+def _message(job: Job, model: str, version: int) -> str:
+    """What the job says once a version was promoted by hand: why it ended, as before, and what its model serves now."""
+    before = re.sub(rf"\s*{re.escape(model)} serves policy version [^.]*\.", "", job.status.get("message", ""))
+    before = before.replace(", so there is no model", "")  # now there is one
+    steps = (job.progress.get("run") or {}).get("optimizer_steps")
+    of = f" of {steps}" if steps else ""
+    return f"{before} {model} serves policy version {version}{of}, promoted by hand.".lstrip()
 
 
 def _check_trained(name: str, spec: RftSpec, what: str) -> None:
