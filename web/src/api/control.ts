@@ -50,7 +50,11 @@ export function usePromote(id: string) {
   const client = useQueryClient();
   return useMutation({
     mutationFn: (request: { version: number; model?: string }) => post<Promoted>(`${path}:promote`, request),
-    onSuccess: () => client.invalidateQueries({ queryKey: ["models"] }),
+    onSuccess: () => {
+      client.invalidateQueries({ queryKey: ["models"] });
+      // The job says which version its model serves.
+      client.invalidateQueries({ queryKey: rftJobKey(id) });
+    },
   });
 }
 

@@ -63,6 +63,19 @@ test("what differs stands where the API has it", () => {
   });
 });
 
+test("a quorum goes with a deadline", () => {
+  const values = { groupDeadlineSeconds: "2.5", groupQuorum: "4" };
+  expect(bodyOf(rft({ values }), BASE)).toMatchObject({ groupDeadlineSeconds: 2.5, groupQuorum: 4 });
+  expect(commandOf(rft({ values }), BASE)).toContain("--group-deadline-seconds 2.5 \\\n  --group-quorum 4");
+  const alone = bodyOf(rft({ values: { groupQuorum: "4" } }), BASE);
+  expect("groupQuorum" in alone).toBe(false);
+  expect(problemOf(option("groupQuorum"), "1", rangeOf("rft", option("groupQuorum"), BASE))).toBe(
+    "At least 2.",
+  );
+  const job = { dataset: "d", evaluator: "e", trainingConfig: {}, groupDeadlineSeconds: 2.5, groupQuorum: 4 };
+  expect(formOf("rft", job, BASE).values).toMatchObject(values);
+});
+
 test("an option that no longer applies is not sent", () => {
   expect(bodyOf(rft({ values: { lossMethod: "DAPO", klBeta: "0.01" } }), BASE).lossConfig).toEqual({
     method: "DAPO",

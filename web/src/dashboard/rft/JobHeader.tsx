@@ -163,6 +163,7 @@ function pausedNow(job: RftJob): boolean {
 function standing(job: RftJob): string | null {
   if (pausedNow(job))
     return "Paused. It goes on from the studio, and keeps its place in the queue until then.";
+  if (job.queue) return `Place ${job.queue.position} in the queue. ${job.queue.waitingFor}`;
   if (job.state === "JOB_STATE_PENDING" || job.state === "JOB_STATE_CREATING")
     return "Waits for its turn. RFT jobs run one after the other unless the platform is set to run more at a time; a paused job keeps its place until it goes on or is cancelled.";
   return null;

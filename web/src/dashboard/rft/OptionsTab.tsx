@@ -38,9 +38,11 @@ export function OptionsTab({ job }: { job: RftJob }) {
               <Name collection="models" name={job.trainingConfig.warmStartFrom} />
             </Fact>
           )}
-          <Fact name="Output model">
-            <Name collection="models" name={job.trainingConfig.outputModel} />
-          </Fact>
+          {!job.preflightOnly && (
+            <Fact name="Output model">
+              <Name collection="models" name={job.trainingConfig.outputModel} />
+            </Fact>
+          )}
           {job.rewoundFrom && (
             <Fact name="Rewound from">
               <Name collection="fine-tuning/reinforcement" name={job.rewoundFrom} />
@@ -87,6 +89,11 @@ export function OptionsTab({ job }: { job: RftJob }) {
           ))}
           <Fact name="Concurrent rollouts">{shown(job.maxConcurrentRollouts)}</Fact>
           <Fact name="Staleness">{shown(job.maxStaleness)}</Fact>
+          {job.groupDeadlineSeconds !== undefined && (
+            <Fact name="Group deadline">
+              {shown(job.groupDeadlineSeconds)} s, with {shown(job.groupQuorum)} valid scores
+            </Fact>
+          )}
         </Facts>
       </Panel>
       <Panel title="Processes">

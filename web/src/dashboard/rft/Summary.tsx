@@ -6,7 +6,7 @@ import type { RftMetrics } from "~/api/rft";
 import { Chart } from "~/design/Chart";
 import { Select } from "~/design/Field";
 import { Empty, Panel } from "~/design/Panel";
-import { type Curve, chunksOf, curatedCurves, rewardCurve } from "./curated";
+import { type Curve, chunksOf, curatedCurves, evaluationsOf, rewardCurve } from "./curated";
 import type { SearchProps } from "./JobPage";
 import { Preflight } from "./Preflight";
 import { StepTable } from "./StepTable";
@@ -14,29 +14,45 @@ import { SMOOTHINGS } from "./search";
 import { ViewToggle } from "./ViewToggle";
 
 export function Summary(props: SearchProps & { job: RftJob; metrics: RftMetrics }) {
-  const { job, metrics, search, onSearch } = props;
+  const { job, metrics } = props;
+  const begun = metrics.metrics.length || chunksOf(metrics).length || evaluationsOf(metrics).length;
+  return (
+    <div className="flex flex-col gap-4">
+      {job.preflight && <Preflight preflight={job.preflight} />}
+      {begun ? <Curves {...props} /> : (!job.preflightOnly || !job.preflight) && <Nothing job={job} />}
+    </div>
+  );
+}
+
+/** What stands in place of the curves while there are none. */
+function Nothing({ job }: { job: RftJob }) {
+  const [waiting, what] = job.preflightOnly
+    ? ["The preflight has not ended yet", "Its figures appear here as soon as its rows are scored."]
+    : [
+        "No step has ended yet",
+        "The curves appear here as soon as the first rows are rolled out and scored.",
+      ];
+  const ended = job.preflightOnly ? "This preflight came to no end" : "This job ended before its first step";
+  const live = unfinished(job.state);
+  return (
+    <Panel>
+      <Empty title={live ? waiting : ended}>
+        {live ? `${what} The Logs tab shows what is being done.` : "Its status and the Logs tab say why."}
+      </Empty>
+    </Panel>
+  );
+}
+
+function Curves({ job, metrics, search, onSearch }: SearchProps & { job: RftJob; metrics: RftMetrics }) {
   const smoothing = search.smoothing ?? 0;
   const reward = useMemo(() => rewardCurve(metrics), [metrics]);
-  const curves = useMemo(() => curatedCurves(metrics), [metrics]);
+  const curves = useMemo(() => curatedCurves(metrics, job.maxStaleness), [metrics, job.maxStaleness]);
   const openStep = (step: number) => {
     const event = chunksOf(metrics).find((one) => one.step === step);
     if (event) onSearch({ tab: "epoch", epoch: Number(event.epoch ?? 0), step, page: undefined });
   };
-  if (!metrics.metrics.length && !metrics.events.length)
-    return (
-      <Panel>
-        <Empty
-          title={unfinished(job.state) ? "No step has ended yet" : "This job ended before its first step"}
-        >
-          {unfinished(job.state)
-            ? "The curves appear here as soon as the first rows are rolled out and scored. The Logs tab shows what is being done."
-            : "Its status and the Logs tab say why."}
-        </Empty>
-      </Panel>
-    );
   return (
-    <div className="flex flex-col gap-4">
-      {job.preflight && <Preflight preflight={job.preflight} />}
+    <>
       <Panel
         title="Reward"
         actions={
@@ -86,7 +102,7 @@ export function Summary(props: SearchProps & { job: RftJob; metrics: RftMetrics 
           ))}
         </div>
       )}
-    </div>
+    </>
   );
 }
 

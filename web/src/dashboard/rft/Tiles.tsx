@@ -19,12 +19,18 @@ export function Tiles({ job, metrics }: { job: RftJob; metrics: RftMetrics | und
       <div className="min-w-0 rounded-lg border bg-surface px-3.5 py-2.5">
         <div className="text-xs text-ink-faint">Progress</div>
         <div className="tabular truncate text-lg font-semibold">
-          {run.total_steps ? `Step ${run.step ?? 0} of ${run.total_steps}` : "Not started"}
+          {job.preflightOnly
+            ? "Preflight only"
+            : run.total_steps
+              ? `Step ${run.step ?? 0} of ${run.total_steps}`
+              : "Not started"}
         </div>
         <div className="tabular flex items-center gap-2 text-xs text-ink-soft">
-          <span className="whitespace-nowrap">
-            epoch {Math.min((run.epoch ?? 0) + 1, epochs)} of {epochs}
-          </span>
+          {!job.preflightOnly && (
+            <span className="whitespace-nowrap">
+              epoch {Math.min((run.epoch ?? 0) + 1, epochs)} of {epochs}
+            </span>
+          )}
           <progress
             aria-label="Progress"
             max={100}
@@ -36,7 +42,12 @@ export function Tiles({ job, metrics }: { job: RftJob; metrics: RftMetrics | und
       <Reward job={job} metrics={metrics} />
       <Tile
         label="Models"
-        value={<ModelLink name={job.trainingConfig.outputModel} none="none yet" />}
+        value={
+          <ModelLink
+            name={job.preflightOnly ? undefined : job.trainingConfig.outputModel}
+            none={job.preflightOnly ? "none is made" : "none yet"}
+          />
+        }
         hint={
           <>
             from{" "}

@@ -68,3 +68,18 @@ test("the evaluator's metrics are found in any chunk; what was never measured ha
   ]);
   expect(curve("truncated")).toBeUndefined();
 });
+
+test("what is healthy of mismatch and ratio depends on how old rollouts may be", () => {
+  const lines = [{ step: 0, mismatch_max: 0.2, ratio_p99: 1.4 } as unknown as MetricsLine];
+  const healthy = (staleness: number) =>
+    curatedCurves({ ...data, metrics: lines }, staleness)
+      .filter((one) => one.id === "mismatch" || one.id === "ratio")
+      .map((one) => one.healthy);
+  expect(healthy(0)).toEqual([
+    "Far below 0.01 nats and flat: both compute the same policy.",
+    "Around 1: the batch was sampled by the policy that is trained.",
+  ]);
+  expect(healthy(1)[0]).toContain("1 version older than the policy that learns from them");
+  expect(healthy(4)[0]).toContain("up to 4 versions older");
+  expect(healthy(4).join(" ")).not.toContain("0.01");
+});

@@ -49,8 +49,8 @@ export function rewardCurve(data: RftMetrics): { x: number[]; series: Series[] }
   return { x, series };
 }
 
-/** Everything beside the reward that has at least one value. */
-export function curatedCurves(data: RftMetrics): Curve[] {
+/** Everything beside the reward that has at least one value. `maxStaleness`: of the job, in policy versions. */
+export function curatedCurves(data: RftMetrics, maxStaleness = 0): Curve[] {
   const chunks = chunksOf(data);
   const lines = data.metrics;
   const chunkX = chunks.map(stepOf);
@@ -166,7 +166,9 @@ export function curatedCurves(data: RftMetrics): Curve[] {
     {
       id: "mismatch",
       title: "Learner against engine",
-      healthy: "Far below 0.01 nats and flat: both compute the same policy.",
+      healthy: maxStaleness
+        ? `Steady and small. Not near 0: rollouts may be ${versions(maxStaleness)} older than the policy that learns from them.`
+        : "Far below 0.01 nats and flat: both compute the same policy.",
       x: lineX,
       series: [line("Largest", "mismatch_max", { colour: 2 }), line("Mean", "mismatch_mean", { colour: 1 })],
       format: figure,
@@ -184,7 +186,9 @@ export function curatedCurves(data: RftMetrics): Curve[] {
     {
       id: "ratio",
       title: "Policy ratio, 1st to 99th percentile",
-      healthy: "Around 1: the batch was sampled by the policy that is trained.",
+      healthy: maxStaleness
+        ? "Around 1, wider with staleness; far from 1 the rollouts are too old to learn from."
+        : "Around 1: the batch was sampled by the policy that is trained.",
       x: lineX,
       series: [
         line("99th percentile", "ratio_p99", { colour: 2 }),
@@ -267,6 +271,10 @@ function metricCurves(chunks: readonly RunEvent[], x: number[]): Curve[] {
       format: figure,
     });
   return curves;
+}
+
+function versions(count: number): string {
+  return count === 1 ? "1 version" : `up to ${count} versions`;
 }
 
 function values(events: readonly RunEvent[], field: string): (number | null)[] {

@@ -5,11 +5,11 @@ import { Panel } from "~/design/Panel";
 import { ValueTable } from "~/design/ValueTable";
 
 const HIDDEN =
-  /SignedUrls?$|^(run|processes|status|notes|jobProgress|state|name|displayName|createTime|updateTime|completedTime|createdBy|estimatedCost)$/;
+  /SignedUrls?$|^(run|processes|status|notes|jobProgress|state|name|displayName|createTime|updateTime|completedTime|queue|estimatedCost)$/;
 
 export function Options({ job }: { job: TuningJob }) {
   const fields: [string, unknown][] = Object.entries(job).flatMap(([field, value]): [string, unknown][] =>
-    HIDDEN.test(field) || value === null || value === undefined
+    HIDDEN.test(field) || value === null || value === undefined || value === ""
       ? []
       : field === "trainingConfig" || field === "lossConfig"
         ? Object.entries(value as object)

@@ -103,6 +103,11 @@ export function TuningHeader({ kind, id, job }: { kind: TuningKind; id: string; 
         </p>
       )}
       {!failed && job.status.message && <p className="text-ink-soft">{job.status.message}</p>}
+      {job.queue && (
+        <p className="text-ink-soft">
+          Place {job.queue.position} in the queue. {job.queue.waitingFor}
+        </p>
+      )}
       <Confirm
         open={asking === "cancel"}
         onClose={() => setAsking(null)}

@@ -1,0 +1,73 @@
+import { createMemoryHistory, createRootRoute, createRouter, RouterProvider } from "@tanstack/react-router";
+import { cleanup, render, screen } from "@testing-library/react";
+import { afterEach, expect, test, vi } from "vitest";
+import type { RftJob } from "~/api/reinforcementFineTuningJobs";
+import type { RftMetrics, RftPreflight, RunEvent } from "~/api/rft";
+import { Summary } from "./Summary";
+import { Tiles } from "./Tiles";
+
+// A canvas, which jsdom cannot draw.
+vi.mock("~/design/Chart", () => ({
+  Chart: (props: { label: string }) => <figure aria-label={props.label} />,
+}));
+
+const VERDICT = { verdict: "There is something to learn.", baselines: [], warnings: [] };
+const PREFLIGHT = { ...VERDICT, rows: 4, rollouts: 32, estimate: null } as unknown as RftPreflight;
+const JOB = {
+  name: "accounts/local/reinforcementFineTuningJobs/sums",
+  state: "JOB_STATE_COMPLETED",
+  createTime: "2026-01-01T00:00:00Z",
+  trainingConfig: { baseModel: "accounts/x/models/base", outputModel: "accounts/local/models/sums" },
+  preflight: PREFLIGHT,
+  preflightOnly: false,
+  maxStaleness: 0,
+} as unknown as RftJob;
+
+const metrics = (...events: RunEvent[]): RftMetrics => ({ name: "", state: "", metrics: [], events });
+const SOME = metrics({ kind: "preflight" }, { kind: "chunk", step: 0, mean_score: 0.5, score_std: 0.1 });
+
+function show(job: RftJob, data: RftMetrics) {
+  render(<Summary job={job} metrics={data} search={{}} onSearch={() => {}} />);
+}
+
+async function tiles(job: RftJob) {
+  const root = createRootRoute({ component: () => <Tiles job={job} metrics={metrics()} /> });
+  const router = createRouter({ routeTree: root, history: createMemoryHistory() });
+  render(<RouterProvider router={router as never} />);
+  await screen.findByText("Models");
+}
+
+afterEach(cleanup);
+
+test("the page of a preflight shows what it found, no curves and no model", async () => {
+  const job = { ...JOB, preflightOnly: true };
+  show(job, metrics({ kind: "preflight" }));
+  expect(screen.getByText(PREFLIGHT.verdict)).toBeTruthy();
+  expect(screen.queryByRole("figure")).toBeNull();
+  expect(screen.queryByText(/ended before its first step/)).toBeNull();
+  await tiles(job);
+  expect(screen.getByText("none is made")).toBeTruthy();
+  expect(screen.getByText("Preflight only")).toBeTruthy();
+  expect(screen.getAllByRole("link").map((link) => link.textContent)).toEqual(["base"]);
+});
+
+test("a preflight that is not there yet, or came to nothing, says so", () => {
+  const job = { ...JOB, preflightOnly: true, preflight: null };
+  show({ ...job, state: "JOB_STATE_RUNNING" }, metrics());
+  expect(screen.getByText("The preflight has not ended yet")).toBeTruthy();
+  cleanup();
+  show({ ...job, state: "JOB_STATE_FAILED" }, metrics());
+  expect(screen.getByText("This preflight came to no end")).toBeTruthy();
+});
+
+test("a job's own preflight is shown before its first step, and above its curves after", async () => {
+  show({ ...JOB, state: "JOB_STATE_RUNNING" }, metrics({ kind: "preflight" }));
+  expect(screen.getByText(PREFLIGHT.verdict)).toBeTruthy();
+  expect(screen.getByText("No step has ended yet")).toBeTruthy();
+  cleanup();
+  show(JOB, SOME);
+  expect(screen.getByText(PREFLIGHT.verdict)).toBeTruthy();
+  expect(screen.getByLabelText("Reward")).toBeTruthy();
+  await tiles(JOB);
+  expect(screen.getAllByRole("link").map((link) => link.textContent)).toEqual(["sums", "base"]);
+});
