@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from tunesmith.gateway.clock import OnwardClock
+from tunesmith.gateway.clock import OnwardClock, record_id
 
 
 class Machine:
@@ -40,3 +40,12 @@ def test_small_corrections_are_followed(monkeypatch):
     machine.pass_seconds(10)
     machine.wall -= 0.2
     assert clock.now() == machine.wall
+
+
+def test_ids_of_records_grow_with_time_and_no_two_are_the_same():
+    ids = [record_id() for _ in range(2000)]
+    assert len(set(ids)) == 2000
+    assert {len(id) for id in ids} == {32}
+    times = [int(id[:12], 16) for id in ids]
+    assert times == sorted(times)
+    assert abs(times[0] / 1000 - time.time()) < 3600

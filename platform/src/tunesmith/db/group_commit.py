@@ -226,9 +226,11 @@ def _statements(table: str, names: tuple[str, ...], rows: list[list[Any]]) -> It
 
 @cache
 def _insert_of(table: str, names: tuple[str, ...], count: int) -> str:
+    """OR ROLLBACK: a row that breaks a constraint ends the transaction, so SQLite need not keep what the statement changed in a file of its
+    own, to undo it alone; the group is written again row by row then."""
     columns = ", ".join(f'"{name}"' for name in names)
     row = f"({', '.join('?' * len(names))})"
-    return f'INSERT INTO "{table}" ({columns}) VALUES {", ".join([row] * count)}'
+    return f'INSERT OR ROLLBACK INTO "{table}" ({columns}) VALUES {", ".join([row] * count)}'
 
 
 def _tell(group: list[_Write], error: TunesmithError | None) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 from tunesmith.db.completions import CorrelationIds
 from tunesmith.gateway.admission import Admission
 from tunesmith.gateway.auth import Key
-from tunesmith.gateway.clock import now
+from tunesmith.gateway.clock import now, record_id
 from tunesmith.gateway.errors import BadRequest
 from tunesmith.gateway.models import LivePolicy, Models, Target
 from tunesmith.gateway.requests import ChatRequest, ParsedChat, template_variables
@@ -89,7 +88,7 @@ class Calls:
             prompt_ids = _prompt_ids(target, conversation, turn)
             number = turn.number if turn else 0
             return Call(
-                id=f"{parsed.id_prefix}{uuid.uuid4().hex}",
+                id=f"{parsed.id_prefix}{record_id()}",
                 started=now(),
                 begun=time.monotonic(),
                 key=key,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
@@ -22,7 +21,7 @@ from tunesmith.db.answers import PassedCandidate, RawAnswer, bounded, counted_us
 from tunesmith.db.completions import Completion, CompletionStatus
 from tunesmith.errors import TunesmithError
 from tunesmith.gateway.auth import Key, presented_key
-from tunesmith.gateway.clock import now
+from tunesmith.gateway.clock import now, record_id
 from tunesmith.gateway.errors import BadRequest
 from tunesmith.gateway.paths import CallPath
 from tunesmith.gateway.rollouts import Turn
@@ -111,7 +110,7 @@ class PassedCall:
         self._body = body
         self._turn = turn
         self._started, self._begun = now(), time.monotonic()
-        self._id = f"passed-{random.getrandbits(128):032x}"
+        self._id = f"passed-{record_id()}"
         n = body.get("n")
         self._candidates = n if isinstance(n, int) and n > 1 else 1
         self._size = 0

@@ -31,6 +31,8 @@ _IDS = (
     r"/run_id/(?P<run_id>[^/]+)/row_id/(?P<row_id>[^/]+)(?:/encoded_base_url/(?P<encoded_base_url>[^/]*))?(?:/v1)?)?"
 )
 """Slashes may be doubled where a client joined a base URL that ends with one."""
+_KNOWN_PATHS, _KNOWN_LENGTH = 4096, 1024
+"""Paths that are remembered by each route, and their greatest length."""
 _ID_NAMES = ("rollout_id", "invocation_id", "experiment_id", "run_id", "row_id")
 
 
@@ -78,16 +80,23 @@ class PatternRoute(Route):
         """`path` comes behind the prefix, in Starlette's syntax."""
         super().__init__("/{prefix}" + path, endpoint, methods=methods)
         self.pattern = re.compile(prefix + "/*" + re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(path)))
+        self._known = lru_cache(_KNOWN_PATHS)(self._groups)
+        """What was found in a path before: the calls of a rollout have the same one."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Starlette's question, asked of every route in turn."""
         if scope["type"] != "http":
             return Match.NONE, {}
-        match = self.pattern.fullmatch(scope["path"].removeprefix(scope.get("root_path", "")))
-        if match is None:
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        groups = self._known(path) if len(path) <= _KNOWN_LENGTH else self._groups(path)
+        if groups is None:
             return Match.NONE, {}
-        child = {"endpoint": self.endpoint, "path_params": {**scope.get("path_params", {}), **match.groupdict()}}
+        child = {"endpoint": self.endpoint, "path_params": {**scope.get("path_params", {}), **groups}}
         return Match.FULL if scope["method"] in (self.methods or ()) else Match.PARTIAL, child
+
+    def _groups(self, path: str) -> dict[str, str | None] | None:
+        match = self.pattern.fullmatch(path)
+        return match.groupdict() if match else None
 
 
 _OF_EVALUATORS = {

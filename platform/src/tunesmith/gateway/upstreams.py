@@ -30,7 +30,7 @@ from tunesmith.storage.keys import Keys
 
 CACHE_SECONDS = 5.0
 """A provider that was changed or deleted is called as it was for at most this much longer."""
-KEY_HEADER = "x-upstream-api-key"
+_KEY_HEADER = b"x-upstream-api-key"
 _CONNECT_SECONDS = 10.0
 _OWN_KEY = re.compile(r"ts_[0-9a-f]{12}_[0-9a-f]{48}")
 
@@ -140,7 +140,8 @@ class Upstreams:
 
     def _brought(self, request: Request, brought: Any) -> str | None:
         """The key that the request brings for its upstream."""
-        key = request.headers.get(KEY_HEADER) or brought
+        given = next((value for name, value in request.scope["headers"] if name == _KEY_HEADER), b"")
+        key = given.decode("latin-1") or brought
         if key is None or key == "":
             return None
         if not isinstance(key, str) or not key.isascii() or not key.isprintable() or len(key) > 4096:
