@@ -200,11 +200,13 @@ def set_progress(
     """Replace the job's progress and, when given, its (non-final) state. A CANCELLING or DELETING job keeps its state.
 
     `moved_on`: it is further than any claim before it came, so its attempts start anew, with this claim as the first.
+    A `Job` that the session holds is not refreshed: a running job says this every second, and reading its row back costs more.
     """
     values: dict[str, Any] = {"progress": progress, **({"attempts": 1} if moved_on else {})}
     if state is not None:
         values["state"] = case((Job.state.in_([CANCELLING, DELETING]), Job.state), else_=state)
-    return _change(session, _held_by(owner), name, values)
+    statement = update(Job).where(Job.name == name, _held_by(owner)).values(**values).returning(Job.name)
+    return session.execute(statement.execution_options(synchronize_session=False)).one_or_none() is not None
 
 
 def finish(session: Session, name: str, state: str, status: dict[str, Any], *, owner: str | None = None) -> bool:

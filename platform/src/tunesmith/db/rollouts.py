@@ -13,19 +13,24 @@ from tunesmith.db.tables import Ingest, JobEvent, Rollout
 from tunesmith.runs.rollout_rows import answer_of, metrics_of, prompt_of, snippet
 
 METRICS_FILE = "metrics.jsonl"
+_OFFSET = select(Ingest.offset).where(Ingest.path == bindparam("file"))
+_SET_OFFSET = insert(Ingest)
+_SET_OFFSET = _SET_OFFSET.on_conflict_do_update(index_elements=["path"], set_={"offset": _SET_OFFSET.excluded.offset})
+_ADD_ROLLOUTS = insert(Rollout).on_conflict_do_nothing(index_elements=["key"])
+_ADD_EVENTS = insert(JobEvent).on_conflict_do_nothing(index_elements=["key"])
+# Executed on the connection: the ORM's way through them costs more than they do, and a running job adds lines every second.
 Line = tuple[int, dict[str, Any]]
 """Byte offset after the line, and its record."""
 
 
 def offset_of(session: Session, path: str) -> int:
     """How far a file was read, in bytes."""
-    ingest = session.get(Ingest, path)
-    return ingest.offset if ingest else 0
+    return session.connection().execute(_OFFSET, {"file": path}).scalar() or 0
 
 
 def set_offset(session: Session, path: str, offset: int) -> None:
     """Remember how far a file was read."""
-    session.merge(Ingest(path=path, offset=offset))
+    session.connection().execute(_SET_OFFSET, {"path": path, "offset": offset})
 
 
 def add_rollouts(session: Session, job: str, file: str, lines: Sequence[Line]) -> None:
@@ -40,7 +45,7 @@ def add_rollouts(session: Session, job: str, file: str, lines: Sequence[Line]) -
         }
         for _, record in lines
     ]
-    session.execute(insert(Rollout).on_conflict_do_nothing(index_elements=["key"]), rows)
+    session.connection().execute(_ADD_ROLLOUTS, rows)
 
 
 def set_advantages(session: Session, job: str, advantages: Mapping[str, float]) -> None:
@@ -65,7 +70,7 @@ def add_events(session: Session, job: str, file: str, lines: Sequence[Line]) -> 
         {"key": f"{job}/{file}/{offset}", "job": job, "file": file, "offset": offset, "record": record}
         for offset, record in lines
     ]
-    session.execute(insert(JobEvent).on_conflict_do_nothing(index_elements=["key"]), rows)
+    session.connection().execute(_ADD_EVENTS, rows)
 
 
 def list_events(session: Session, job: str, file: str, after: int = -1, most: int | None = None) -> list[JobEvent]:

@@ -5,7 +5,9 @@ Offset and rows are committed in one transaction, and a row's key is its place i
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from sqlalchemy.orm import Session, sessionmaker
@@ -30,16 +32,39 @@ class Ingest:
         self._sessions = sessions
         self._job = job
         self._run_dir = run_dir
-        self._read: dict[Path, int] = {}
+        self._read: dict[str, int] = {}
         """Bytes of each file that are in the database, as far as this process knows."""
         self._tokens: tuple[int, int] | None = None
+        self._add: dict[str, _Add] = {
+            ROLLOUTS_FILE: self._add_rollouts,
+            EVENTS_FILE: self._add_events,
+            AUDIT_FILE: rollouts_table.add_events,
+            METRICS_FILE: self._add_metrics,
+        }
 
     def catch_up(self) -> int:
-        """Take in everything that was appended since the last call; returns the number of lines."""
-        taken = self._follow(ROLLOUTS_FILE, self._add_rollouts)
-        taken += self._follow(EVENTS_FILE, self._add_events)
-        taken += self._follow(AUDIT_FILE, rollouts_table.add_events)
-        return taken + self._follow(METRICS_FILE, self._add_metrics)
+        """Take in everything that was appended since the last call; returns the number of lines.
+
+        Sizes are read back to front: what an event tells of (its rollouts) lies in the file by then, and is taken in before it.
+        """
+        sizes = {name: size for name in reversed(self._add) if (size := self._grown(name)) is not None}
+        taken = 0
+        while sizes:
+            room, offsets = LINES_AT_ONCE, {}
+            try:
+                with self._sessions.begin() as session:
+                    for name in [name for name in self._add if name in sizes]:
+                        lines, offsets[name] = self._take(session, name, sizes[name], room)
+                        room -= lines
+                        if room == 0:
+                            break  # there may be more of this file, which goes before the next
+                        del sizes[name]
+            except BaseException:
+                self._tokens = None  # what was counted is not in the database
+                raise
+            self._read |= offsets
+            taken += LINES_AT_ONCE - room
+        return taken
 
     def tokens(self) -> tuple[int, int]:
         """(sampled, trained) tokens of what was taken in, by this process or an earlier one."""
@@ -75,28 +100,28 @@ class Ingest:
         advantages = batch_advantages([each.score for each in rollouts], [each.group for each in rollouts])
         return {each.rollout_id: advantage for each, advantage in zip(rollouts, advantages, strict=True)}
 
-    def _follow(self, name: str, add: _Add) -> int:
-        path, taken = self._run_dir / name, 0
-        while path.exists() and path.stat().st_size > self._read.get(path, 0):
-            size = path.stat().st_size
-            if name == EVENTS_FILE:  # an event tells of rollouts that were written before it
-                taken += self._follow(ROLLOUTS_FILE, self._add_rollouts)
-            with self._sessions.begin() as session:
-                offset = rollouts_table.offset_of(session, str(path))
-                lines = list(_next_lines(path, offset, size))
-                if lines:
-                    offset = lines[-1][0]
-                    add(session, self._job, name, lines)
-                    rollouts_table.set_offset(session, str(path), offset)
-            self._read[path] = offset
-            taken += len(lines)
-            if len(lines) < LINES_AT_ONCE:
-                break
-        return taken
+    def _grown(self, name: str) -> int | None:
+        """Bytes of a file that has grown; None for one that has not."""
+        try:
+            size = os.stat(self._run_dir / name).st_size
+        except FileNotFoundError:
+            return None
+        return size if size > self._read.get(name, 0) else None
+
+    def _take(self, session: Session, name: str, end: int, most: int) -> tuple[int, int]:
+        """Add the lines up to byte `end` that are not there yet, at most so many; returns how many, and up to which byte."""
+        path = self._run_dir / name
+        offset = rollouts_table.offset_of(session, str(path))
+        lines = list(_next_lines(path, offset, end, most))
+        if lines:
+            offset = lines[-1][0]
+            self._add[name](session, self._job, name, lines)
+            rollouts_table.set_offset(session, str(path), offset)
+        return len(lines), offset
 
 
-def _next_lines(path: Path, offset: int, end: int) -> Iterator[Line]:
-    for number, line in enumerate(read_json_lines(path, offset)):
-        if number == LINES_AT_ONCE or line[0] > end:
+def _next_lines(path: Path, offset: int, end: int, most: int) -> Iterator[Line]:
+    for line in islice(read_json_lines(path, offset), most):
+        if line[0] > end:
             return
         yield line

@@ -33,12 +33,12 @@ from tunesmith.jobs.models import base_model, warm_start
 from tunesmith.jobs.rft_audit import Auditor
 from tunesmith.jobs.rft_control import Steering
 from tunesmith.jobs.rft_cost import rft_cost
-from tunesmith.jobs.rft_processes import FINAL, RunProcesses, mark_of, place_of
+from tunesmith.jobs.rft_processes import FINAL, RunProcesses, place_of
 from tunesmith.jobs.rft_resume import take_up
 from tunesmith.jobs.rft_trackers import RunTrackers
 from tunesmith.rendering.renderer import Renderer
 from tunesmith.runs.config import RunConfig
-from tunesmith.runs.files import adapter_path
+from tunesmith.runs.files import adapter_path, file_mark
 from tunesmith.runs.fork import fork_run, rewindable_versions
 from tunesmith.schemas.rft_spec import RftSpec
 from tunesmith.settings import Settings
@@ -46,9 +46,11 @@ from tunesmith.storage.keys import load_keys
 from tunesmith.storage.objects import ObjectStore
 
 WATCH_SECONDS = 0.25
-"""How often processes and files of a run are looked at."""
-REPORT_SECONDS = 2.0
-"""How often memory, and whatever no file of the run tells, is looked at."""
+"""How often the processes of a run are looked at, and whether it has ended."""
+REPORT_SECONDS = 1.0
+"""How often what a run writes is taken in: each time is a transaction, and rollouts end by the dozen a second."""
+QUIET_REPORT_SECONDS = 4.0
+"""The same while no file of the run tells of anything new: memory, say."""
 REPORTED_FILES = (
     "status.json",
     ROLLOUTS_FILE,
@@ -218,10 +220,12 @@ class _Claim:
         while not self.context.cancelled.is_set() and self.processes.status().get("state") not in FINAL:
             await self.steering.steer()
             await self.processes.up()
-            marks = [mark_of(self.run_dir / name) for name in REPORTED_FILES], self.processes.pids()
-            if marks != seen or time.monotonic() - reported > REPORT_SECONDS:
-                await self.report("JOB_STATE_RUNNING")
-                seen, reported = marks, time.monotonic()
+            since = time.monotonic() - reported
+            if since > REPORT_SECONDS:
+                marks = [file_mark(f"{self.run_dir}/{name}") for name in REPORTED_FILES], self.processes.pids()
+                if marks != seen or since > QUIET_REPORT_SECONDS:
+                    await self.report("JOB_STATE_RUNNING")
+                    seen, reported = marks, time.monotonic()
             if self.auditor is not None:
                 self.auditor.look()
             self.context.waits = self.processes.paused()
@@ -270,17 +274,11 @@ class _Claim:
 
     async def report(self, state: str | None = None) -> None:
         """Take in what the run wrote, and write the job's progress."""
-        await asyncio.to_thread(self.ingest.catch_up)
-        await self.trackers.follow()
         status = self.processes.status()
+        told = await asyncio.to_thread(self.take_in, status)
+        await self.trackers.follow()
         before = {"percent": 0, "epoch": 0, "run": {}, **self.job.progress}  # what an earlier claim reported
-        run = {"percent": status.get("percent", 0), "epoch": status.get("epoch", 0)} if status else {}
-        if status:
-            run["run"] = {
-                **status,
-                **await asyncio.to_thread(self.spent),
-                **await asyncio.to_thread(self.preflight, status),
-            }
+        run = {"percent": status.get("percent", 0), "epoch": status.get("epoch", 0), "run": told} if status else {}
         progress = {**before, **run, "processes": self.processes.report()}
         if host := self.processes.hosts.get(self.processes.version_in_force()):
             progress["sandbox"] = host.protection.as_json()
@@ -290,6 +288,11 @@ class _Claim:
             place = place_of(status)
             await self.context.progress(progress, state=state, moved_on=place > self.reached)
             self.reported, self.reached = (progress, state), max(place, self.reached)
+
+    def take_in(self, status: dict[str, Any]) -> dict[str, Any]:
+        """Take the run's files into the database; what is then known of the run. Called in a thread."""
+        self.ingest.catch_up()
+        return {**status, **self.spent(), **self.preflight(status)} if status else {}
 
     def spent(self) -> dict[str, Any]:
         """Tokens so far, and what they and the time up to the last of them cost where prices are set."""

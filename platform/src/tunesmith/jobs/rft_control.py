@@ -25,8 +25,8 @@ from tunesmith.runs.control import CONTROL_FILE, Asked, Control
 from tunesmith.runs.files import write_atomic
 from tunesmith.schemas.rft_spec import RftSpec
 
-LOOK_SECONDS = 0.5
-"""How often the database is asked what a person wants, as often as the worker asks it for its jobs."""
+LOOK_SECONDS = 1.0
+"""How often the database is asked what a person wants."""
 
 
 class Steering:
@@ -118,8 +118,7 @@ class Steering:
 
     def _look(self, session: Session) -> tuple[Asked, int | None]:
         """What is asked for, and the newest version of the evaluator that is built."""
-        job = session.get(Job, self._job.name)
-        asked = Asked.model_validate(job.control if job is not None else {})
+        asked = Asked.model_validate(session.scalar(select(Job.control).where(Job.name == self._job.name)) or {})
         if not asked.auto_evaluator_version:
             return asked, None
         active = select(EvaluatorVersion.version).where(

@@ -22,6 +22,7 @@ from tunesmith.disk import NO_ROOM_EXIT, advice
 from tunesmith.errors import FailedPrecondition, Internal, NoRoom
 from tunesmith.evaluators.hosts import EvaluatorHost
 from tunesmith.launch import Process
+from tunesmith.runs.files import SETTLED_NANOSECONDS, file_mark
 
 MOST_RESTARTS = 5
 """A process that dies more often than this, without the run moving on between, ends the job."""
@@ -29,8 +30,6 @@ FINAL = {"COMPLETED", "EARLY_STOPPED", "FAILED", "CANCELLED"}
 STOP_GRACE_SECONDS = 5.0
 MEMORY_SECONDS = 2.0
 """How often the memory of all processes is added up: the kernel keeps the peaks, and reading them costs more than all else here."""
-SETTLED_NANOSECONDS = 100_000_000
-"""A file that is younger than this may be replaced by one with the same mark."""
 Place = tuple[int, int, int]
 """Percent of the chunks, batches sealed, versions published."""
 
@@ -82,7 +81,7 @@ class RunProcesses:
     def status(self) -> dict[str, Any]:
         """`status.json` of the run; empty before the orchestrator has written it."""
         path = self.run_dir / "status.json"
-        mark = mark_of(path)
+        mark = file_mark(path)
         if mark is None or mark != self._status[0]:
             settled = mark is not None and time.time_ns() - mark[2] > SETTLED_NANOSECONDS
             self._status = mark if settled else None, json.loads(path.read_text()) if mark else {}
@@ -149,15 +148,6 @@ class RunProcesses:
             raise Internal(
                 f"The {name} died {times} times at step {here[1]}; the last time it said: {last_words(process)}"
             )
-
-
-def mark_of(path: Path) -> tuple[int, int, int] | None:
-    """By what a file is seen to have been appended to or replaced; None when it is not there."""
-    try:
-        stat = path.stat()
-    except FileNotFoundError:
-        return None
-    return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 def place_of(status: dict[str, Any]) -> Place:

@@ -1,6 +1,7 @@
 """The worker: claims jobs up to a limit per kind, keeps their leases alive, and brings every one to its end.
 
-Each beat (half a second) reads the held jobs for requests to cancel and claims new ones; leases are renewed three times per lease.
+Each beat (half a second), when anybody committed, reads the held jobs for requests to cancel and claims new ones; leases are renewed three
+times per lease.
 SIGTERM (`stop`) ends handlers and their children and gives the leases back, so that the next worker goes on at once.
 After kill -9 the leases run out, or the next worker on this machine sees that their owner is dead; the same claim takes over.
 """
@@ -20,18 +21,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from tunesmith.db import jobs
 from tunesmith.db.session import reading
-from tunesmith.db.tables import Job
 from tunesmith.disk import LEAST_FREE, advice, free_bytes, trouble
 from tunesmith.errors import TunesmithError
 from tunesmith.jobs.admission import Admission
 from tunesmith.jobs.handler import MAX_ATTEMPTS, ClaimedJob, Handler, JobContext, Outcome
 from tunesmith.jobs.identity import is_dead, own_name
+from tunesmith.jobs.lookout import Lookout
 from tunesmith.jobs.retention import collect
 from tunesmith.runs.files import write_atomic
 from tunesmith.settings import Settings
@@ -84,6 +84,7 @@ class Worker:
         self._clock = time.time() - time.monotonic()
         self._claims_from = 0.0
         """By the monotonic clock."""
+        self._lookout = Lookout(sessions, self.owner, settings.data_dir)
         self._full = False
         self._stopping = False
 
@@ -98,16 +99,21 @@ class Worker:
                     await self._bury_the_dead()
                     self._collect_if_due()
                 self._watch_clock()
-                await self._beat()
-                if time.monotonic() >= self._claims_from and await self._has_room():
-                    await self._claim()
-            except OperationalError as error:
+                claims = time.monotonic() >= self._claims_from
+                look = await self._lookout.look(list(self._held), self._free_kinds(), claims=claims)
+                if look is not None:
+                    self._heed(look.held)
+                await self._renew()
+                if look is not None and not self._note_full(look.free < LEAST_FREE) and claims:
+                    await self._claim(look.claimable)
+            except (OperationalError, sqlite3.OperationalError) as error:
                 if not self._is_full(error):  # then nobody else can claim either, and the leases stay ours
                     log.warning("the database does not answer; trying again: %s", error)
                     self._drop_stale()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), BEAT_SECONDS)
         await self._give_back()
+        self._lookout.close()
 
     def _watch_clock(self) -> None:
         """Leases are kept by the time of day, for workers elsewhere. When somebody sets it, ours are renewed before anything is claimed."""
@@ -118,10 +124,6 @@ class Worker:
             for held in self._held.values():
                 held.due = True
         self._clock = clock
-
-    async def _has_room(self) -> bool:
-        """Whether something new may be begun. What is begun goes on as far as it comes."""
-        return not self._note_full(await asyncio.to_thread(free_bytes, self.settings.data_dir) < LEAST_FREE)
 
     def _is_full(self, error: Exception) -> bool:
         return self._note_full(trouble(error, self.settings.data_dir) is not None)
@@ -161,22 +163,15 @@ class Worker:
         log.info("removed %d things past their retention, %d bytes", len(done.leftovers), done.total_bytes)
         await asyncio.to_thread(write_atomic, stamp, json.dumps(done.as_json()))
 
-    async def _beat(self) -> None:
-        if not self._held:
-            return
-        names = list(self._held)
-        columns = (Job.name, Job.lease_owner, Job.cancel_requested, Job.delete_requested)
-        rows = await self._read(lambda session: session.execute(select(*columns).where(Job.name.in_(names))).all())
-        found = {row.name: row for row in rows}
-        for name in names:
-            held, row = self._held.get(name), found.get(name)
+    def _heed(self, found: dict[str, tuple[bool, bool]]) -> None:
+        for name, (ours, asked_to_end) in found.items():
+            held = self._held.get(name)
             if held is None or held.ended or held.task.done():
                 continue
-            if row is None or row.lease_owner != self.owner:
+            if not ours:
                 self._lose(held)
-            elif row.cancel_requested or row.delete_requested:
+            elif asked_to_end:
                 held.context.cancelled.set()
-        await self._renew()
 
     async def _renew(self) -> None:
         lease = self.settings.lease_seconds
@@ -198,10 +193,16 @@ class Worker:
             held.lost = True
             held.task.cancel()
 
-    async def _claim(self) -> None:
-        running = Counter(held.job.kind for held in self._held.values() if not held.context.waits)
-        free = [kind for kind, limit in self._limits.items() if running[kind] < limit]
-        claimable = await self._read(lambda session: jobs.claimable_kinds(session, free))  # one look for all kinds
+    def _running(self) -> Counter[str]:
+        return Counter(held.job.kind for held in self._held.values() if not held.context.waits)
+
+    def _free_kinds(self) -> list[str]:
+        """Kinds of which another job may begin."""
+        running = self._running()
+        return [kind for kind, limit in self._limits.items() if running[kind] < limit]
+
+    async def _claim(self, claimable: set[str]) -> None:
+        running = self._running()
         for kind, limit in self._limits.items():
             while kind in claimable and running[kind] < limit and not self._stopping:
                 job = await self._claim_one(kind)

@@ -18,6 +18,10 @@ BUDGETS_FILE = "budgets.jsonl"
 """From which step on the learner computes with fewer tokens at a time, because memory ran out; the learner writes it."""
 
 
+SETTLED_NANOSECONDS = 100_000_000
+"""A file that is younger than this may be replaced by one with the same mark."""
+
+
 def batch_path(run_dir: Path, step: int) -> Path:
     """Where sealed batch `step` lies."""
     return run_dir / "batches" / LAYOUT["batches"].format(step)
@@ -31,6 +35,15 @@ def adapter_path(run_dir: Path, version: int) -> Path:
 def checkpoint_path(run_dir: Path, step: int) -> Path:
     """Where the checkpoint after optimizer step number `step` lies."""
     return run_dir / "checkpoints" / LAYOUT["checkpoints"].format(step)
+
+
+def file_mark(path: Path | str) -> tuple[int, int, int] | None:
+    """By what a file is seen to have been appended to or replaced (inode, bytes, nanoseconds); None when it is not there."""
+    try:
+        stat = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import time
 from contextlib import closing
 from functools import partial
@@ -24,7 +25,7 @@ from tunesmith.errors import FailedPrecondition
 from tunesmith.runs.advantages import batch_advantages
 from tunesmith.runs.batch import Batch
 from tunesmith.runs.config import RunConfig
-from tunesmith.runs.files import JsonLines, batch_path, lock, read_json_lines
+from tunesmith.runs.files import SETTLED_NANOSECONDS, JsonLines, batch_path, file_mark, lock, read_json_lines
 from tunesmith.runs.objective import ADAM_BETAS, ADAM_EPS
 from tunesmith.training.checkpoints import hash_base, restore, write_checkpoint
 from tunesmith.training.losses import Loss, LossInput, loss_for
@@ -206,14 +207,19 @@ def _staleness(batch: Batch) -> dict[str, float]:
 
 def _next_batch(run_dir: Path, step: int) -> Batch | None:
     """Wait for sealed batch `step`; None when the run is over (seams: a final status, or END and every batch trained)."""
-    path = batch_path(run_dir, step)
+    # Names made once, and a status read only when it is another file: a batch is looked for a hundred times.
+    path, end, status = batch_path(run_dir, step), run_dir / "batches" / "END", run_dir / "status.json"
+    seen: tuple[int, int, int] | None = None
     began = time.monotonic()
     while True:
-        if _is_final(run_dir):
-            return None
+        mark = file_mark(status)
+        if mark is None or mark != seen:
+            if _is_final(status):
+                return None
+            seen = mark if mark is not None and time.time_ns() - mark[2] > SETTLED_NANOSECONDS else None
         # END first: it is written after the last batch, so a batch sealed in between is not missed.
-        ended = (run_dir / "batches" / "END").exists()
-        if path.exists():
+        ended = os.path.exists(end)
+        if os.path.exists(path):
             batch = Batch.read(path)
             if batch.header.step != step:
                 raise FailedPrecondition(f"{path} says it is batch {batch.header.step}; the run directory is damaged.")
@@ -223,9 +229,9 @@ def _next_batch(run_dir: Path, step: int) -> Batch | None:
         time.sleep(min(LONGEST_POLL_SECONDS, max(POLL_SECONDS, POLL_SHARE * (time.monotonic() - began))))
 
 
-def _is_final(run_dir: Path) -> bool:
+def _is_final(status: Path) -> bool:
     try:
-        return json.loads((run_dir / "status.json").read_text()).get("state") in FINAL_STATES
+        return json.loads(status.read_bytes()).get("state") in FINAL_STATES
     except FileNotFoundError:
         return False
 
