@@ -1,19 +1,23 @@
 """RFT beside TRL's GRPOTrainer and against itself, in CPU-seconds of one thread: `make bench-rft`.
 
-| part | what |
-|---|---|
-| step | learner and engine on fixed samples (equal lengths, every group varies) against TRL's step, split into sampling and update |
-| whole | a real job (HTTP, capture, evaluator host, publish; all processes counted) against TRL's whole step |
-| reward | CPU-seconds and rollouts to a reward of 0.7, both at the same learning rates and seeds |
-| overlap | staleness 0, 1 and 4 on an agent with 200 ms latency |
-| growth | a turn of a long conversation, a token of a long sequence, a row of a large dataset |
+| part | what | minutes on two idle cores, and with --short |
+|---|---|---|
+| step | learner and engine on fixed samples (equal lengths, every group varies) against TRL's step, split into sampling and update | 8, 1 |
+| whole | a real job (HTTP, capture, evaluator host, publish; all processes counted) against TRL's whole step | 5, 2 |
+| reward | CPU-seconds and rollouts to a reward of 0.7, both at the same learning rates and seeds | 3 a run and 12 runs, 3 |
+| overlap | staleness 0, 1 and 4 on an agent with 200 ms latency | 6, 3 |
+| turns | CPU-seconds of each turn of a conversation of 30 turns, at the gateway and in the engine | 2, 1 |
+| lengths | CPU-seconds of a token in the learner, in sequences of up to 30,720 tokens | 2, 1 |
+| rows | memory and CPU-seconds of the orchestrator on datasets of 1,000 and 10,000 rows | 1, 1 |
 
 Both contenders of a comparison run in turn in every round; TRL in an environment of its own under `.tools/trl`. What was measured is
-kept in `benchmarks/results/bench_rft.json`, part by part, and the page is written from it; a part that is run again replaces itself. Of
-`reward` a run (contender, learning rate, seed) replaces itself alone, so that its hours can be spent piece by piece:
+kept in `benchmarks/results/bench_rft.json`, part by part with its command, date and commit, and the page is written from it; a part that
+is run again replaces itself. Of `reward` a run (contender, learning rate, seed) replaces itself alone, so that its time can be spent
+piece by piece. With no part the page is written anew from what was kept:
 
-    python -m benchmarks.bench_rft [--short] [--parts step whole reward overlap growth] [--rounds 3] [--check]
+    python -m benchmarks.bench_rft [--short] [--parts step whole reward overlap turns lengths rows] [--rounds 3] [--check]
     python -m benchmarks.bench_rft --parts reward --rates 2e-3 --seeds 1 2 [--only ours]
+    python -m benchmarks.bench_rft --parts
 """
 
 from __future__ import annotations
@@ -22,20 +26,22 @@ import argparse
 import asyncio
 import json
 import os
+import shlex
+import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from benchmarks.bench_sft import TRL, install
 from benchmarks.rft import fixed, growth, job, overlap, reward
-from benchmarks.rft.peer import MICRO_BATCHES, N, middle, trl
+from benchmarks.rft.peer import MICRO_BATCHES, REPO, N, middle, trl
 from benchmarks.rft.report import RECORD, missed, render
 from tests.loop.platform import Platform
 
-PARTS = ("step", "whole", "reward", "overlap", "growth")
 TOKENS = 46
 """Of an answer on fixed samples: the bundled model's own mean."""
 
@@ -44,27 +50,57 @@ def main() -> None:
     """Measure what was asked for, keep it, write the page and print it. With `--check`, exit 1 when a target is missed."""
     options = _options()
     job.one_thread()
-    install(TRL)
-    record: dict[str, Any] = {}
+    if PEERED & set(options.parts):
+        install(TRL)
+    record: dict[str, Any] = _kept() if not options.parts else {}
     for part in options.parts:
         with tempfile.TemporaryDirectory(prefix="ts") as folder:
             print(f"bench-rft: {part}", flush=True)
-            for found in globals()[f"_{part}"](Path(folder), options):
-                record = {**record, part: found} if options.short else _keep(part, found)  # a part may take an hour
+            for found in PARTS[part](Path(folder), options):
+                record = _with(record, part, found) if options.short else _keep(part, found)  # a part may take an hour
+    if not options.short:
+        _write(record)
     print(render(record))
     failures = missed(record)
     sys.exit(1 if options.check and failures else 0)
 
 
+def _kept() -> dict[str, Any]:
+    return json.loads(RECORD.read_text()) if RECORD.exists() else {}
+
+
 def _keep(part: str, found: Any) -> dict[str, Any]:
-    """The record with what was found; read anew each time, because another part may be measured beside this one."""
-    record: dict[str, Any] = json.loads(RECORD.read_text()) if RECORD.exists() else {}
-    record[part] = reward.merged(record.get(part, {}), found) if part == "reward" else found
-    if part != "reward" or reward.all_by_the_command(record[part]):
-        record.get("notes", {}).pop(part, None)  # it said how an earlier run came about
+    """The record with what was found, written; read anew each time, because another part may be measured beside this one."""
+    record = _with(_kept(), part, found)
+    _write(record)
+    return record
+
+
+def _with(record: dict[str, Any], part: str, found: Any) -> dict[str, Any]:
+    """A record, and in it what was found, with what made it. A note said how an earlier run came about."""
+    if part == "reward":
+        found = reward.merged(record.get(part, {}), found)
+    notes = dict(record.get("notes", {}))
+    if part != "reward" or reward.all_by_the_command(found):
+        notes.pop(part, None)
+    command = shlex.join(["python", "-m", "benchmarks.bench_rft", *sys.argv[1:]])
+    made = {**record.get("made", {}), part: {"command": command, "date": date.today().isoformat(), "commit": _commit()}}
+    return {**record, part: found, "made": made, "notes": notes}
+
+
+def _write(record: dict[str, Any]) -> None:
     RECORD.write_text(json.dumps(record, indent=1) + "\n")
     RECORD.with_suffix(".md").write_text(render(record))
-    return record
+
+
+def _commit() -> str:
+    """The commit that is measured; "+" behind it where what is measured was changed since."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=REPO, capture_output=True, text=True, check=False).stdout.strip()
+
+    changed = git("status", "--porcelain", "--", "platform/src", "sdk/src", "benchmarks/rft", "benchmarks/bench_rft.py")
+    return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
 
 
 def _step(folder: Path, options: argparse.Namespace) -> Iterator[list[dict[str, Any]]]:
@@ -146,7 +182,9 @@ def _reward(folder: Path, options: argparse.Namespace) -> Iterator[dict[str, lis
                         run = reward.ours(platform, project, seed, rate)
                     else:
                         run = reward.theirs(folder / f"trl-{seed}-{rate:g}", seed, rate, rows // 5)
-                    print(f"bench-rft: {name}, {rate:g}, seed {seed}: {run['steps']} steps, {run['cpu_seconds']} CPU-s")
+                    run |= {"rate": rate, "seed": seed, "commit": _commit(), "date": date.today().isoformat()}
+                    steps = f"{run['steps']} steps" if run["steps"] else f"not reached in {len(run['rewards'])} steps"
+                    print(f"bench-rft: {name}, {rate:g}, seed {seed}: {steps}, {run['cpu_seconds']} CPU-s", flush=True)
                     yield {name: [run]}
 
 
@@ -156,24 +194,47 @@ def _overlap(folder: Path, options: argparse.Namespace) -> Iterator[list[dict[st
         project = overlap.project(folder / "gsm8k", 60 if options.short else 200)
         for staleness in overlap.STALENESS:
             found.append(overlap.run(platform, project, staleness, 2e-3))
+            print(f"bench-rft: {found[-1]}", flush=True)
             yield found
 
 
-def _growth(folder: Path, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+def _turns(folder: Path, options: argparse.Namespace) -> Iterator[list[dict[str, float]]]:
     base = growth.model(folder / "model")
-    found: dict[str, Any] = {"rows": asyncio.run(growth.rows(folder / "rows"))}
-    yield found
-    found["learner"] = growth.learner(base)
-    yield found
     with Platform(folder / "h") as platform:
-        found["turns"] = growth.turns(platform, base, rollouts=1 if options.short else 3)
-    yield found
+        yield growth.turns(platform, base, rollouts=1 if options.short else 3)
+
+
+def _lengths(folder: Path, options: argparse.Namespace) -> Iterator[list[dict[str, float]]]:
+    yield growth.learner(growth.model(folder / "model"), growth.LENGTHS[: 3 if options.short else None])
+
+
+def _rows(folder: Path, options: argparse.Namespace) -> Iterator[list[dict[str, float]]]:
+    del options
+    yield asyncio.run(growth.rows(folder / "rows"))
+
+
+PARTS: dict[str, Callable[[Path, argparse.Namespace], Iterator[Any]]] = {
+    "step": _step,
+    "whole": _whole,
+    "reward": _reward,
+    "overlap": _overlap,
+    "turns": _turns,
+    "lengths": _lengths,
+    "rows": _rows,
+}
+"""Each yields all that it has found so far (`reward`: the run that it has made), to be kept at once."""
+PEERED = {"step", "whole", "reward"}
+"""Parts that need TRL."""
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--short", action="store_true", help="a trial: few steps, one round, nothing is written")
+    parser.add_argument(
+        "--parts", nargs="*", choices=PARTS, default=list(PARTS), metavar="PART", help="all of the table without this"
+    )
+    parser.add_argument(
+        "--short", action="store_true", help="a trial: few steps, one round, one seed; nothing is written"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="of step and whole")
     parser.add_argument("--steps", type=int, default=6, help=f"of a round, {10 * N} rollouts each; the first warms up")
     parser.add_argument(

@@ -9,11 +9,13 @@ import asyncio
 import random
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from benchmarks.gateway.load import cpu_seconds
 from benchmarks.rft.peer import MODEL
 from tests.loop.platform import Platform
 from tests.orchestrator.world import World
@@ -55,14 +57,14 @@ def model(folder: Path) -> Path:
 def turns(platform: Platform, base: Path, rollouts: int = 3) -> list[dict[str, float]]:
     """A conversation of 30 turns and about 1,000 tokens each; CPU-seconds of gateway and engine of a turn, mean over five turns.
 
-    Every turn sends the whole conversation again, as agents do, and the gateway records it.
+    Every turn sends the whole conversation again, as agents do, and the gateway records it. A short conversation before them warms up.
     """
     assert platform.process is not None
     rng = random.Random(0)
     spent: dict[int, list[dict[str, float]]] = {}
-    for rollout in range(rollouts):
+    for rollout in range(rollouts + 1):
         messages: list[dict[str, Any]] = []
-        for turn in range(1, max(TURNS) + 1):
+        for turn in range(1, (max(TURNS) if rollout else 3) + 1):
             text = " ".join(str(rng.randrange(10)) for _ in range(480))
             messages.append({"role": "user", "content": text})
             before = _cpu(platform.process.pid)
@@ -72,10 +74,11 @@ def turns(platform: Platform, base: Path, rollouts: int = 3) -> list[dict[str, f
             after = _cpu(platform.process.pid)
             messages.append({"role": "assistant", "content": answer["choices"][0]["message"]["content"] or ""})
             cost = {name: after[name] - before.get(name, 0.0) for name in after}
-            spent.setdefault(turn, []).append({**cost, "tokens": answer["usage"]["prompt_tokens"]})
+            if rollout:
+                spent.setdefault(turn, []).append({**cost, "tokens": answer["usage"]["prompt_tokens"]})
     found = []
     for turn in TURNS:
-        near = [each for number in range(turn - 4, turn + 1) for each in spent[number][1:]]
+        near = [each for number in range(turn - 4, turn + 1) for each in spent[number]]
         means = {
             name: sum(each.get(name, 0.0) for each in near) / len(near) for name in ("gateway", "engine", "tokens")
         }
@@ -83,7 +86,7 @@ def turns(platform: Platform, base: Path, rollouts: int = 3) -> list[dict[str, f
     return found
 
 
-def learner(base: Path) -> list[dict[str, float]]:
+def learner(base: Path, lengths: Sequence[int] = LENGTHS) -> list[dict[str, float]]:
     """CPU-seconds of forward and backward pass by token: as one sequence, and the same tokens in pieces."""
     import torch  # noqa: PLC0415 - only this part needs it
     from tunesmith.runs.config import BaseModelRef, LearnerConfig  # noqa: PLC0415
@@ -111,7 +114,7 @@ def learner(base: Path) -> list[dict[str, float]]:
 
     seconds(PIECE, 1)
     found = []
-    for length in LENGTHS:
+    for length in lengths:
         whole, pieces = seconds(length, 1), seconds(PIECE, length // PIECE)
         found.append({"tokens": length, "whole": whole / length, "pieces": pieces / length})
     return found
@@ -151,9 +154,8 @@ def _cpu(root: int) -> dict[str, float]:
     found: dict[str, float] = {}
     for process in psutil.Process(root).children(recursive=True):
         try:
-            words, times = set(process.cmdline()), process.cpu_times()
-        except psutil.NoSuchProcess:
+            for module in names.keys() & set(process.cmdline()):
+                found[names[module]] = found.get(names[module], 0.0) + cpu_seconds(process.pid)
+        except (psutil.NoSuchProcess, OSError):
             continue
-        for module in names.keys() & words:
-            found[names[module]] = found.get(names[module], 0.0) + times.user + times.system
     return found

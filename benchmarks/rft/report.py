@@ -41,19 +41,22 @@ def render(record: dict[str, Any]) -> str:
         "whole": _whole,
         "reward": _reward,
         "overlap": _overlap,
-        "growth": _growth,
+        "turns": _turns,
+        "lengths": _lengths,
+        "rows": _rows,
     }
     lines = [
         "# RFT beside TRL 1.16's GRPOTrainer",
         "",
-        f"Written by `make bench-rft`. {platform.machine()}, {CORES}. `tiny-math-v1`, LoRA rank 16 on all linear layers, float32, "
+        f"Written by `make bench-rft`, part by part. {platform.machine()}, {CORES}. `tiny-math-v1`, LoRA rank 16 on all linear layers, float32, "
         "10 prompts x 8 rollouts a step, no KL term. TRL samples with transformers' `generate`, in an environment of its own with the same torch, "
         "transformers and peft.",
     ]
     for part, write in parts.items():
         if part in record:
             lines += ["", *write(record[part])]
-            note = record.get("notes", {}).get(part)
+            made, note = record.get("made", {}).get(part), record.get("notes", {}).get(part)
+            lines += ["", f"Measured {made['date']} at {made['commit']}: `{made['command']}`."] if made else []
             lines += ["", f"Note: {note}"] if note else []
     lines += ["", *(f"NOT MET: {claim}." for claim in missed(record))]
     return "\n".join(lines).rstrip() + "\n"
@@ -178,43 +181,47 @@ def _overlap(runs: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def _growth(found: dict[str, Any]) -> list[str]:
-    lines = ["## Growth"]
-    if found.get("turns"):
-        lines += [
-            "",
-            "A conversation of 30 turns in which every turn sends all of it again, as agents do: CPU-seconds of the turn (mean of the five up to it).",
-            "",
-            "| turn | prompt tokens | gateway | engine | gateway, ms by 1,000 tokens |",
-            "|---|---|---|---|---|",
-            *(
-                f"| {t['turn']} | {t['tokens']:.0f} | {t['gateway']:.3f} | {t['engine']:.3f} | {1e6 * t['gateway'] / t['tokens']:.1f} |"
-                for t in found["turns"]
-            ),
-        ]
-    if found.get("learner"):
-        lines += [
-            "",
-            "Learner, forward and backward pass: microseconds of CPU a token as one sequence, and for as many tokens in sequences of 1,024; the difference is "
-            "attention, whose cost by token grows with the length.",
-            "",
-            "| tokens | one sequence | in pieces | attention's part |",
-            "|---|---|---|---|",
-            *(
-                f"| {t['tokens']} | {1e6 * t['whole']:.1f} | {1e6 * t['pieces']:.1f} | {1e6 * (t['whole'] - t['pieces']):.1f} |"
-                for t in found["learner"]
-            ),
-        ]
-    if found.get("rows"):
-        lines += [
-            "",
-            "Orchestrator after three chunks of a dataset (rows of about 1 KB), start included.",
-            "",
-            "| rows | peak memory, MiB | CPU-s |",
-            "|---|---|---|",
-            *(f"| {t['rows']} | {t['peak_mib']:.1f} | {t['cpu_seconds']:.2f} |" for t in found["rows"]),
-        ]
-    return lines
+def _turns(found: list[dict[str, float]]) -> list[str]:
+    return [
+        "## Growth: turns",
+        "",
+        "A conversation of 30 turns in which every turn sends all of it again, as agents do: CPU-seconds of the turn (mean of the five up to it).",
+        "",
+        "| turn | prompt tokens | gateway | engine | gateway, ms by 1,000 tokens |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {t['turn']} | {t['tokens']:.0f} | {t['gateway']:.4f} | {t['engine']:.3f} | {1e6 * t['gateway'] / t['tokens']:.2f} |"
+            for t in found
+        ),
+    ]
+
+
+def _lengths(found: list[dict[str, float]]) -> list[str]:
+    return [
+        "## Growth: length of a sequence",
+        "",
+        "Learner, forward and backward pass: microseconds of CPU a token as one sequence, and for as many tokens in sequences of 1,024; the difference is "
+        "attention, whose cost by token grows with the length.",
+        "",
+        "| tokens | one sequence | in pieces | attention's part |",
+        "|---|---|---|---|",
+        *(
+            f"| {t['tokens']} | {1e6 * t['whole']:.1f} | {1e6 * t['pieces']:.1f} | {1e6 * (t['whole'] - t['pieces']):.1f} |"
+            for t in found
+        ),
+    ]
+
+
+def _rows(found: list[dict[str, float]]) -> list[str]:
+    return [
+        "## Growth: rows",
+        "",
+        "Orchestrator after three chunks of a dataset (rows of about 1 KB), start included.",
+        "",
+        "| rows | peak memory, MiB | CPU-s |",
+        "|---|---|---|",
+        *(f"| {t['rows']} | {t['peak_mib']:.1f} | {t['cpu_seconds']:.2f} |" for t in found),
+    ]
 
 
 def _ours(each: dict[str, Any]) -> float:

@@ -3,12 +3,11 @@ of an answer, at the same learning rates and seeds."""
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 from typing import Any
 
 from benchmarks.rft import job
-from benchmarks.rft.peer import EXAMPLE, PROMPTS, REPO, N, trl
+from benchmarks.rft.peer import EXAMPLE, PROMPTS, N, trl
 from tests.loop.platform import Platform
 
 Runs = dict[str, list[dict[str, Any]]]
@@ -39,7 +38,7 @@ def theirs(folder: Path, seed: int, rate: float, steps: int) -> dict[str, Any]:
     costs, total = [], 0.0
     for step in ran["steps"]:
         costs.append(total := total + step["cpu_seconds"])
-    return summary(rewards, costs) | {"rate": rate, "seed": seed, "start": round(start, 1), "commit": _commit()}
+    return summary(rewards, costs) | {"start": round(start, 1)}
 
 
 def ours(platform: Platform, folder: Path, seed: int, rate: float) -> dict[str, Any]:
@@ -49,12 +48,8 @@ def ours(platform: Platform, folder: Path, seed: int, rate: float) -> dict[str, 
     rewards = [chunk["mean_score"] or 0.0 for chunk in ran.chunks]
     # As TRL's, a cost counts from the first step on; what came before it (evaluator build, start of engine and learner) is told apart.
     per_step = (ran.chunks[-1]["cpu"] - first) / max(1, len(ran.chunks) - 1)
-    return summary(rewards, [chunk["cpu"] - first + per_step for chunk in ran.chunks]) | {
-        "rate": rate,
-        "seed": seed,
-        "start": round(first - per_step, 1),
-        "commit": _commit(),
-    }
+    costs = [chunk["cpu"] - first + per_step for chunk in ran.chunks]
+    return summary(rewards, costs) | {"start": round(first - per_step, 1)}
 
 
 def merged(kept: Runs, found: Runs) -> Runs:
@@ -69,11 +64,6 @@ def merged(kept: Runs, found: Runs) -> Runs:
 def all_by_the_command(runs: Runs) -> bool:
     """Whether the command itself made every run; it names the commit."""
     return all("commit" in run for each in runs.values() for run in each)
-
-
-def _commit() -> str:
-    words = ["git", "rev-parse", "--short", "HEAD"]
-    return subprocess.run(words, cwd=REPO, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def summary(rewards: list[float], costs: list[float]) -> dict[str, Any]:
