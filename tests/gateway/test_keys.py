@@ -102,6 +102,8 @@ async def test_a_rollout_key_opens_nothing_internal_and_no_other_jobs_policy(gat
     for method, path in (("GET", "/internal/rollouts/r/completions"), ("GET", "/internal/gateway")):
         assert (await gateway.call(method, path, "rollout")).status == 403
         assert (await gateway.call(method, path, "run")).status == 200
+    close = {"json": {"rollout_ids": ["r"]}}
+    assert (await gateway.call("POST", "/internal/rollouts:close", "rollout", **close)).status == 403
     path = "/" + FIVE.format(r="r")
     assert (await gateway.chat("x", path, "rollout", model=name.replace("job1", "job2"))).status == 403
 

@@ -187,3 +187,25 @@ async def test_many_calls_at_once_are_all_recorded(gateway: Gateway) -> None:
     for rollout in range(10):
         stored = await gateway.completions(f"r{rollout}")
         assert [completion["turn"] for completion in stored] == list(range(10))
+
+
+async def test_rollouts_are_closed_and_read_together_as_they_are_one_by_one(gateway: Gateway) -> None:
+    name = await gateway.publish()
+    for rollout, calls in (("r1", 2), ("r2", 1)):
+        await turns(gateway, rollout, name, [], calls)
+    asked = {"rollout_ids": ["r2", "nothing", "r1", "r2"]}
+    answer = await gateway.call("POST", "/internal/rollouts:close", "run", json=asked)
+    assert answer.status == 200
+    assert list(answer.body["completions"]) == ["r2", "nothing", "r1"]
+    assert [len(answer.body["completions"][rollout]) for rollout in ("r1", "r2", "nothing")] == [2, 1, 0]
+    for rollout in ("r1", "r2", "nothing"):
+        assert (await gateway.chat("more", ids(rollout), "rollout", model=name)).status == 409
+        assert await gateway.completions(rollout) == answer.body["completions"][rollout]
+    kept = {record.id: record for rollout in ("r1", "r2") for record in gateway.state.store.of_rollout(rollout)}
+    for read in [*answer.body["completions"]["r1"], *answer.body["completions"]["r2"]]:
+        record = kept.pop(read["id"])
+        assert (read["prompt_ids"], read["sampled_ids"]) == (record.prompt_ids, record.sampled_ids)
+        assert (read["logprobs"], read["turn"], read["status"]) == (record.logprobs, record.turn, "complete")
+        assert (read["model"], read["policy_version"], read["rollout_id"]) == (name, 0, record.ids.rollout_id)
+    assert kept == {}
+    assert (await gateway.call("POST", "/internal/rollouts:close", "run", json={"rollout_ids": []})).status == 400

@@ -60,7 +60,7 @@ class World:
         app.router.add_put("/internal/policies", self._publish)
         app.router.add_delete("/internal/policies", self._retire)
         app.router.add_post("/internal/policies:score", self._canary)
-        app.router.add_get("/internal/rollouts/{rollout}/completions", self._completions)
+        app.router.add_post("/internal/rollouts:close", self._close)
         app.router.add_get("/internal/gateway", self._uptime)
         self._runner = web.AppRunner(app)
         await self._runner.setup()
@@ -226,11 +226,14 @@ class World:
         applied = 0 if self.withhold_from is not None and version >= self.withhold_from else version
         return web.json_response({"logprobs": [-1.0 - applied / 100] * (len(body["token_ids"]) - 1)})
 
-    async def _completions(self, request: web.Request) -> web.Response:
-        rollout = request.match_info["rollout"]
+    async def _close(self, request: web.Request) -> web.Response:
+        ids = (await request.json())["rollout_ids"]
+        return web.json_response({"completions": {rollout: [self._completion(rollout)] for rollout in ids}})
+
+    def _completion(self, rollout: str) -> dict[str, Any]:
         newest = max(self.loaded.values(), key=lambda policy: policy["version"])
         ids = list(hashlib.sha256(rollout.rsplit("-a", 1)[0].encode()).digest()[:4])
-        completion = {
+        return {
             "turn": 0,
             "model": self.models.get(rollout.split("-t")[0]) or newest["name"],
             "prompt_ids": [1, 2],
@@ -239,7 +242,6 @@ class World:
             "status": "complete",
             "finish_reason": "stop",
         }
-        return web.json_response({"completions": [completion]})
 
     async def _uptime(self, _request: web.Request) -> web.Response:
         if self.away:

@@ -166,6 +166,10 @@ class CapturedFile:
         where a session in another thread costs most of a millisecond. For one thread (the event loop's)."""
         return self._lookups.execute(query, values).fetchone() is not None
 
+    def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """All rows of a query, read as `has` looks; for few of them."""
+        return self._lookups.execute(query, values).fetchall()
+
     def close(self) -> None:
         """Commit what is queued and close the file."""
         self.writer.close()

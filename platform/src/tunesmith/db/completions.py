@@ -108,6 +108,26 @@ class Completion:
         return (self.usage.get("completion_tokens") or len(self.sampled_ids)) + (prompt if self.index == 0 else 0)
 
 
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """What was sampled in one candidate: all that training needs of a completion. Fields as in `Completion`."""
+
+    id: str
+    rollout_id: str
+    turn: int
+    index: int
+    model: str
+    policy_version: int | None
+    prompt_ids: list[int]
+    sampled_ids: list[int]
+    logprobs: list[float]
+    temperature: float
+    finish_reason: str | None
+    status: str
+    created_at: float
+    latency: float
+
+
 class Pick(StrEnum):
     """Which of the completions that fit a filter are wanted."""
 
@@ -170,6 +190,20 @@ class CompletionStore:
         given = {name: value for name, value in given.items() if value is not None}
         with reading(self._sessions) as session:
             return self._read(session, _in_turn_order(*given), given)
+
+    async def sampled_in(self, rollout_id: str, account: str | None = None, job: str | None = None) -> list[Sampled]:
+        """What was sampled in a rollout, by turn and candidate; narrowed to an account and a job where given.
+
+        Read on the event loop's thread: it is read of every rollout of every job, and of most it takes less than handing it to another
+        thread. Where an upstream's answer has to be read, from files, a thread does it.
+        """
+        given = [("rollout_id", rollout_id), ("account", account), ("job", job)]
+        given = [(name, value) for name, value in given if value is not None]
+        found = self.file.rows(_sampled_by(*(name for name, _ in given)), *(value for _, value in given))
+        if any(row[-1] for row in found):
+            read = await asyncio.to_thread(self.of_rollout, rollout_id, account, job)
+            return [_sampled(completion, rollout_id) for completion in read]
+        return [Sampled(*map(_decoded, row, _SAMPLED_TYPES)) for row in found]
 
     def get(self, id: str, account: str, job: str | None = None) -> Completion | None:
         """One completion by its id, of an account, and of a job where one is given; None where there is none."""
@@ -245,8 +279,28 @@ def _in_turn_order(*columns: str) -> Select[Any]:
     )
 
 
+_SAMPLED = [item.name for item in fields(Sampled)]
+
+
+@cache
+def _sampled_by(*columns: str) -> str:
+    names = ", ".join(f'"{name}"' for name in _SAMPLED)
+    fits = " AND ".join(f'"{name}" = ?' for name in columns)
+    return f'SELECT {names}, answer IS NOT NULL FROM completions WHERE {fits} ORDER BY turn, "index", created_at'
+
+
+def _sampled(completion: Completion, rollout_id: str) -> Sampled:
+    values = {name: getattr(completion, name) for name in _SAMPLED if name != "rollout_id"}
+    return Sampled(**{**values, "rollout_id": rollout_id, "status": completion.status.value})
+
+
 _CORRELATION = [item.name for item in fields(CorrelationIds)]
 _ARRAYS = {"prompt_ids": "<i4", "sampled_ids": "<i4", "logprobs": "<f4"}
+_SAMPLED_TYPES = [_ARRAYS.get(name) for name in _SAMPLED]
+
+
+def _decoded(value: Any, type: str | None) -> Any:
+    return value if type is None else np.frombuffer(value, type).tolist()
 
 
 _CODES = {"prompt_ids": "i", "sampled_ids": "i", "logprobs": "f"}

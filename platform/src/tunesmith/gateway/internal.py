@@ -8,12 +8,13 @@ import time
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from tunesmith.catalog import canonical_name
-from tunesmith.db.completions import Completion
+from tunesmith.db.completions import Sampled
 from tunesmith.db.policies import get_policy, put_policy, retire_policy
 from tunesmith.db.session import reading
 from tunesmith.errors import AlreadyExists, InvalidArgument, NotFound, PermissionDenied
@@ -135,18 +136,37 @@ async def score(state: GatewayState, request: Request) -> Response:
     return JSONResponse({"logprobs": await state.adapters.score(target, body.token_ids)})
 
 
+class CloseBody(BaseModel):
+    """`POST /internal/rollouts:close`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    rollout_ids: list[str] = Field(min_length=1, max_length=1000)
+
+
 async def rollout_completions(state: GatewayState, request: Request) -> Response:
     """Everything recorded under a rollout id before it was closed, with its ids, in turn order. It is closed from now on.
 
     However often it is asked, the answer is the same: a call that was in flight then may be recorded later and is left out.
     """
     key = await _internal_key(state, request)
-    rollout_id = request.path_params["rollout_id"]
+    return _json({"completions": await _closed(state, key, request.path_params["rollout_id"])})
+
+
+async def close_rollouts(state: GatewayState, request: Request) -> Response:
+    """The same of many rollouts at once: their closings share a commit. `completions` by rollout id."""
+    key = await _internal_key(state, request)
+    ids = list(dict.fromkeys((await _read(request, CloseBody)).rollout_ids))
+    found = await asyncio.gather(*(_closed(state, key, rollout_id) for rollout_id in ids))
+    return _json({"completions": dict(zip(ids, found, strict=True))})
+
+
+async def _closed(state: GatewayState, key: Key, rollout_id: str) -> list[dict[str, Any]]:
     closed_at = await state.states.close(key.account, key.job, rollout_id, always=True)
     assert closed_at is not None
-    found = await asyncio.to_thread(state.store.of_rollout, rollout_id, *scope_of(key))
+    found = await state.store.sampled_in(rollout_id, *scope_of(key))
     state.rollouts.forget((key.account, key.job, rollout_id))
-    return JSONResponse({"completions": [_wire(c) for c in found if c.created_at + c.latency <= closed_at]})
+    return [_wire(sampled) for sampled in found if sampled.created_at + sampled.latency <= closed_at]
 
 
 async def gateway_uptime(state: GatewayState, request: Request) -> Response:
@@ -155,22 +175,15 @@ async def gateway_uptime(state: GatewayState, request: Request) -> Response:
     return JSONResponse({"uptime_seconds": time.monotonic() - state.started})
 
 
-def _wire(completion: Completion) -> dict[str, Any]:
-    return {
-        "id": completion.id,
-        "rollout_id": completion.ids.rollout_id,
-        "turn": completion.turn,
-        "index": completion.index,
-        "model": completion.model,
-        "policy_version": completion.policy_version,
-        "prompt_ids": completion.prompt_ids,
-        "sampled_ids": completion.sampled_ids,
-        "logprobs": completion.logprobs,
-        "temperature": completion.temperature,
-        "finish_reason": completion.finish_reason,
-        "status": completion.status.value,
-        "created_at": completion.created_at,
-    }
+def _wire(sampled: Sampled) -> dict[str, Any]:
+    return {name: getattr(sampled, name) for name in _WIRE}
+
+
+_WIRE = [name for name in Sampled.__slots__ if name != "latency"]
+
+
+def _json(answer: dict[str, Any]) -> Response:
+    return Response(msgspec.json.encode(answer), media_type="application/json")
 
 
 async def _internal_key(state: GatewayState, request: Request) -> Key:

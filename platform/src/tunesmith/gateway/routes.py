@@ -55,6 +55,7 @@ def gateway_routes(state: GatewayState) -> list[BaseRoute]:
         Route("/internal/policies", bound(internal.put_policy_version), methods=["PUT"]),
         Route("/internal/policies", bound(internal.delete_policy_version), methods=["DELETE"]),
         Route("/internal/policies:score", bound(internal.score), methods=["POST"]),
+        Route("/internal/rollouts:close", bound(internal.close_rollouts), methods=["POST"]),
         Route("/internal/gateway", bound(internal.gateway_uptime), methods=["GET"]),
         Route("/internal/rollouts/{rollout_id}/completions", bound(internal.rollout_completions), methods=["GET"]),
     ]

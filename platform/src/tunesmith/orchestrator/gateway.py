@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import aiohttp
+import msgspec
 
 from tunesmith.errors import FailedPrecondition, NoRoom, NotFound, PermissionDenied, TunesmithError, Unavailable
 from tunesmith.orchestrator.samples import Completion
@@ -48,21 +50,12 @@ class Gateway:
             "logprobs"
         ]
 
-    async def completions(self, rollout_id: str) -> list[Completion]:
-        """Everything that was recorded under a rollout, in turn order."""
-        answer = await self._call("GET", f"/internal/rollouts/{rollout_id}/completions")
-        return [
-            Completion(
-                turn=item["turn"],
-                model=item["model"],
-                prompt_ids=item["prompt_ids"],
-                sampled_ids=item["sampled_ids"],
-                logprobs=item["logprobs"],
-                status=item["status"],
-                finish_reason=item.get("finish_reason"),
-            )
-            for item in answer["completions"]
-        ]
+    async def completions(self, rollout_ids: Sequence[str]) -> dict[str, list[Completion]]:
+        """Everything that was recorded under each of these rollouts, in turn order. They take no more calls."""
+        if not rollout_ids:
+            return {}
+        answer = await self._call("POST", "/internal/rollouts:close", json={"rollout_ids": list(rollout_ids)})
+        return {id: [_completion(item) for item in answer["completions"][id]] for id in rollout_ids}
 
     async def uptime(self) -> float:
         """Seconds for which the gateway's process runs."""
@@ -76,7 +69,8 @@ class Gateway:
         while True:
             try:
                 async with self._session.request(method, self.base_url + path, **arguments) as response:
-                    body = await response.json(content_type=None)
+                    raw = await response.read()
+                    body = msgspec.json.decode(raw) if raw else {}  # several times as fast on lists of numbers
                     if response.status < 400:
                         return body
                     failure = _error(method, path, response.status, body)
@@ -86,6 +80,18 @@ class Gateway:
                 raise failure
             await asyncio.sleep(delay)
             delay = min(delay * 2, 5.0)
+
+
+def _completion(item: dict[str, Any]) -> Completion:
+    return Completion(
+        turn=item["turn"],
+        model=item["model"],
+        prompt_ids=item["prompt_ids"],
+        sampled_ids=item["sampled_ids"],
+        logprobs=item["logprobs"],
+        status=item["status"],
+        finish_reason=item.get("finish_reason"),
+    )
 
 
 def _error(method: str, path: str, status: int, body: Any) -> TunesmithError:

@@ -15,7 +15,8 @@ import asyncio
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ from tunesmith.errors import Unavailable
 from tunesmith.evaluators.client import HostClient
 from tunesmith.orchestrator.deadlines import GroupClocks, GroupDeadline, paced, stragglers
 from tunesmith.orchestrator.gateway import Gateway
+from tunesmith.orchestrator.gathering import batched, together
 from tunesmith.orchestrator.groups import ScoredRollout
 from tunesmith.orchestrator.record import Record
 from tunesmith.orchestrator.samples import Calls, Completion, merge
@@ -38,6 +40,10 @@ MOST_ATTEMPTS = 4
 """A rollout that the platform made fail this often counts as failed. The waits for a host that is away are not counted."""
 HOST_PATIENCE_SECONDS = 60.0
 """How long a host that went away is waited for."""
+GATHER_SECONDS = 0.1
+"""So long an ended rollout waits for others, to be read back and recorded with them: each reading is a request, and a commit of the gateway."""
+MOST_AT_ONCE = 32
+"""Rollouts that are read back together."""
 _TRY = re.compile(r"-t\d+$")
 """What the SDK appends to the id for a new try of its own."""
 
@@ -99,10 +105,12 @@ class Roller:
         failures: Counter[tuple[int, int]] = Counter()
         clocks = GroupClocks(plan.deadline, plan.n)
         cut: set[tuple[int, int]] = set()
-        for record in self._record.recorded(plan.invocation_id):
-            key = (record["row_index"], record["k"])
-            if record["version"] == plan.version and not record["platform_failure"]:
-                done[key] = _scored(plan, record, await self._completions(plan, record))
+        recorded = self._record.recorded(plan.invocation_id)
+        usable = [each for each in recorded if each["version"] == plan.version and not each["platform_failure"]]
+        for records in batched(usable, MOST_AT_ONCE):
+            for record, completions in zip(records, await self._completions(plan, records), strict=True):
+                key = (record["row_index"], record["k"])
+                done[key] = _scored(plan, record, completions)
                 clocks.ended(key[0], valid=record["is_score_valid"])
         waiting_since: float | None = None
         loop = asyncio.get_running_loop()
@@ -142,9 +150,8 @@ class Roller:
         if not late or plan.deadline is None:
             return []
         await self._host.cancel(plan.rollout_id(row, k, attempt) for row, k in late)
-        left = []
-        for row, k in late:
-            record = {
+        records = [
+            {
                 **_place(plan, row, k, attempt),
                 "score": None,
                 "is_score_valid": False,
@@ -155,9 +162,13 @@ class Roller:
                 "time": round(time.time(), 3),
                 "row": plan.rows[row],
             }
-            completions = await self._completions(plan, record)
-            self._record.rollout({**record, **vars(Calls.of(completions or []))})
-            left.append(_scored(plan, record, completions))
+            for row, k in late
+        ]
+        left = []
+        for part in batched(records, MOST_AT_ONCE):
+            for record, completions in zip(part, await self._completions(plan, part), strict=True):
+                self._record.rollout({**record, **vars(Calls.of(completions or []))})
+                left.append(_scored(plan, record, completions))
         return left
 
     async def _ask(
@@ -175,20 +186,24 @@ class Roller:
             for row, k in missing
         ]
         asked = time.monotonic()
-        async for event in self._host.run(
+        answered = self._host.run(
             requests,
             invocation_id=plan.invocation_id,
             completion_params={**plan.completion_params, "model": plan.model},
             max_concurrent_rollouts=self._max_concurrent,
-        ):
-            record = _record_of(plan, event)
-            if not record["is_score_valid"] and not record["platform_failure"]:
-                record["platform_failure"] = await self._cut_by_restart(event["row"], time.monotonic() - asked)
-            completions = [] if record["platform_failure"] else await self._completions(plan, record)
-            if (record["row_index"], record["k"]) in cut:
-                continue  # it came after its group had gone on
-            self._record.rollout({**record, **(vars(Calls.of(completions)) if completions is not None else {})})
-            yield _scored(plan, record, completions)
+        )
+        async with aclosing(together(answered, GATHER_SECONDS, len(requests), MOST_AT_ONCE)) as gathered:
+            async for events in gathered:
+                records = [_record_of(plan, event) for event in events]
+                for record in records:
+                    if not record["is_score_valid"] and not record["platform_failure"]:
+                        record["platform_failure"] = await self._cut_by_restart(record["row"], time.monotonic() - asked)
+                for record, completions in zip(records, await self._completions(plan, records), strict=True):
+                    if (record["row_index"], record["k"]) in cut:
+                        continue  # it came after its group had gone on
+                    calls = vars(Calls.of(completions)) if completions is not None else {}
+                    self._record.rollout({**record, **calls})
+                    yield _scored(plan, record, completions)
 
     async def _cut_by_restart(self, row: dict[str, Any], longest: float) -> bool:
         """Whether a rollout that ended just now failed, and the gateway started while it ran. It ran for `longest` seconds at most."""
@@ -198,11 +213,23 @@ class Roller:
         ran = min(longest, seconds if isinstance(seconds, int | float) else longest)
         return await self._gateway.uptime() < ran + RESTART_MARGIN_SECONDS
 
-    async def _completions(self, plan: RolloutPlan, record: dict[str, Any]) -> list[Completion] | None:
-        """What was recorded under a rollout, which takes no more calls from now on; None for an id that was never asked for."""
-        rollout_id = record["rollout_id"]
-        asked = plan.rollout_id(record["row_index"], record["k"], record["attempt"])
-        return await self._gateway.completions(rollout_id) if _TRY.sub("", rollout_id) == asked else None
+    async def _completions(self, plan: RolloutPlan, records: Sequence[dict[str, Any]]) -> list[list[Completion] | None]:
+        """What was recorded under each of some rollouts, which take no more calls from now on; nothing is read of those that the platform
+        made fail. None for an id that was never asked for."""
+        ours = []
+        for record in records:
+            asked = plan.rollout_id(record["row_index"], record["k"], record["attempt"])
+            ours.append(_TRY.sub("", record["rollout_id"]) == asked)
+        wanted = [
+            record["rollout_id"]
+            for record, ok in zip(records, ours, strict=True)
+            if ok and not record["platform_failure"]
+        ]
+        found = await self._gateway.completions(list(dict.fromkeys(wanted)))
+        return [
+            [] if record["platform_failure"] else found[record["rollout_id"]] if ok else None
+            for record, ok in zip(records, ours, strict=True)
+        ]
 
 
 def _scored(plan: RolloutPlan, record: dict[str, Any], completions: list[Completion] | None) -> ScoredRollout:
