@@ -133,6 +133,13 @@ def test_an_edit_that_changes_nothing_makes_no_version(uploaded: Platform) -> No
     assert len(uploaded.ok("GET", "/evaluators/e/versions")["evaluatorVersions"]) == 1
 
 
+def test_an_edit_that_spoils_the_declaration_is_refused(uploaded: Platform) -> None:
+    body = {"baseVersion": 1, "files": {"tunesmith.toml": "network = []\nsecret = []\n"}}
+    assert "tunesmith.toml, line 2 has the key 'secret'" in uploaded.fails(400, "POST", "/evaluators/e:edit", json=body)
+    assert len(uploaded.ok("GET", "/evaluators/e/versions")["evaluatorVersions"]) == 1
+    assert edit(uploaded, 1, {"tunesmith.toml": "network = []\n"})["version"] == 2
+
+
 OUTSIDE = (
     *("/etc/x", "../x", "a/../../x", "a//b", "", ".", "a/.", "a\\b", "a\0b", "a\nb", "x" * 600),
     *("evaluation.py/x", "inside/x"),

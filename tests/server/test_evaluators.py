@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 import time
 
 import httpx2
@@ -105,3 +107,63 @@ def test_snippets_are_refused(platform: Platform):
     body = {"evaluator": {"criteria": [{"type": "CODE_SNIPPETS"}]}, "evaluatorId": "e"}
     assert "criteria" in platform.fails(400, "POST", "/evaluatorsV2", json=body)
     assert platform.ok("GET", "/evaluators")["evaluators"] == []
+
+
+def _packed(declaration: str, folder: str = "project/") -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for name, content in (("evaluation.py", b"x"), ("tunesmith.toml", declaration.encode())):
+            info = tarfile.TarInfo(f"{folder}{name}")
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("declaration", "said"),
+    [
+        ("network = []\nsecrets = [", "(at end of document)"),
+        ('# no "sekrets" here\nsekrets = ["A"]\n', "tunesmith.toml, line 2 has the key 'sekrets'"),
+        ('network = [\n  "good:1",\n  "http://no",\n]', "tunesmith.toml, line 3: network names 'http://no'"),
+        ('secrets = ["A B"]', "tunesmith.toml, line 1: secrets names 'A B'"),
+        ("\nnetwork = 3", "tunesmith.toml, line 2: network must be a list of texts"),
+        ("\nnetwork = 3 4\n", "at line 2"),
+        ("#" * 70_000, "more than 65536 bytes"),
+    ],
+)
+def test_a_wrong_declaration_is_refused_when_it_comes_in(platform: Platform, declaration: str, said: str):
+    _create(platform)
+    _upload(platform, _packed(declaration))
+    assert said in platform.fails(400, "POST", "/evaluators/e:validateUpload", json={})
+    shown = platform.ok("GET", "/evaluators/e")
+    assert (shown["state"], said in shown["status"]["message"]) == ("BUILD_FAILED", True)
+    with reading(platform.control.sessions) as session:
+        assert session.query(Job).count() == 0
+    _upload(platform, _packed("network = []"))
+    platform.ok("POST", "/evaluators/e:validateUpload", json={})
+    assert platform.ok("GET", "/evaluators/e")["state"] == "BUILDING"
+
+
+def test_a_refused_upload_leaves_the_version_that_is_there(platform: Platform):
+    _create(platform)
+    _upload(platform, _packed(""))
+    platform.ok("POST", "/evaluators/e:validateUpload", json={})
+    with platform.control.sessions.begin() as session:
+        session.get_one(Evaluator, "accounts/local/evaluators/e").state = "ACTIVE"
+    before = platform.ok("GET", "/evaluators/e")
+    _upload(platform, _packed("secrets = 1"))
+    assert "line 1: secrets" in platform.fails(400, "POST", "/evaluators/e:validateUpload", json={})
+    assert platform.ok("GET", "/evaluators/e") | {"updateTime": before["updateTime"]} == before
+
+
+def test_a_declaration_is_found_with_a_top_folder_or_without(platform: Platform):
+    _create(platform)
+    for folder in ("", "project/", "./project/"):
+        _upload(platform, _packed("nonsense", folder))
+        assert "tunesmith.toml cannot be read" in platform.fails(400, "POST", "/evaluators/e:validateUpload", json={})
+
+
+def test_a_declaration_elsewhere_in_the_project_is_none(platform: Platform):
+    _create(platform)
+    _upload(platform, _packed("nonsense", "project/vendored/"))
+    platform.ok("POST", "/evaluators/e:validateUpload", json={})

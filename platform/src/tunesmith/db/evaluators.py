@@ -92,6 +92,15 @@ def pending_source(session: Session, name: str) -> dict[str, Any] | None:
     return get_evaluator(session, name).spec.get("pendingUpload")
 
 
+def refuse_source(session: Session, name: str, code: str, message: str) -> None:
+    """Forget the awaited archive, which nothing can be built from. An evaluator without another one shows the reason; else it stays as it is."""
+    evaluator = get_evaluator(session, name)
+    evaluator.spec = _sent(evaluator.spec)
+    if evaluator.archive_key is None:
+        evaluator.state, evaluator.status = BUILD_FAILED, {"code": code, "message": message}
+        evaluator.updated = time.time()
+
+
 def start_build(session: Session, name: str) -> Job | None:
     """Queue the build of the pending archive; None when there is none because it is queued already.
 

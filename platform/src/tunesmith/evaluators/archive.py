@@ -56,6 +56,30 @@ def unpack(archive: Path, target: Path, caps: Caps = Caps()) -> list[str]:
     return sorted(str(path.relative_to(target)) for path in target.rglob("*") if path.is_file())
 
 
+def read_small(archive: Path, path: str, most: int, caps: Caps = Caps()) -> bytes | None:
+    """What one file at the top of an archive holds, up to `most` bytes of it, without unpacking anything; None: there is no such file.
+
+    `path` is as `unpack` would write it, without the one top folder. Raises InvalidArgument when the archive cannot be read.
+    """
+    members: list[tarfile.TarInfo] = []
+    found: dict[str, bytes] = {}
+    try:
+        with _readable(archive, caps) as tar:
+            for member in tar:
+                members.append(member)
+                if len(members) > caps.members:
+                    raise InvalidArgument(f"The archive holds more than {caps.members} files.")
+                folder, _, file = _clean(member.name).rpartition("/")
+                # Of two folders neither is the one top folder: more than one file below a folder need not be kept.
+                wanted = file == path and "/" not in folder and (folder in found or len(found) < 2)
+                stream = tar.extractfile(member) if wanted and member.isreg() else None
+                if stream is not None:
+                    found[folder] = stream.read(most)
+    except (tarfile.TarError, ValueError) as error:
+        raise InvalidArgument(f"The archive cannot be read: {error}") from error
+    return found.get(_top_folder(members))
+
+
 @contextmanager
 def _readable(archive: Path, caps: Caps) -> Iterator[tarfile.TarFile]:
     try:

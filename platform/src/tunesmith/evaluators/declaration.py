@@ -3,7 +3,7 @@
     network = ["api.openai.com:443", "127.0.0.1:3000"]    # or "all": every public host
     secrets = ["OPENAI_API_KEY"]                          # without the line: all of the account's
 
-It is read once, by the build, and kept in the build's manifest: the running evaluator cannot change it.
+A wrong one is refused when it is uploaded. The build reads it once and keeps it in its manifest: the running evaluator cannot change it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from tunesmith.errors import InvalidArgument
 
 FILE = "tunesmith.toml"
 _KEYS = ("network", "secrets")
-_LONGEST = 64 * 1024
+LONGEST = 64 * 1024
+"""Bytes of the file."""
 _MOST_HOSTS = 200
 _NAME = re.compile(r"(\*\.)?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?")
 _SECRET = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -45,20 +46,33 @@ class Declaration(BaseModel):
         if file.is_symlink() or not file.is_file():
             return cls()
         try:
-            if file.stat().st_size > _LONGEST:
-                raise ValueError(f"it has more than {_LONGEST} bytes")
-            content = tomllib.loads(file.read_text())
-        except (ValueError, OSError) as error:
+            with open(file, "rb") as stream:
+                return cls.parse(stream.read(LONGEST + 1))
+        except OSError as error:
             raise InvalidArgument(
                 f"{FILE} cannot be read: {error}. Correct it and upload the evaluator again."
             ) from error
-        if unknown := sorted(set(content) - set(_KEYS)):
-            raise InvalidArgument(f"{FILE} has the key {unknown[0]!r}; it may have {' and '.join(_KEYS)}.")
-        network = content.get("network", [])
+
+    @classmethod
+    def parse(cls, content: bytes) -> Declaration:
+        """The declaration that a file holds. Raises InvalidArgument with the line."""
+        try:
+            if len(content) > LONGEST:
+                raise ValueError(f"it has more than {LONGEST} bytes")
+            text = content.decode()
+            keys = tomllib.loads(text)
+        except ValueError as error:
+            raise InvalidArgument(
+                f"{FILE} cannot be read: {error}. Correct it and upload the evaluator again."
+            ) from error
+        if unknown := sorted(set(keys) - set(_KEYS)):
+            where = _where(text, unknown[0])
+            raise InvalidArgument(f"{where} has the key {unknown[0]!r}; it may have {' and '.join(_KEYS)}.")
+        network = keys.get("network", [])
         everything = network == "all"
-        hosts = [] if everything else [_host(entry) for entry in _texts(network, "network", _MOST_HOSTS)]
-        secrets = content.get("secrets")
-        names = None if secrets is None else [_secret(entry) for entry in _texts(secrets, "secrets", 1000)]
+        hosts = [] if everything else [_host(entry, text) for entry in _texts(network, "network", _MOST_HOSTS, text)]
+        secrets = keys.get("secrets")
+        names = None if secrets is None else [_secret(entry, text) for entry in _texts(secrets, "secrets", 1000, text)]
         return cls(hosts=hosts, everything=everything, secrets=names)
 
     def allowing(self, url: str | None) -> Declaration:
@@ -85,22 +99,31 @@ class Declaration(BaseModel):
         return [f"network: the gateway{', ' + hosts if hosts else ' only'}", f"secrets: {names}"]
 
 
-def _texts(value: object, key: str, most: int) -> list[str]:
+def _where(text: str, word: str) -> str:
+    """The file, and the line of it that holds a word."""
+    lines = (number for number, line in enumerate(text.splitlines(), 1) if word and word in line.partition("#")[0])
+    number = next(lines, None)
+    return FILE if number is None else f"{FILE}, line {number}"
+
+
+def _texts(value: object, key: str, most: int, text: str) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
         hint = ' or "all"' if key == "network" else ""
-        raise InvalidArgument(f"{FILE}: {key} must be a list of texts{hint}.")
+        raise InvalidArgument(f"{_where(text, key)}: {key} must be a list of texts{hint}.")
     if len(value) > most:
-        raise InvalidArgument(f"{FILE}: {key} has more than {most} entries.")
+        raise InvalidArgument(f"{_where(text, key)}: {key} has more than {most} entries.")
     return value
 
 
-def _secret(name: str) -> str:
+def _secret(name: str, text: str) -> str:
     if not _SECRET.fullmatch(name):
-        raise InvalidArgument(f"{FILE}: secrets names {name[:80]!r}, which is no name of an environment variable.")
+        raise InvalidArgument(
+            f"{_where(text, name)}: secrets names {name[:80]!r}, which is no name of an environment variable."
+        )
     return name
 
 
-def _host(entry: str) -> tuple[str, int]:
+def _host(entry: str, text: str) -> tuple[str, int]:
     try:
         parts = urlsplit(f"//{entry.strip()}")
         host, port = (parts.hostname or "").lower(), parts.port or _DEFAULT_PORT
@@ -109,7 +132,7 @@ def _host(entry: str) -> tuple[str, int]:
         host, port, bare = "", 0, False
     if not bare or not (_NAME.fullmatch(host) or _is_address(host)):
         raise InvalidArgument(
-            f"{FILE}: network names {entry[:200]!r}; write HOST:PORT (such as api.openai.com:443 or 127.0.0.1:3000), "
+            f"{_where(text, entry)}: network names {entry[:200]!r}; write HOST:PORT (such as api.openai.com:443 or 127.0.0.1:3000), "
             'or network = "all" for every public host.'
         )
     return host, port

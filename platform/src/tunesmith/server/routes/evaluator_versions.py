@@ -17,6 +17,7 @@ from tunesmith.db.session import reading
 from tunesmith.db.tables import Evaluator as EvaluatorRow
 from tunesmith.db.tables import EvaluatorVersion as VersionRow
 from tunesmith.evaluators import sources
+from tunesmith.evaluators.declaration import Declaration
 from tunesmith.schemas.evaluator_versions import EvaluatorEdit, EvaluatorResult, EvaluatorVersion
 from tunesmith.schemas.names import resource_name
 from tunesmith.server.auth import AccountId
@@ -75,6 +76,7 @@ def edit(account: AccountId, evaluator_id: str, body: EvaluatorEdit, control: Co
     with _unpacked(control, name, base.version) as folder:
         if not sources.apply(folder, body.files):
             return version_wire(base, evaluator)
+        Declaration.read(folder)
         packed = folder.parent / "edited.tar.gz"
         sources.pack(folder, packed)
         digest = hashlib.sha256(packed.read_bytes()).hexdigest()[:32]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+import tempfile
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -11,13 +13,15 @@ from starlette.responses import PlainTextResponse
 
 from tunesmith.db import evaluators as table
 from tunesmith.db.jobs_using import running_jobs_using
+from tunesmith.db.session import reading
 from tunesmith.db.tables import Evaluator as EvaluatorRow
 from tunesmith.errors import FailedPrecondition, InvalidArgument
+from tunesmith.evaluators import archive, declaration
 from tunesmith.schemas.evaluators import Evaluator, EvaluatorCreate, EvaluatorInput
 from tunesmith.schemas.names import account_name, check_id, resource_name, short_id
 from tunesmith.schemas.wire import SignedUrls, UploadRequest
 from tunesmith.server.auth import AccountId
-from tunesmith.server.control import Control, Listing, Reader, Writer
+from tunesmith.server.control import Control, ControlPlane, Listing, Reader, Writer
 from tunesmith.server.routes.objects import object_path
 
 router = APIRouter(prefix="/v1/accounts/{account_id}", tags=["evaluators"])
@@ -62,15 +66,16 @@ def get_upload_endpoint(
 
 
 @router.post("/evaluators/{evaluator_id}:validateUpload")
-def validate_upload(account: AccountId, evaluator_id: str, session: Writer, control: Control) -> dict[str, Any]:
-    """Queue the build of what was uploaded. Repeating the call queues nothing twice."""
+def validate_upload(account: AccountId, evaluator_id: str, control: Control) -> dict[str, Any]:
+    """Queue the build of what was uploaded, unless its `tunesmith.toml` is wrong. Repeating the call queues nothing twice."""
     name = _name(account, evaluator_id)
-    pending = table.pending_source(session, name)
-    if pending is not None and control.objects.size(pending["key"]) != pending["size"]:
-        raise FailedPrecondition(
-            f"The file {pending['filename']!r} has not arrived: PUT its {pending['size']} bytes to its URL first."
-        )
-    table.start_build(session, name)
+    with reading(control.sessions) as session:
+        pending = table.pending_source(session, name)
+    if pending is not None:
+        _check_declaration(control, name, pending)
+    with control.sessions.begin() as session:
+        _check_arrived(control, table.pending_source(session, name))  # there may be another one by now
+        table.start_build(session, name)
     return {}
 
 
@@ -141,6 +146,30 @@ def delete(account: AccountId, evaluator_id: str, control: Control) -> dict[str,
         for key in archives:
             control.objects.delete(key)
     return {}
+
+
+def _check_arrived(control: ControlPlane, pending: dict[str, Any] | None) -> None:
+    if pending is not None and control.objects.size(pending["key"]) != pending["size"]:
+        raise FailedPrecondition(
+            f"The file {pending['filename']!r} has not arrived: PUT its {pending['size']} bytes to its URL first."
+        )
+
+
+def _check_declaration(control: ControlPlane, name: str, pending: dict[str, Any]) -> None:
+    """Raise InvalidArgument when what the owner allows cannot be read: without `--wait` nobody would look at the build's log."""
+    _check_arrived(control, pending)
+    with tempfile.TemporaryDirectory(dir=control.scratch()) as folder:
+        source = control.objects.download(pending["key"], Path(folder) / "source.tar.gz")
+        try:
+            content = archive.read_small(source, declaration.FILE, declaration.LONGEST + 1)
+        except InvalidArgument:
+            return  # the build says what is wrong with the archive
+    try:
+        declaration.Declaration.parse(content or b"")
+    except InvalidArgument as error:
+        with control.sessions.begin() as session:
+            table.refuse_source(session, name, error.code, error.message)
+        raise
 
 
 def _name(account: str, evaluator: str) -> str:
