@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import zstandard
 from click.testing import CliRunner
+from tunesmith.cli.backup import command as backup_command
 from tunesmith.cli.restore import command
 from tunesmith.db import jobs
 from tunesmith.db.session import open_database, reading
@@ -157,6 +158,19 @@ def _with_another(content: bytes, name: str) -> bytes:
         if name not in members:
             new.addfile(tarfile.TarInfo(name), io.BytesIO(b""))
     return zstandard.compress(out.getvalue())
+
+
+def test_a_file_that_is_there_is_written_over_only_when_asked_to(data, tmp_path):
+    file = tmp_path / "b.tar.zst"
+    file.write_text("the backup of last night")
+    argv = [str(file), "--data-dir", str(data)]
+    answer = CliRunner().invoke(backup_command, argv)
+    assert (answer.exit_code, "is there already" in answer.output, "--force" in answer.output) == (1, True, True)
+    assert file.read_text() == "the backup of last night"
+    answer = CliRunner().invoke(backup_command, [*argv, "--force", "--json"])
+    assert json.loads(answer.stdout)["bytes"] == file.stat().st_size
+    assert restore(file, tmp_path / "restored").unfinished == 1
+    assert [path.name for path in tmp_path.glob(".*")] == []
 
 
 def test_a_folder_that_holds_something_is_refused(data, tmp_path):

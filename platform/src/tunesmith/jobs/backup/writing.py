@@ -20,7 +20,7 @@ from typing import IO
 
 import zstandard
 
-from tunesmith.errors import FailedPrecondition
+from tunesmith.errors import AlreadyExists, FailedPrecondition
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -45,7 +45,12 @@ class BackedUp:
 
 
 def back_up(
-    data_dir: Path, target: Path, *, models: bool = False, told: Callable[[str, int], None] = lambda name, size: None
+    data_dir: Path,
+    target: Path,
+    *,
+    models: bool = False,
+    overwrite: bool = False,
+    told: Callable[[str, int], None] = lambda name, size: None,
 ) -> BackedUp:
     """Write everything that a data folder holds into `target`, which appears whole or not at all.
 
@@ -55,12 +60,14 @@ def back_up(
         data_dir: a platform's data folder; the platform may be running.
         target: file to write (0600).
         models: also downloaded base models.
+        overwrite: replace a file that is there, once the new one is whole.
         told: called for each file with its name and bytes.
 
-    Raises FailedPrecondition when there is no platform, or the file cannot be written.
+    Raises FailedPrecondition when there is no platform, or the file cannot be written; AlreadyExists for a file that is there.
     """
     if not (data_dir / DATABASES[0]).exists():
         raise FailedPrecondition(f"{data_dir} is no data folder of Tunesmith (it has no {DATABASES[0]}).")
+    _check_free(target, overwrite)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -69,12 +76,18 @@ def back_up(
             writer.write(models=models)
             file.flush()
             os.fsync(file.fileno())
+        _check_free(target, overwrite)  # writing takes minutes
         temporary.replace(target)
     except OSError as error:
         raise FailedPrecondition(f"The backup {target} cannot be written: {error.strerror or error}.") from error
     finally:
         temporary.unlink(missing_ok=True)
     return BackedUp(target, writer.files, writer.content_bytes, target.stat().st_size)
+
+
+def _check_free(target: Path, overwrite: bool) -> None:
+    if not overwrite and os.path.lexists(target):
+        raise AlreadyExists(f"{target} is there already. Give another name, or --force to write over it.")
 
 
 class _Writer:
