@@ -164,7 +164,8 @@ class FakePlatform:
         self, request: Recorded, identity: str | None, verb: str | None
     ) -> tuple[int, Any, dict[str, str]]:
         if request.method == "POST" and identity is None and verb == "validate":
-            return 200, {}, {}
+            asked = request.query.get("reinforcementFineTuningJobId", [""])[0]
+            return _taken(asked) if asked in self.jobs else (200, {}, {})
         if request.method == "POST" and identity is None:
             identity = request.query["reinforcementFineTuningJobId"][0]
             if identity in self.jobs:

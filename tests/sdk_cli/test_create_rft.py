@@ -367,6 +367,16 @@ def test_a_key_never_goes_to_a_server_that_it_does_not_belong_to(
     assert platform.requests[0].headers["authorization"] == f"Bearer {KEY}"
 
 
+@pytest.mark.usefixtures("profile", "project")
+def test_a_taken_job_id_is_told_before_anything_is_uploaded(ep, platform: FakePlatform) -> None:
+    platform.jobs[JOB_ID] = {}
+    result = ep(*FAST)
+    assert result.status == 1
+    assert JOB_ID in result.err
+    assert platform.writes == []
+    assert ep(*FAST, "--dry-run").status == 1
+
+
 @pytest.mark.usefixtures("profile")
 def test_a_dry_run_changes_nothing_anywhere(ep, platform: FakePlatform, project: Path, tmp_path: Path) -> None:
     (project / ".env").write_text("OPENAI_API_KEY=sk-0123456789abcdef\n")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tunesmith.db.jobs import claim, finish, set_progress
+from tunesmith.db.jobs import claim, enqueue, finish, set_progress
 from tunesmith.db.policies import put_policy
 from tunesmith.db.session import reading
 from tunesmith.db.tables import Job, Model
@@ -237,6 +237,20 @@ def test_a_job_may_name_the_version_of_its_evaluator(ready: Platform):
     assert "names no version" in ready.fails(400, "POST", JOBS, json=body(evaluator="e/versions/newest"))
     ready.fails(403, "POST", JOBS, json=body(evaluator="accounts/b/evaluators/e/versions/3"))
     ready.fails(404, "POST", JOBS, json=body(evaluator="none/versions/3"))
+
+
+def test_the_id_of_a_job_is_checked_before_anything_is_uploaded(ready: Platform):
+    ready.ok("POST", f"{JOBS}?reinforcementFineTuningJobId=mine", json=body())
+    check = f"{JOBS}:validate?reinforcementFineTuningJobId="
+    ready.ok("POST", f"{check}free", json=body())
+    not_yet = body(dataset="yet-to-come", evaluator="e/versions/3")
+    ready.ok("POST", f"{check}mine", json=not_yet)  # as far as it goes, the create that made it
+    assert "with other options" in ready.fails(409, "POST", f"{check}mine", json=body(chunkSize=2))
+    assert "reinforcementFineTuningJobId" in ready.fails(400, "POST", f"{check}No%20Id", json=body())
+    with ready.control.sessions.begin() as session:
+        enqueue(session, "accounts/local/supervisedFineTuningJobs/tuned", "accounts/local", "sft", {})
+    assert "is that of" in ready.fails(409, "POST", f"{check}tuned", json=body())
+    assert [job["name"].rsplit("/")[-1] for job in ready.ok("GET", JOBS)[JOBS[1:]]] == ["mine"]
 
 
 def test_a_second_evaluator_that_is_not_there_is_told_before_anything_is_uploaded(ready: Platform):

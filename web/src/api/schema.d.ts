@@ -831,7 +831,7 @@ export interface paths {
         put?: never;
         /**
          * Validate Upload
-         * @description Queue the build of what was uploaded. Repeating the call queues nothing twice.
+         * @description Queue the build of what was uploaded, unless its `tunesmith.toml` is wrong. Repeating the call queues nothing twice.
          */
         post: operations["validate_upload_v1_accounts__account_id__evaluators__evaluator_id__validateUpload_post"];
         delete?: never;
@@ -1415,7 +1415,7 @@ export interface paths {
         put?: never;
         /**
          * Validate
-         * @description Check the options of a create before its dataset and evaluator are there; nothing is kept.
+         * @description Check the options of a create, and its id, before its dataset and evaluator are there; nothing is kept.
          */
         post: operations["validate_v1_accounts__account_id__reinforcementFineTuningJobs_validate_post"];
         delete?: never;
@@ -6744,7 +6744,9 @@ export interface operations {
     };
     validate_v1_accounts__account_id__reinforcementFineTuningJobs_validate_post: {
         parameters: {
-            query?: never;
+            query?: {
+                reinforcementFineTuningJobId?: string | null;
+            };
             header?: never;
             path: {
                 account_id: string;

@@ -50,6 +50,18 @@ def find_repeated(session: Session, name: str, request: dict[str, Any]) -> Job |
     return job
 
 
+def check_id_for(session: Session, name: str, request: dict[str, Any]) -> Job | None:
+    """The job of that name if this request may be the one that created it, though its rows and evaluator are not uploaded yet; None when
+    the name is free.
+
+    Raises AlreadyExists as `find_repeated` will.
+    """
+    job = session.get(Job, name)
+    made = job.spec.get("request", {}) if job is not None else {}
+    uploads = {field: made[field] for field in ("dataset", "evaluator", "evaluationDataset") if field in made}
+    return find_repeated(session, name, {**request, **uploads})
+
+
 def check_free(session: Session, name: str) -> None:
     """Raise AlreadyExists when a job has, or had, that name, or models are called as its policy versions would be."""
     if session.get(Job, name) is not None:

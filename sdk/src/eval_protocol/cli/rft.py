@@ -66,14 +66,15 @@ async def _ask_platform(profile: Profile, request: Request, say: Printer) -> tup
             return platform.account_id or profile.account_id or UNKNOWN_ACCOUNT, False, None
 
 
-async def _check_options(platform: ControlPlane, plan: Plan) -> None:
-    """Have the platform check the options, though evaluator and rows may not be there yet. Raises Refused with its words."""
+async def _check_options(platform: ControlPlane, plan: Plan, job_id: str | None) -> None:
+    """Have the platform check the options and the job's id, though evaluator and rows may not be there yet. Raises Refused with its words."""
     await platform.validate_job(
         {
             **plan.body,
             "dataset": platform.resource("datasets", plan.dataset.id),
             "evaluator": platform.resource("evaluators", plan.evaluator_id),
-        }
+        },
+        job_id,
     )
 
 
@@ -82,7 +83,7 @@ async def _send(plan: Plan, request: Request, profile: Profile, say: Printer) ->
     links = dashboard(profile.api_base)
     async with ControlPlane(profile.api_base, profile.api_key) as platform:
         account = await platform.verify_api_key()
-        await _check_options(platform, plan)
+        await _check_options(platform, plan, request.job_id)
         describe(plan.secrets, account, say)
         await upload_secrets(platform, plan.secrets, say)
         say()
@@ -198,7 +199,7 @@ async def _show(plan: Plan, request: Request, profile: Profile, account: str, an
     """`--dry-run`: the five steps as they would be sent, with the decision about the evaluator if the platform answers."""
     platform = ControlPlane(profile.api_base, profile.api_key, account)
     if answers:
-        await _check_here(plan, profile, account, say)
+        await _check_here(plan, request, profile, account, say)
     else:
         say("The options were not checked, since the platform does not answer.")
     body = {
@@ -245,11 +246,11 @@ async def _show(plan: Plan, request: Request, profile: Profile, account: str, an
     return 0
 
 
-async def _check_here(plan: Plan, profile: Profile, account: str, say: Printer) -> None:
+async def _check_here(plan: Plan, request: Request, profile: Profile, account: str, say: Printer) -> None:
     """The platform's check of the options, in a dry run: what it refuses ends the command, silence does not."""
     async with ControlPlane(profile.api_base, profile.api_key, account) as platform:
         try:
-            await _check_options(platform, plan)
+            await _check_options(platform, plan, request.job_id)
         except PlatformError as error:
             if isinstance(error, Refused) and error.status < 500:
                 raise

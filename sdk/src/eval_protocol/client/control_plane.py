@@ -208,10 +208,11 @@ class ControlPlane:
 
     # Reinforcement fine-tuning jobs
 
-    async def validate_job(self, body: dict[str, Any]) -> None:
-        """Have the platform check a job's options before anything is uploaded for it. Raises Refused with its words."""
+    async def validate_job(self, body: dict[str, Any], job_id: str | None = None) -> None:
+        """Have the platform check a job's options, and its id, before anything is uploaded for it. Raises Refused with its words, Taken."""
         path = f"{self._path('reinforcementFineTuningJobs')}:validate"
-        await self._call("Checking the job's options", "POST", path, json=body)
+        params = {"reinforcementFineTuningJobId": job_id} if job_id else None
+        await self._call("Checking the job's options", "POST", path, json=body, params=params)
 
     async def create_job(self, body: dict[str, Any], job_id: str | None = None) -> Job:
         """Launch a job. Without `job_id` a random one is chosen here. Raises Taken when the id exists."""

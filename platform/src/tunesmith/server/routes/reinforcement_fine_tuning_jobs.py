@@ -59,15 +59,25 @@ def create(
 
 
 @router.post(":validate")
-def validate(account: AccountId, body: RftJobInput, control: Control) -> dict[str, Any]:
-    """Check the options of a create before its dataset and evaluator are there; nothing is kept."""
+def validate(
+    account: AccountId,
+    body: RftJobInput,
+    control: Control,
+    job_id: Annotated[str | None, Query(alias="reinforcementFineTuningJobId")] = None,
+) -> dict[str, Any]:
+    """Check the options of a create, and its id, before its dataset and evaluator are there; nothing is kept."""
     training = body.training_config
     with reading(control.sessions) as session:
+        if job_id is not None:
+            name = _name(account, job_id)
+            job_id = check_job_id(short_id(name), "reinforcementFineTuningJobId")
+            if table.check_id_for(session, name, body.given()) is not None:
+                return {}
         check_options(body)
         base_name = named_base(session, account, training.base_model, training.warm_start_from)
     base = trainable_base_model(base_name, control.settings, account)
     with reading(control.sessions) as session:
-        check_values(session, account, "unnamed", body, base)
+        check_values(session, account, job_id or "unnamed", body, base)
         if body.audit_evaluator:  # nobody uploads it with the job, as is done with the others
             get_evaluator(session, resource_name(account, "evaluators", versioned_name(body.audit_evaluator)[0]))
     return {}
