@@ -1,6 +1,6 @@
 """The supervisor: keeps web and worker up, starts engines when they are asked for, and answers on `supervisor.sock`.
 
-A child that ends is started again, after half a second at first and up to half a minute when it keeps failing.
+A child that ends is started again, after half a second at first and up to half a minute when it keeps failing (`delay_after`).
 """
 
 from __future__ import annotations
@@ -31,6 +31,18 @@ _STABLE_SECONDS = 60.0
 """A child that ran this long is forgiven its earlier failures."""
 _STOP_GRACE_SECONDS = 8.0
 _LONGEST_LOG = 32 * 1024 * 1024
+
+
+def delay_after(before: float, ran: float) -> float:
+    """Seconds until a child that has ended is started again.
+
+    Args:
+        before: the delay of its last start; 0: there was none.
+        ran: seconds that it ran since.
+    """
+    if before == 0 or ran > _STABLE_SECONDS:
+        return _FIRST_DELAY
+    return min(2 * before, _LONGEST_DELAY)
 
 
 class Supervisor:
@@ -105,16 +117,14 @@ class Supervisor:
         return self._children[name]
 
     async def _keep(self, name: str, module: str) -> None:
-        delay = _FIRST_DELAY
+        delay = 0.0
         begun = time.monotonic()
         while True:
             child = self._children[name]
             code = await child.wait()
-            if time.monotonic() - begun > _STABLE_SECONDS:
-                delay = _FIRST_DELAY
+            delay = delay_after(delay, time.monotonic() - begun)
             log.warning("%s (pid %d) ended with status %d; starting it again in %.1f s", name, child.pid, code, delay)
             await asyncio.sleep(delay)
-            delay = min(2 * delay, _LONGEST_DELAY)
             while True:
                 try:
                     self._start(name, module)
