@@ -353,5 +353,10 @@ def test_a_price_that_is_set_is_reckoned_from_the_steps_taken(ready: Platform):
         "units": "1",
         "nanos": 500_000_000,
     }
+    with ready.control.sessions.begin() as session:
+        set_progress(session, name, {"percent": 25, "epoch": 0, "run": {**run, "seconds": 1800.0}})
+        session.get_one(Job, name).started = 1.0  # before the machine's clock was set
+    prices.write_text(json.dumps({"currency": "USD", "machine_hour": 0.5}))
+    assert ready.ok("GET", SFT + "/c")["estimatedCost"] == {"currencyCode": "USD", "units": "1", "nanos": 0}
     prices.write_text("{")
     assert "estimatedCost" not in ready.ok("GET", SFT + "/c")

@@ -122,7 +122,7 @@ def template(run_dir: Path, base: Path, rows: int, **settings: object) -> Path:
 def assert_same(run_dir: Path, reference: Path) -> None:
     assert left(run_dir) == left(reference)
     assert lines(run_dir) == lines(reference)
-    clock = ("updated", "tokens_per_second")
+    clock = ("updated", "tokens_per_second", "seconds")
     one, other = ({k: v for k, v in status(folder).items() if k not in clock} for folder in (run_dir, reference))
     assert one == other
     assert [str(path) for path in run_dir.rglob(".*")] == []
@@ -194,9 +194,11 @@ class TestKilled:
             learner.send_signal(signal.SIGKILL)
             assert learner.wait() == -signal.SIGKILL
         assert status(source)["state"] == "RUNNING"
+        spent = status(source)["seconds"]
         again = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert again.returncode == 0, again.stderr
         assert "done after 30 optimizer steps" in again.stderr
+        assert status(source)["seconds"] > spent > 0, "what the killed process took counts"
         assert_same(source, reference)
         assert train(source) == 30
         assert_same(source, reference)

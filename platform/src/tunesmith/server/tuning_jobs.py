@@ -142,7 +142,8 @@ def estimated_cost(control: ControlPlane, job: Job, spec: TuningSpec) -> Money |
     if prices.currency is None or not step or job.started is None:
         return None
     share = (run.get("total_steps") or step) / step
-    hours = ((job.completed or time.time()) - job.started) / 3600
+    wall = (job.completed or time.time()) - job.started
+    hours = run.get("seconds", wall) / 3600  # runs of earlier versions did not measure themselves
     price = prices.of(spec.base_model).training_per_million
     cost = (tokens / 1e6 * price + hours * prices.machine_hour) * (1.0 if job.completed else share)
     units, rest = divmod(round(cost * 1e9), 10**9)

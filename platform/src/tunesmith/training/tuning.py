@@ -74,6 +74,8 @@ class TuningRun:
 
     def __enter__(self) -> TuningRun:
         self._lock: IO[str] = lock(self.run_dir / "learner.lock")
+        self._entered = time.monotonic()
+        self._seconds_before = float(_last_status(self.run_dir).get("seconds") or 0.0)
         torch.set_num_threads(self.config.threads)
         for pattern in TORN:
             for torn in self.run_dir.glob(pattern):
@@ -292,6 +294,8 @@ class TuningRun:
             "total_steps": self.total_steps,
             "percent": round(100 * self.step / self.total_steps) if self.total_steps else 0,
             **self.progress.model_dump(),
+            # Of all processes of this run, each measured by itself: a clock that is set meanwhile does not count.
+            "seconds": round(self._seconds_before + time.monotonic() - self._entered, 1),
             "seconds_left": left,
             "updated": datetime.now(UTC).isoformat(),
         }
