@@ -24,7 +24,7 @@ from tunesmith.db.tables import Dataset, Job
 from tunesmith.errors import FailedPrecondition, TunesmithError
 from tunesmith.evaluators.client import HostClient
 from tunesmith.evaluators.hosts import EvaluatorHost, environment, start_host
-from tunesmith.jobs import promotion, rft_inputs
+from tunesmith.jobs import promotion, rft_inputs, rft_rows
 from tunesmith.jobs.admission import rft_need
 from tunesmith.jobs.handler import ClaimedJob, Handler, JobContext, Outcome
 from tunesmith.jobs.ingest import AUDIT_FILE, EVENTS_FILE, ROLLOUTS_FILE, Ingest
@@ -164,19 +164,22 @@ class _Claim:
             await self.fork(self.spec.rewound_from, self.spec.rewound_to or 0)
             return
         base = await asyncio.to_thread(base_model, self.settings, self.spec.base_model)
-        sources = [await self.source_rows(name) for name in (self.spec.dataset, self.spec.evaluation_dataset) if name]
+        objects, stored = ObjectStore.open(self.settings), await self.stored_rows(self.spec.dataset)
+        evaluated = await self.stored_rows(self.spec.evaluation_dataset) if self.spec.evaluation_dataset else None
         self.processes.hosts[self.spec.evaluator_version] = await self.start_host(self.spec.evaluator_version)
-        train, *others = [
-            await rft_inputs.adapt(source, HostClient(self.steering.socket_of(self.spec.evaluator_version)))
-            for source in sources
-        ]
-        held_out = others[0] if others else []
-        if self.spec.eval_auto_carveout and not held_out:
-            train, held_out = rft_inputs.carve_out(train, self.spec.seed)
+        client = HostClient(self.steering.socket_of(self.spec.evaluator_version))
+        train, held_out = (self.run_dir / "data" / f"{name}.jsonl" for name in ("train", "evaluation"))
+        rows, held = await rft_rows.bring(objects, stored[0], train, None if stored[1] else client), 0
+        if evaluated is not None:
+            held = await rft_rows.bring(objects, evaluated[0], held_out, None if evaluated[1] else client)
+        elif self.spec.eval_auto_carveout:
+            held = await asyncio.to_thread(rft_rows.carve_out, train, held_out, rows, self.spec.seed)
+            rows -= held
         renderer = await asyncio.to_thread(Renderer.load, base.path, base.name, base.family)
         limit = min(self.spec.max_context_length or renderer.context_length, renderer.context_length)
-        for rows, what in ((train, self.spec.dataset), (held_out, self.spec.evaluation_dataset or self.spec.dataset)):
-            await asyncio.to_thread(rft_inputs.check_prompts, rows, renderer, limit, what)
+        named = {train: self.spec.dataset, held_out: self.spec.evaluation_dataset or self.spec.dataset}
+        for file, what in [*named.items()][: 2 if held else 1]:
+            await asyncio.to_thread(rft_rows.check_prompts, file, renderer, limit, what)
         rft_inputs.write_run(
             self.run_dir,
             self.spec,
@@ -185,7 +188,8 @@ class _Claim:
             base=base,
             warm_start=await warm_start(self.context, self.spec.warm_start_from),
             train=train,
-            held_out=held_out,
+            rows=rows,
+            held_out=held_out if held else None,
             gateway_url=self.settings.base_url,
             host_socket=self.steering.socket_of(self.spec.evaluator_version),
             threads=self.settings.torch_threads,
@@ -361,13 +365,12 @@ class _Claim:
         self.context.adopt(host.process)
         return host
 
-    async def source_rows(self, name: str) -> rft_inputs.SourceRows:
-        """Rows of a dataset as they were uploaded."""
+    async def stored_rows(self, name: str) -> tuple[str, bool]:
+        """Where a dataset is stored, and whether its rows are in the evaluator's shape already."""
         dataset = await self.context.query(lambda session: session.get(Dataset, name))
         if dataset is None or dataset.object_key is None:
             raise FailedPrecondition(f"The dataset {name} has no rows any more; upload it again and start a new job.")
-        content = await asyncio.to_thread(ObjectStore.open(self.settings).read, dataset.object_key)
-        return rft_inputs.parse_rows(content, adapted=dataset.spec.get("evalProtocol") is not None)
+        return dataset.object_key, dataset.spec.get("evalProtocol") is not None
 
     async def key(self, kind: str) -> str:
         """The job's `run` or `rollout` key; made at its first use, kept 0600 in the run directory while the job runs."""

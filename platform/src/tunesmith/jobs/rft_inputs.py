@@ -1,9 +1,8 @@
-"""Before an RFT job can run: its rows, adapted and split, and `run.json`. Done once; a second call finds everything in place."""
+"""Before an RFT job can run: `run.json`, the tokens that its agents may spend, and the rows of an evaluation."""
 
 from __future__ import annotations
 
 import json
-import random
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from tunesmith.catalog.entry import BaseModelEntry
 from tunesmith.errors import InvalidArgument
 from tunesmith.evaluators.client import HostClient
-from tunesmith.rendering.renderer import Renderer
+from tunesmith.jobs.rft_rows import CARVE_OUT_MOST
 from tunesmith.runs.config import (
     BaseModelRef,
     EvaluationConfig,
@@ -24,9 +23,6 @@ from tunesmith.runs.config import (
 from tunesmith.runs.files import write_atomic
 from tunesmith.schemas.rft_spec import RftSpec
 
-CARVE_OUT_SHARE = 0.1
-CARVE_OUT_MOST = 100
-"""Evaluations inside training use at most 100 problems (docs/decisions)."""
 EVALUATIONS_PER_RUN = 8
 """Held-out evaluations are spread over the run: about this many, and never more often than every 5 steps."""
 
@@ -56,34 +52,6 @@ async def adapt(source: SourceRows, host: HostClient) -> list[dict[str, Any]]:
     return rows
 
 
-def carve_out(rows: list[dict[str, Any]], seed: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Split into (train, held out): a tenth of the rows, at most 100, at least one; drawn from the seed."""
-    if len(rows) < 2:
-        raise InvalidArgument(f"A dataset of {len(rows)} row(s) cannot be split; give an evaluationDataset instead.")
-    count = max(1, min(CARVE_OUT_MOST, int(len(rows) * CARVE_OUT_SHARE)))
-    held_out = set(random.Random(f"{seed}/carve-out").sample(range(len(rows)), count))
-    train = [row for index, row in enumerate(rows) if index not in held_out]
-    return train, [rows[index] for index in sorted(held_out)]
-
-
-def check_prompts(rows: list[dict[str, Any]], renderer: Renderer, limit: int, what: str) -> None:
-    """Refuse rows whose prompt leaves no room for one sampled token in `limit` tokens of context."""
-    too_long = []
-    for index, row in enumerate(rows):
-        messages = row["messages"]
-        while messages and messages[-1].get("role") == "assistant":
-            messages = messages[:-1]
-        length = len(renderer.render(messages, tools=row.get("tools")))
-        if length >= limit:
-            too_long.append((index + 1, length))
-    if too_long:
-        shown = ", ".join(f"row {number}: {length} tokens" for number, length in too_long[:5])
-        raise InvalidArgument(
-            f"{len(too_long)} of {len(rows)} prompts of {what} do not fit the context of {limit} tokens ({shown}). "
-            "Shorten or remove these rows, or choose a base model with a longer context."
-        )
-
-
 def token_budget(spec: RftSpec, context: int, preflight_rows: int) -> int:
     """Tokens that the agents of a job may spend with its rollout key, for a context of so many tokens."""
     steps = spec.epochs * -(-spec.example_count // (spec.chunk_size or spec.example_count))
@@ -102,25 +70,22 @@ def write_run(
     account: str,
     base: BaseModelEntry,
     warm_start: Path | None,
-    train: list[dict[str, Any]],
-    held_out: list[dict[str, Any]],
+    train: Path,
+    rows: int,
+    held_out: Path | None,
     gateway_url: str,
     host_socket: Path,
     threads: int,
     preflight_rows: int = 0,
 ) -> RunConfig:
-    """Write the rows and, last, `run.json`."""
-    train_path, held_out_path = run_dir / "data" / "train.jsonl", run_dir / "data" / "evaluation.jsonl"
-    write_atomic(train_path, _jsonl(train))
-    if held_out:
-        write_atomic(held_out_path, _jsonl(held_out))
-    steps = spec.epochs * -(-len(train) // min(spec.chunk_size or len(train), len(train)))
+    """Write `run.json`, the last of the inputs. `train` holds `rows` rows; `held_out` is None where nothing is held out."""
+    steps = spec.epochs * -(-rows // min(spec.chunk_size or rows, rows))
     config = RunConfig(
         job=job,
         account=account,
         seed=spec.seed,
         base_model=BaseModelRef(name=base.name, path=base.path),
-        dataset=train_path,
+        dataset=train,
         gateway_url=gateway_url,
         host_socket=host_socket,
         evaluator_version=str(spec.evaluator_version),
@@ -149,7 +114,7 @@ def write_run(
             rows=preflight_rows, only=spec.preflight_only, temperatures=spec.preflight_temperatures
         ),
         evaluation=EvaluationConfig(
-            dataset=held_out_path if held_out else None,
+            dataset=held_out,
             every_steps=spec.evaluation_every_steps or max(5, -(-steps // EVALUATIONS_PER_RUN)),
         ),
     )
@@ -165,7 +130,3 @@ def _lora_alpha(warm_start: Path | None, default: int) -> int:
         return json.loads((warm_start / "adapter_config.json").read_text()).get("lora_alpha") or default
     except (OSError, ValueError):
         return default  # the learner says what is wrong with the adapter
-
-
-def _jsonl(rows: list[dict[str, Any]]) -> str:
-    return "".join(json.dumps(row) + "\n" for row in rows)
