@@ -19,8 +19,8 @@ from eval_protocol.client.wire import Job, JobMetrics
 POLL_SECONDS = 2.0
 SAFETY_POLL_SECONDS = 10.0
 """How often the job is read although the event stream is open: a missed event costs at most this."""
-SHORTEST_PAUSE_SECONDS = 0.5
-"""Events closer together than this are read in one go."""
+SHORTEST_PAUSE_SECONDS = 2.0
+"""Between two looks at a job that goes on: its events come every second, and each look reads all of its metrics."""
 GIVE_UP_AFTER_SECONDS = 600.0
 """A platform that stays away for longer than this is given up on; the job itself goes on."""
 
@@ -64,13 +64,19 @@ async def watch(platform: ControlPlane, job: Job) -> AsyncIterator[JobView]:
             last = view
             if view.job.is_final:
                 return
-            await asyncio.sleep(SHORTEST_PAUSE_SECONDS)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(bell.wait(), SAFETY_POLL_SECONDS if listener.is_open else POLL_SECONDS)
+            if listener.is_open:
+                await _wait(listener.over, SHORTEST_PAUSE_SECONDS)
+                listener.over.clear()
+            await _wait(bell, SAFETY_POLL_SECONDS if listener.is_open else POLL_SECONDS)
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)
 
 
 class _Listener:
@@ -79,6 +85,8 @@ class _Listener:
     def __init__(self, platform: ControlPlane, job_id: str, bell: asyncio.Event) -> None:
         self._platform, self._job_id, self._bell = platform, job_id, bell
         self.is_open = False
+        self.over = asyncio.Event()
+        """The stream ended, as it does with the job."""
 
     async def run(self) -> None:
         last_id, pause = "", 1.0
@@ -88,6 +96,7 @@ class _Listener:
                     self.is_open, pause = True, 1.0
                     last_id = event_id or last_id
                     self._bell.set()
+                self.over.set()
             except Refused as error:
                 if error.status < 500:
                     return
