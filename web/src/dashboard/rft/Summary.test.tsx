@@ -37,6 +37,9 @@ async function tiles(job: RftJob) {
   await screen.findByText("Models");
 }
 
+// The router goes to the top of a new page, which jsdom has none of.
+vi.stubGlobal("scrollTo", () => {});
+
 afterEach(cleanup);
 
 test("the page of a preflight shows what it found, no curves and no model", async () => {
