@@ -17,6 +17,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from tunesmith import __version__
 from tunesmith.db.answers import PassedCandidate, RawAnswer, bounded, counted_usage, read_answer
 from tunesmith.db.completions import Completion, CompletionStatus
 from tunesmith.errors import TunesmithError
@@ -27,7 +28,7 @@ from tunesmith.gateway.paths import CallPath
 from tunesmith.gateway.rollouts import Turn
 from tunesmith.gateway.state import GatewayState
 from tunesmith.gateway.streaming import EventStreamResponse
-from tunesmith.gateway.upstreams import Upstream, is_ours
+from tunesmith.gateway.upstreams import Upstream, UpstreamAnswer, is_ours
 from tunesmith.gateway.watch import Stream, UpstreamFailed, usage_of_whole
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,8 @@ _SENT = [
         "openai-beta",
     )
 ]
-"""Headers of the client that reach the upstream. No other does: the key that opens this platform is among them."""
+"""Headers of the client that reach the upstream, and below what stands for those that it leaves out. No other does: the key that opens this platform is among them."""
+_ALWAYS = {"accept": "*/*", "user-agent": f"tunesmith/{__version__}"}
 _RETURNED = (
     b"request-id",
     b"x-request-id",
@@ -143,7 +145,7 @@ class PassedCall:
             self._end(error)
             raise
 
-    async def _open(self, route: str, raw: bytes, request: Request) -> aiohttp.ClientResponse:
+    async def _open(self, route: str, raw: bytes, request: Request) -> UpstreamAnswer:
         self._size = len(raw)
         if presented_key(request) in raw:
             raise BadRequest(
@@ -153,7 +155,7 @@ class PassedCall:
             raw = msgspec.json.encode({**_without_key(self._body), "model": self._model})
         given = dict(request.scope["headers"])
         headers = {name: given[raw_name].decode("latin-1") for name, raw_name in _SENT if raw_name in given}
-        headers |= {"content-type": "application/json", "accept-encoding": "identity"}
+        headers = {**_ALWAYS, **headers, "content-type": "application/json", "accept-encoding": "identity"}
         if self._upstream.key:
             bearer = given.get(b"authorization", b"").lower().startswith(b"bearer ")
             headers |= (
@@ -172,7 +174,7 @@ class PassedCall:
             )
         return response
 
-    async def _whole(self, response: aiohttp.ClientResponse) -> Response:
+    async def _whole(self, response: UpstreamAnswer) -> Response:
         packed = "content-encoding" in response.headers  # unasked for; its length says nothing of what it unpacks to
         if not packed and (response.content_length or MAX_ANSWER_BYTES) < MAX_ANSWER_BYTES:
             try:
@@ -201,7 +203,7 @@ class PassedCall:
         kind = response.headers.get("content-type", "application/json").encode("latin-1", "replace")
         return _Forwarded(body, response.status, [(b"content-type", kind), *_returned(response)])
 
-    async def _events(self, response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
+    async def _events(self, response: UpstreamAnswer) -> AsyncGenerator[bytes, None]:
         """The bytes of the stream. Those from its last event on come once the record is committed."""
         stream = Stream(self._dialect, self._candidates)
         self._parts, self._streamed = stream.parts, True
@@ -229,7 +231,7 @@ class PassedCall:
         finally:
             response.close() if not response.content.is_eof() else response.release()
 
-    async def _data(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    async def _data(self, response: UpstreamAnswer) -> AsyncIterator[bytes]:
         """The bytes of an answer as they come. Raises UpstreamFailed when they break off or never end."""
         received = 0
         try:
@@ -346,7 +348,7 @@ def _without_key(body: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in body.items() if name not in ("api_key", "extra_headers")}
 
 
-def _returned(response: aiohttp.ClientResponse) -> list[tuple[bytes, bytes]]:
+def _returned(response: UpstreamAnswer) -> list[tuple[bytes, bytes]]:
     found = [(name.lower(), value) for name, value in response.raw_headers]
     return [(name, value) for name, value in found if name in _RETURNED or name.startswith(_RETURNED_PREFIXES)]
 

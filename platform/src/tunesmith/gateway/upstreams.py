@@ -10,9 +10,10 @@ import asyncio
 import fnmatch
 import re
 import time
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol, cast
 
 import aiohttp
 from sqlalchemy.orm import Session, sessionmaker
@@ -24,6 +25,7 @@ from tunesmith.db.providers import KnownProvider, known_providers
 from tunesmith.db.session import reading
 from tunesmith.errors import FailedPrecondition
 from tunesmith.gateway.addresses import AddressGuard, GuardedConnector
+from tunesmith.gateway.connections import CONNECT_SECONDS, Connections
 from tunesmith.gateway.errors import BadRequest
 from tunesmith.settings import Settings
 from tunesmith.storage.keys import Keys
@@ -31,7 +33,6 @@ from tunesmith.storage.keys import Keys
 CACHE_SECONDS = 5.0
 """A provider that was changed or deleted is called as it was for at most this much longer."""
 _KEY_HEADER = b"x-upstream-api-key"
-_CONNECT_SECONDS = 10.0
 _OWN_KEY = re.compile(r"ts_[0-9a-f]{12}_[0-9a-f]{48}")
 
 
@@ -47,6 +48,57 @@ class Upstream:
     def url(self, path: str) -> URL:
         """The address of a call. Anthropic's clients give a base without `/v1`, OpenAI's one that has whatever it needs."""
         return _joined(self.base, path)
+
+
+class _Content(Protocol):
+    def iter_any(self) -> AsyncIterator[bytes]: ...
+    def is_eof(self) -> bool: ...
+
+
+class UpstreamAnswer(Protocol):
+    """An answer of which the head was read; to be released when all of it was, else closed."""
+
+    @property
+    def status(self) -> int:
+        """Of HTTP."""
+        ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """By name; ask in lower case."""
+        ...
+
+    @property
+    def raw_headers(self) -> Sequence[tuple[bytes, bytes]]:
+        """As they came, several of one name too."""
+        ...
+
+    @property
+    def content_type(self) -> str:
+        """Without its parameters."""
+        ...
+
+    @property
+    def content_length(self) -> int | None:
+        """As announced."""
+        ...
+
+    @property
+    def content(self) -> _Content:
+        """The body, piece by piece, unpacked."""
+        ...
+
+    async def read(self) -> bytes:
+        """The body as a whole."""
+        ...
+
+    def release(self) -> Any:
+        """Give the connection back."""
+        ...
+
+    def close(self) -> None:
+        """Close the connection."""
+        ...
 
 
 @lru_cache(1024)
@@ -74,19 +126,22 @@ class Upstreams:
         self._sessions = sessions
         self._keys = keys
         self._providers: dict[str, tuple[list[KnownProvider], float]] = {}
+        self._connections: Connections | None = None
         self._http: aiohttp.ClientSession | None = None
+        """In the place of the above where there is a proxy."""
 
     async def start(self) -> None:
         """Open the connection pool; to be called in the event loop that serves."""
-        guard = self.guard
-        if self._proxy:
-            proxy = URL(self._proxy)
-            guard = AddressGuard(
-                [f"[{proxy.host}]:{proxy.port}" if ":" in (proxy.host or "") else f"{proxy.host}:{proxy.port}"]
-            )
+        if not self._proxy:
+            self._connections = Connections(self.guard, self._silence)
+            return
+        proxy = URL(self._proxy)
+        guard = AddressGuard(
+            [f"[{proxy.host}]:{proxy.port}" if ":" in (proxy.host or "") else f"{proxy.host}:{proxy.port}"]
+        )
         self._http = aiohttp.ClientSession(
             connector=GuardedConnector(guard, limit=0),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=self._silence),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=self._silence),
             cookie_jar=aiohttp.DummyCookieJar(),  # one caller's cookies are not another's
             trust_env=False,
             read_bufsize=2**18,
@@ -94,6 +149,8 @@ class Upstreams:
 
     async def close(self) -> None:
         """Close the connections."""
+        if self._connections is not None:
+            await self._connections.close()
         if self._http is not None:
             await self._http.close()
 
@@ -116,10 +173,16 @@ class Upstreams:
             return await self._checked(Upstream(base, self._of_provider(own[0]).key, own[0].name))
         return await self._checked(Upstream(base, self._brought(request, brought), None))
 
-    def post(self, url: URL, body: bytes, headers: dict[str, str]) -> Any:
-        """The upstream's answer, to be entered. Redirects are not followed: the next address is not one that was asked for."""
+    async def post(self, url: URL, body: bytes, headers: dict[str, str]) -> UpstreamAnswer:
+        """The upstream's answer, its head read. Redirects are not followed: the next address is not one that was asked for.
+
+        Raises UpstreamRefused, FailedPrecondition, and what connections raise that break or are silent (aiohttp's behind a proxy).
+        """
+        if self._connections is not None:
+            return await self._connections.post(url, body, headers)
         assert self._http is not None, "Upstreams.start was not called"
-        return self._http.post(url, data=body, headers=headers, allow_redirects=False, proxy=self._proxy)
+        answer = await self._http.post(url, data=body, headers=headers, allow_redirects=False, proxy=self._proxy)
+        return cast(UpstreamAnswer, answer)  # it is; aiohttp's properties hide that
 
     async def _checked(self, upstream: Upstream) -> Upstream:
         """Behind a proxy the connector sees only the proxy, so the addresses of the host are looked at beforehand."""
