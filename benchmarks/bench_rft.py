@@ -5,7 +5,7 @@
 | step | learner and engine on fixed samples (equal lengths, every group varies) against TRL's step, split into sampling and update | 8, 1 |
 | whole | a real job (HTTP, capture, evaluator host, publish; all processes counted) against TRL's whole step | 5, 2 |
 | reward | CPU-seconds and rollouts to a reward of 0.7, both at the same learning rates and seeds | 3 a run and 12 runs, 3 |
-| overlap | staleness 0, 1 and 4 on an agent with 200 ms latency | 6, 3 |
+| overlap | staleness 0, 1 and 4 on an agent with 200 ms latency | 5 a round, 3 |
 | turns | CPU-seconds of each turn of a conversation of 30 turns, at the gateway and in the engine | 2, 1 |
 | lengths | CPU-seconds of a token in the learner, in sequences of up to 30,720 tokens | 2, 1 |
 | rows | memory and CPU-seconds of the orchestrator on datasets of 1,000 and 10,000 rows | 1, 1 |
@@ -189,12 +189,14 @@ def _reward(folder: Path, options: argparse.Namespace) -> Iterator[dict[str, lis
 
 
 def _overlap(folder: Path, options: argparse.Namespace) -> Iterator[list[dict[str, Any]]]:
-    found = []
+    """Rounds of every staleness, every other round backwards: what else the machine does comes and goes."""
+    found, rounds = [], 1 if options.short else options.rounds
     with Platform(folder / "h") as platform:
         project = overlap.project(folder / "gsm8k", 60 if options.short else 200)
-        for staleness in overlap.STALENESS:
-            found.append(overlap.run(platform, project, staleness, 2e-3))
-            print(f"bench-rft: {found[-1]}", flush=True)
+        for number in range(rounds):
+            for staleness in overlap.STALENESS[:: -1 if number % 2 else 1]:
+                found.append({"round": number, **overlap.run(platform, project, staleness, 2e-3)})
+                print(f"bench-rft: {found[-1]}", flush=True)
             yield found
 
 
@@ -235,7 +237,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--short", action="store_true", help="a trial: few steps, one round, one seed; nothing is written"
     )
-    parser.add_argument("--rounds", type=int, default=3, help="of step and whole")
+    parser.add_argument("--rounds", type=int, default=3, help="of step, whole and overlap")
     parser.add_argument("--steps", type=int, default=6, help=f"of a round, {10 * N} rollouts each; the first warms up")
     parser.add_argument(
         "--layouts", type=int, nargs="+", default=MICRO_BATCHES, help="rollouts of TRL's forward passes that are tried"

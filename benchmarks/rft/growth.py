@@ -6,8 +6,10 @@ The model has 32,768 tokens of context, random weights, and the bundled model's 
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import shutil
+import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,9 +17,11 @@ from typing import Any
 
 import psutil
 
+from benchmarks.curves import Meter
 from benchmarks.gateway.load import cpu_seconds
+from benchmarks.rft import job
 from benchmarks.rft.peer import MODEL
-from tests.loop.platform import Platform
+from tests.loop.platform import FINAL, Platform
 from tests.orchestrator.world import World
 
 CONTEXT = 32768
@@ -26,6 +30,8 @@ LENGTHS = (1024, 4096, 8192, 16384, 30720)
 PIECE = 1024
 """The same tokens in sequences of this length cost what is linear."""
 ROWS = (1000, 10_000)
+ROW_BYTES = 900
+"""Of the rows of a job's dataset beside prompt and answer: about 1 KB in all."""
 CHUNKS = 3
 
 
@@ -146,6 +152,36 @@ async def rows(folder: Path) -> list[dict[str, float]]:
             await process.communicate()
         found.append({"rows": count, "peak_mib": peak / 2**20, "cpu_seconds": cpu})
     return found
+
+
+def job_rows(folder: Path, counts: Sequence[int] = ROWS) -> list[dict[str, Any]]:
+    """Peak memory of every process during a job over a dataset of so many rows, from its upload to the end of the first chunk, in MiB."""
+    return [{"rows": count, "peak_mib": _job_peaks(folder / f"job-{count}", count)} for count in counts]
+
+
+def _job_peaks(folder: Path, rows: int) -> dict[str, float]:
+    project = job.project(folder / "project")
+    data = project / "gsm8k_sample.jsonl"
+    lines = [json.loads(line) for line in data.read_text().splitlines()]
+    with data.open("w") as file:
+        for number in range(rows):
+            note = f"{number} " * (ROW_BYTES // len(f"{number} "))  # beside the prompt, which has to fit the model
+            file.write(json.dumps({**lines[number % len(lines)], "note": note}) + "\n")
+    with Platform(folder / "h") as platform:
+        assert platform.process is not None
+        meter = Meter(platform.process.pid)
+        argv = ["ep", "create", "rft", "--yes", "--skip-validation", "--base-model", job.BASE_MODEL, "--json"]
+        argv += ["--chunk-size", "4", "--max-output-tokens", "16", "--job-id", "grow"]
+        ended = subprocess.run(argv, cwd=project, env=platform.env, capture_output=True, text=True)
+        if ended.returncode:
+            raise SystemExit(f"bench-rft: {ended.stderr or ended.stdout}")
+        name = "accounts/local/reinforcementFineTuningJobs/grow"
+        while not any(event["kind"] == "chunk" for event in platform.get(f"/v1/{name}/metrics")["events"]):
+            if (found := platform.job(name))["state"] in FINAL:
+                raise SystemExit(f"bench-rft: the job ended {found['state']}: {found['status'].get('message')}")
+            time.sleep(0.5)
+        meter.stop()
+    return meter.peak_mib
 
 
 def _cpu(root: int) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ def run(platform: Platform, folder: Path, staleness: int, rate: float) -> dict[s
     rewards = [chunk["mean_score"] or 0.0 for chunk in chunks]
     return {
         "staleness": staleness,
+        "load": round(os.getloadavg()[1], 1),
         "state": ran.state,
         "steps": len(ran.metrics),
         "steps_per_minute": round(60 * steps / seconds, 2),
