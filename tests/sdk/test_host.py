@@ -168,6 +168,15 @@ def processes_of(folder: Path) -> list[int]:
     return sorted(found)
 
 
+async def forked(folder: Path, count: int) -> None:
+    """Wait until the host has that many processes."""
+    for _ in range(400):
+        if len(processes_of(folder)) == count:
+            return
+        await asyncio.sleep(0.025)
+    assert len(processes_of(folder)) == count
+
+
 def gone(folder: Path) -> bool:
     for _ in range(200):
         if not processes_of(folder):
@@ -217,11 +226,7 @@ async def test_every_misdeed_costs_one_row(start: Any, connect: Any, tmp_path: P
     assert "user output" in log
     assert "raw output" in log
     assert log.count("imported in") == 1
-    for _ in range(400):  # each scorer that served a row is being replaced
-        if len(processes_of(tmp_path)) == 4:
-            break
-        time.sleep(0.025)
-    assert len(processes_of(tmp_path)) == 4
+    await forked(tmp_path, 4)  # each scorer that served a row is being replaced
 
 
 LEAVES_SOMETHING = """
@@ -264,6 +269,49 @@ def command_lines() -> list[bytes]:
         except OSError:
             continue
     return lines
+
+
+SYNC = """
+async def later(value):
+    await asyncio.sleep(0.001)
+    return value
+
+@evaluation_test(input_dataset=["x.jsonl"], rollout_processor=NoOpRolloutProcessor())
+def evaluate(row: EvaluationRow) -> EvaluationRow:
+    print("said without a flush")
+    text = row.messages[0].text
+    if text == "own loop": return asyncio.run(later(0.25))
+    if text == "awaitable": return later(0.75)
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return 1.0
+"""
+ASYNC = """
+@evaluation_test(input_dataset=["x.jsonl"], rollout_processor=NoOpRolloutProcessor())
+async def evaluate(row: EvaluationRow) -> EvaluationRow:
+    text = row.messages[0].text
+    if text == "left over":
+        left = [asyncio.create_task(asyncio.sleep(600)), asyncio.get_running_loop().run_in_executor(None, time.sleep, 600)]
+        return 0.5
+    await asyncio.gather(asyncio.sleep(0.001), asyncio.to_thread(time.sleep, 0.001))
+    return 0.25
+"""
+
+
+async def test_a_plain_function_sees_no_event_loop_as_in_pytest(start: Any, connect: Any, tmp_path: Path):
+    start(SYNC)
+    client = await connect()
+    events = await client.run([question(text) for text in ("own loop", "awaitable", "none")])
+    assert [events[i]["score"] for i in range(3)] == [0.25, 0.75, 1.0], events
+    assert (tmp_path / "host.log").read_text().count("said without a flush") == 3
+
+
+async def test_a_coroutine_function_has_a_loop_and_need_not_tidy_up(start: Any, connect: Any):
+    start(ASYNC)
+    client = await connect()
+    events = await client.run([question(text) for text in ("left over", "waits")])
+    assert [events[i]["score"] for i in range(2)] == [0.5, 0.25], events
 
 
 ODD_PROCESSOR = """
@@ -471,7 +519,7 @@ async def test_connections_do_not_wait_for_each_other(start: Any, connect: Any):
 async def test_sigterm_ends_everything_tidily(start: Any, connect: Any, tmp_path: Path):
     process = start(MISBEHAVING)
     await connect()
-    assert len(processes_of(tmp_path)) == 4
+    await forked(tmp_path, 4)
     assert (tmp_path / "h.sock").stat().st_mode & 0o777 == 0o600
     process.terminate()
     assert process.wait(10) == 0

@@ -24,9 +24,10 @@ def main() -> int:
     except EvalProtocolError as error:
         print(json.dumps({"type": "error", "message": str(error)}), file=sys.stderr, flush=True)
         return 1
-    from eval_protocol.host.scorer import scorer_main  # noqa: PLC0415 - after the check, which needs none of it
+    from eval_protocol.host.scorer import rehearse, scorer_main  # noqa: PLC0415 - after the check, which needs none of it
     from eval_protocol.host.serving import loop_main  # noqa: PLC0415
 
+    rehearse(evaluator)
     return ForkServer(
         loop_main=partial(loop_main, evaluator, options.socket or options.listen_fd, options.scorers),
         scorer_main=partial(scorer_main, evaluator),

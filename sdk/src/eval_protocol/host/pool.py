@@ -7,12 +7,13 @@ import itertools
 import json
 import socket
 import sys
+from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from eval_protocol.errors import EvalProtocolError
 from eval_protocol.host.forks import CONTROL_BYTES
-from eval_protocol.host.wire import LINE_LIMIT, encode
 
 SPAWN_TRIES = 5
 SPAWN_PAUSE_SECONDS = 0.5
@@ -21,7 +22,6 @@ ADDED_BYTES = 16 * 1024 * 1024
 """An answer to a row may be that much longer than the row."""
 DEEPEST = 64
 """Lists and objects inside each other in an answer."""
-TOO_LONG = b"too long"
 _PIECE_BYTES = 1 << 16
 ENDING_SECONDS = 2.0
 """How long to wait for the word on how a scorer ended, once its socket is closed."""
@@ -31,12 +31,20 @@ class ScorerLost(EvalProtocolError):
     """The scorer did not answer: it took too long, or its process ended. The message is the row's reason."""
 
 
+class _NeverStarted(Exception):
+    """No process came of the scorer that the request was meant for: nobody has seen it."""
+
+
 @dataclass
 class _Scorer:
     number: int
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
+    connection: socket.socket
+    """Its other end goes to the fork server, and with the process into the scorer: what is written before that waits there."""
+    tries: int
     ended: asyncio.Future[str] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    """How, in the fork server's words."""
+    started: bool = True
+    """False once the fork server could not fork it."""
 
 
 class ScorerPool:
@@ -53,129 +61,157 @@ class ScorerPool:
         self._numbers = itertools.count(1)
         self._idle: asyncio.Queue[_Scorer | str] = asyncio.Queue()
         """Scorers, and in the place of one that could not be started the reason."""
-        self._spawning: dict[int, asyncio.Future[socket.socket]] = {}
         self._scorers: dict[int, _Scorer] = {}
-        self._background: set[asyncio.Task[None]] = set()
+        self._unsent: deque[tuple[bytes, socket.socket | None]] = deque()
 
-    async def start(self) -> None:
+    def start(self) -> None:
         """Have all scorers forked."""
         self._control.setblocking(False)
-        asyncio.get_running_loop().add_reader(self._control.fileno(), self._on_control)
-        await asyncio.gather(*(self._add() for _ in range(self._size)))
+        asyncio.get_running_loop().add_reader(self._control, self._on_control)
+        for _ in range(self._size):
+            self._spawn()
 
-    async def ask(self, request: dict[str, Any], timeout: float, what: str = "this row") -> dict[str, Any]:
+    def close(self) -> None:
+        """Let go of all scorers. The fork server ends them with the loop."""
+        asyncio.get_running_loop().remove_reader(self._control)
+        for scorer in self._scorers.values():
+            scorer.connection.close()
+
+    async def ask(
+        self, line: bytes, timeout: float, *, what: str = "this row", longest: int | None = None
+    ) -> dict[str, Any]:
         """The answer of the next idle scorer.
 
         Args:
+            line: the request.
             timeout: seconds from the moment that a scorer has the request.
-            what: what it works on, for messages.
+            what: it works on, for messages.
+            longest: bytes of an answer; None = the request's and ADDED_BYTES.
 
         Raises:
             ScorerLost: no answer, or none that can be read.
         """
-        scorer = await self._idle.get()
-        if isinstance(scorer, str):
-            self._later(self._add())
-            raise ScorerLost(f"No process could be started for {what}: {scorer}.")
-        try:
-            return await self._exchange(scorer, request, timeout, what)
-        finally:
-            self._later(self._replace(scorer))
-
-    async def _exchange(self, scorer: _Scorer, request: dict[str, Any], timeout: float, what: str) -> dict[str, Any]:
-        answering = asyncio.create_task(self._talk(scorer, request))
-        try:
-            await asyncio.wait({answering, scorer.ended}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-            spoke = answering.done() and not answering.cancelled() and answering.exception() is None
-            if spoke and (line := answering.result()):
-                return _understood(line, what)
-            if not answering.done() and not scorer.ended.done():
-                raise ScorerLost(
-                    f"The evaluator did not return within {timeout:g} s for {what}; its process was killed."
-                )
-            how = await self._ending(scorer)
-            raise ScorerLost(f"The evaluator's process ended while it worked on {what} ({how}).")
-        finally:
-            answering.cancel()
-
-    async def _talk(self, scorer: _Scorer, request: dict[str, Any]) -> bytes:
-        """The scorer's line, empty when it closed its connection before the end of one."""
-        sent = encode(request)
-        scorer.writer.write(sent)
-        await scorer.writer.drain()
-        longest = LINE_LIMIT if request["op"] == "adapt" else len(sent) + ADDED_BYTES
-        pieces, size = [], 0
-        while piece := await scorer.reader.read(_PIECE_BYTES):
-            line, newline, _ = piece.partition(b"\n")
-            pieces.append(line)
-            size += len(line)
-            if size > longest:
-                return TOO_LONG
-            if newline:
-                return b"".join(pieces)
-        return b""
-
-    async def _ending(self, scorer: _Scorer) -> str:
-        done, _ = await asyncio.wait({scorer.ended}, timeout=ENDING_SECONDS)
-        return scorer.ended.result() if done else "it closed its connection"
-
-    async def _replace(self, scorer: _Scorer) -> None:
-        scorer.writer.close()
-        await self._tell({"op": "kill", "id": scorer.number})
-        await self._add()
-
-    async def _add(self) -> None:
-        """Put a new scorer among the idle ones, or the reason why there is none."""
-        for last in range(SPAWN_TRIES):
+        while True:
+            scorer = await self._idle.get()
+            if isinstance(scorer, str):
+                self._spawn()
+                raise ScorerLost(f"No process could be started for {what}: {scorer}.")
             try:
-                self._idle.put_nowait(await self._spawn())
-                return
-            except OSError as error:
-                print(f"evaluator host: no scorer could be started: {error}", file=sys.stderr, flush=True)
-                if last == SPAWN_TRIES - 1:
-                    self._idle.put_nowait(str(error))
-                    return
-                await asyncio.sleep(SPAWN_PAUSE_SECONDS)
+                return await self._exchange(scorer, line, timeout, what, longest or len(line) + ADDED_BYTES)
+            except _NeverStarted:
+                continue
+            finally:
+                self._replace(scorer)
 
-    async def _spawn(self) -> _Scorer:
+    async def _exchange(self, scorer: _Scorer, line: bytes, timeout: float, what: str, longest: int) -> dict[str, Any]:
+        answer = b""
+        try:
+            async with asyncio.timeout(timeout):
+                answer = await _talk(scorer.connection, line, longest)
+        except TimeoutError:
+            raise ScorerLost(
+                f"The evaluator did not return within {timeout:g} s for {what}; its process was killed."
+            ) from None
+        except ConnectionError:
+            pass  # it has ended
+        if len(answer) > longest:
+            raise ScorerLost(
+                f"The evaluator's answer for {what} is longer than the row by more than {ADDED_BYTES} bytes."
+            )
+        if answer:
+            return _understood(answer, what)
+        done, _ = await asyncio.wait({scorer.ended}, timeout=ENDING_SECONDS)
+        if not scorer.started:
+            raise _NeverStarted
+        how = scorer.ended.result() if done else "it closed its connection"
+        raise ScorerLost(f"The evaluator's process ended while it worked on {what} ({how}).")
+
+    def _replace(self, scorer: _Scorer) -> None:
+        scorer.connection.close()
+        self._scorers.pop(scorer.number, None)
+        if scorer.started:
+            self._spawn(instead_of=scorer.number)
+
+    def _spawn(self, instead_of: int = 0, tries: int = 1) -> None:
+        """Put a new scorer among the idle ones, and have an old one ended."""
         number = next(self._numbers)
-        spawning = self._spawning[number] = asyncio.get_running_loop().create_future()
-        await self._tell({"op": "spawn", "id": number})
-        connection = await spawning
-        reader, writer = await asyncio.open_unix_connection(sock=connection, limit=LINE_LIMIT)
-        scorer = self._scorers[number] = _Scorer(number, reader, writer)
-        return scorer
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        except OSError as error:
+            self._tell(b"0 %d" % instead_of)
+            self._failed(str(error), tries)
+            return
+        ours.setblocking(False)
+        scorer = self._scorers[number] = _Scorer(number, ours, tries)
+        self._idle.put_nowait(scorer)
+        self._tell(b"%d %d" % (number, instead_of), theirs)
 
-    async def _tell(self, message: dict[str, Any]) -> None:
-        await asyncio.get_running_loop().sock_sendall(self._control, json.dumps(message).encode())
+    def _failed(self, reason: str, tries: int) -> None:
+        """Try again in a while; in the end, somebody who waits for a scorer gets the reason why there is none."""
+        print(f"evaluator host: no scorer could be started: {reason}", file=sys.stderr, flush=True)
+        if tries >= SPAWN_TRIES:
+            self._idle.put_nowait(reason)
+        else:
+            asyncio.get_running_loop().call_later(SPAWN_PAUSE_SECONDS, self._spawn, 0, tries + 1)
+
+    def _tell(self, message: bytes, descriptor: socket.socket | None = None) -> None:
+        self._unsent.append((message, descriptor))
+        if len(self._unsent) == 1:
+            self._send()
+
+    def _send(self) -> None:
+        """What the fork server has room for; the rest when it has."""
+        loop = asyncio.get_running_loop()
+        loop.remove_writer(self._control)
+        while self._unsent:
+            message, theirs = self._unsent[0]
+            try:
+                socket.send_fds(self._control, [message], [theirs.fileno()] if theirs else [])
+            except BlockingIOError:
+                loop.add_writer(self._control, self._send)
+                return
+            except ConnectionError:
+                pass  # the main process is gone, and the kernel is about to kill us, too
+            self._unsent.popleft()
+            if theirs:
+                theirs.close()
 
     def _on_control(self) -> None:
         try:
-            message, descriptors, _, _ = socket.recv_fds(self._control, CONTROL_BYTES, 1)
+            message = self._control.recv(CONTROL_BYTES)
         except BlockingIOError:
             return
-        if not message:  # the main process is gone, and the kernel is about to kill us, too
-            asyncio.get_running_loop().remove_reader(self._control.fileno())
+        if not message:  # the main process is gone, as above
+            asyncio.get_running_loop().remove_reader(self._control)
             return
-        told = json.loads(message)
-        number = told["id"]
-        if told["op"] == "spawned":
-            self._spawning.pop(number).set_result(socket.socket(fileno=descriptors[0]))
-        elif told["op"] == "failed":
-            self._spawning.pop(number).set_exception(OSError(told["message"]))
-        elif (scorer := self._scorers.pop(number, None)) is not None and not scorer.ended.done():
-            scorer.ended.set_result(told["how"])
+        told, number, text = message.decode().split(" ", 2)
+        scorer = self._scorers.pop(int(number), None)
+        if scorer is None:
+            return
+        if told == "failed":
+            scorer.started = False
+            self._failed(text, scorer.tries)
+        scorer.ended.set_result(text)
+        with suppress(OSError):  # whoever waits for its answer, from it or from what it left behind, hears no more
+            scorer.connection.shutdown(socket.SHUT_RDWR)
 
-    def _later(self, coroutine: Any) -> None:
-        task = asyncio.create_task(coroutine)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
+
+async def _talk(connection: socket.socket, line: bytes, longest: int) -> bytes:
+    """The answering line; empty when the connection was closed before its end; its beginning when it is longer than `longest`."""
+    loop = asyncio.get_running_loop()
+    await loop.sock_sendall(connection, line)
+    pieces, size = [], 0
+    while piece := await loop.sock_recv(connection, _PIECE_BYTES):
+        answer, newline, _ = piece.partition(b"\n")
+        pieces.append(answer)
+        size += len(answer)
+        if newline or size > longest:
+            return b"".join(pieces)
+    return b""
 
 
 def _understood(line: bytes, what: str) -> dict[str, Any]:
     """A scorer's answer, which its code may have written itself. Raises ScorerLost."""
-    if line == TOO_LONG:
-        raise ScorerLost(f"The evaluator's answer for {what} is longer than the row by more than {ADDED_BYTES} bytes.")
     try:
         answer = json.loads(line, parse_constant=_no_constant)
     except (ValueError, RecursionError):

@@ -35,6 +35,7 @@ from eval_protocol.host.wire import (
     dump_row,
     encode,
     rollout_event,
+    score_request,
 )
 from eval_protocol.models import EvalMetadata, EvaluationRow, ExecutionMetadata, Status
 from eval_protocol.rollouts import RolloutProcessor, RolloutProcessorConfig, SingleTurnRolloutProcessor
@@ -69,7 +70,7 @@ async def _serve(evaluator: HostedEvaluator, address: Path | int, scorers: int, 
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     pool = ScorerPool(control, scorers)
-    await pool.start()
+    pool.start()
     processor = evaluator.spec.parameters.processor()
     processor.setup()
     host = Host(evaluator, pool, processor)
@@ -83,6 +84,7 @@ async def _serve(evaluator: HostedEvaluator, address: Path | int, scorers: int, 
             address.unlink(missing_ok=True)
         with suppress(TimeoutError):
             await asyncio.wait_for(host.acleanup(), CLEANUP_SECONDS)
+        pool.close()
 
 
 def _listen(path: Path | int) -> socket.socket:
@@ -180,7 +182,8 @@ class Host:
 
     async def _adapt(self, request: Adapt, send: Send) -> None:
         try:
-            answer = await self._pool.ask({"op": "adapt", "rows": request.rows}, ADAPT_TIMEOUT_SECONDS, "the dataset")
+            asked = encode({"op": "adapt", "rows": request.rows})
+            answer = await self._pool.ask(asked, ADAPT_TIMEOUT_SECONDS, what="the dataset", longest=LINE_LIMIT)
         except ScorerLost as error:
             answer = {"error": str(error)}
         with suppress(ConnectionError):
@@ -236,17 +239,17 @@ class Host:
         last_id = row.execution_metadata.rollout_id
         try:
             dumped = dump_row(row)
-            encode(dumped)  # finds NaN and infinity, which the dump lets pass
+            asked = score_request(encode(dumped))  # finds NaN and infinity, which the dump lets pass
         except (ValueError, TypeError) as error:  # what a processor put on the row is no JSON
             row = self._row(request, attempt)
             row.execution_metadata.rollout_id = last_id
             row.rollout_status = Status.rollout_error(f"The rollout cannot be written as JSON: {_short(error)}")
-            dumped = dump_row(row)
+            dumped, asked = dump_row(row), b""
         if row.rollout_status.is_error():
             reason = row.rollout_status.message or row.rollout_status.code.name
             return rollout_event(request.request_id, attempt, dumped, reason, None, last_id=last_id)
         try:
-            answer = await self._pool.ask({"op": "score", "row": dumped}, self._evaluator.timeout)
+            answer = await self._pool.ask(asked, self._evaluator.timeout)
         except ScorerLost as error:
             answer = {"row": _unscored(dumped, str(error)), "reason": str(error), "score": None}
         scored, reason, score = _scored(answer, dumped, rolled_out=self._evaluator.rolls_out)

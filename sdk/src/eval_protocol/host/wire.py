@@ -72,9 +72,17 @@ Request = Describe | Adapt | Run | Cancel
 REQUEST: TypeAdapter[Request] = TypeAdapter(Request)
 
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+
+
 def encode(message: dict[str, Any]) -> bytes:
     """One line. NaN and infinity, which JSON lacks, must have been dealt with before."""
-    return json.dumps(message, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+    return _ENCODER.encode(message).encode() + b"\n"
+
+
+def score_request(row: bytes) -> bytes:
+    """What a scorer is asked about a row that is encoded already."""
+    return b'{"op":"score","row":' + row[:-1] + b"}\n"
 
 
 def dump_row(row: EvaluationRow) -> dict[str, Any]:
