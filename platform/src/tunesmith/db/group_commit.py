@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 MAX_GROUP = 256
 """Most writes of one transaction; keeps a transaction's size, and so everyone's wait, bounded."""
 _MOST_ROWS = 32
-"""Of one insert; times the columns of the widest table this is well below what SQLite binds (32,766)."""
+"""Of one insert. So many statements are prepared for a table at most, each once; the driver keeps 128 of all."""
 PAUSE_SECONDS = 0.002
 """Least time from the end of a commit to the begin of the next."""
 
@@ -179,6 +179,9 @@ class GroupCommitWriter:
         for outside in self._outside.values():
             outside.write()
         connection = self._connected()
+        if len(inserts) == 1:  # a transaction by itself
+            connection.execute(*inserts[0])
+            return
         connection.execute("BEGIN IMMEDIATE")
         try:
             for statement, values in inserts:
@@ -215,13 +218,11 @@ class GroupCommitWriter:
 
 
 def _statements(table: str, names: tuple[str, ...], rows: list[list[Any]]) -> Iterator[tuple[str, list[Any]]]:
-    """Inserts of many rows each: the driver lets go of the interpreter at every step, and getting it back from the event loop's thread
-    costs more than the row. Of 32, 16, 8, ... rows, so that few statements are ever prepared."""
-    start = 0
-    while start < len(rows):
-        count = min(_MOST_ROWS, 1 << ((len(rows) - start).bit_length() - 1))
-        yield _insert_of(table, names, count), list(chain.from_iterable(rows[start : start + count]))
-        start += count
+    """Inserts of many rows each: the driver lets go of the interpreter at every statement, and getting it back from the event loop's
+    thread costs more than the row."""
+    for start in range(0, len(rows), _MOST_ROWS):
+        part = rows[start : start + _MOST_ROWS]
+        yield _insert_of(table, names, len(part)), list(chain.from_iterable(part))
 
 
 @cache
