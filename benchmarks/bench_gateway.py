@@ -31,11 +31,13 @@ from tunesmith.db.completions import CompletionFilter, CompletionStore, Correlat
 from tunesmith.settings import Settings
 
 from benchmarks.gateway.conversation import Turns, measure_short, measure_turns
-from benchmarks.gateway.load import cpu_seconds, drive, memory_mb, prepared
+from benchmarks.gateway.load import Load, cpu_seconds, drive, memory_mb, prepared
 from benchmarks.gateway.material import REPO, make_model, request_body
-from benchmarks.gateway.report import Figures, Sample, report
+from benchmarks.gateway.report import WHOLE_TIMES, Figures, Sample, report
 
 LITELLM = REPO / ".tools" / "litellm"
+SLICES = 4
+"""Of a round's calls: contenders take turns in these, so that what else the machine does falls on all alike."""
 
 
 @dataclass(frozen=True)
@@ -80,13 +82,15 @@ async def _measure(options: argparse.Namespace, folder: Path, stack: ExitStack) 
     await _load(engine_alone, True, 4, 4)
     for round_ in range(options.rounds + 1):
         for stream in (False, True):
-            direct = await _load(engine_alone, stream, 64, max(64, options.calls) if stream else 64 * 5)
-            for contender in contenders:
-                if contender.name == "LiteLLM" and round_ > 2:
-                    continue  # it takes minutes, and nothing hangs on its last digit
-                sample, calls = await _sample(contender, stream, options, direct)
-                figures.expected += calls if contender.key == key else 0
+            # LiteLLM takes minutes, and nothing hangs on its last digit.
+            running = [c for c in contenders if c.name != "LiteLLM" or round_ <= 2]
+            costs = await _costs(running, stream, options)
+            crowds = await _crowds([engine_alone, *running], stream, options)
+            for contender in running:
+                if contender.key == key:
+                    figures.expected += _calls(contender, stream, options) + len(crowds[contender.name].latencies)
                 if round_:  # the first round warms up
+                    sample = _sample(costs[contender.name], crowds[contender.name], crowds[engine_alone.name])
                     figures.add(contender.name, stream, sample)
     gateway = next(c for c in contenders if c.name == "token path")
     figures.turns = await measure_turns(
@@ -101,29 +105,49 @@ async def _measure(options: argparse.Namespace, folder: Path, stack: ExitStack) 
     return figures
 
 
-async def _sample(
-    contender: Contender, stream: bool, options: argparse.Namespace, direct: Sample
-) -> tuple[Sample, int]:
-    """CPU of a call with a few agents; latencies with 64, less what the engine alone takes. LiteLLM would take hours of these."""
-    litellm = contender.name == "LiteLLM"
-    calls = 8 if litellm else options.calls
-    before = cpu_seconds(contender.process.pid)
-    await _load(contender, stream, 16, calls)
-    cpu = (cpu_seconds(contender.process.pid) - before) / calls
-    if litellm:
-        return Sample(cpu, math.nan, math.nan, math.nan), calls
-    crowded = max(64, calls) if stream else 64 * 5  # several calls each: agents keep their connections
-    crowd = await _load(contender, stream, 64, crowded)
-    return Sample(
-        cpu, crowd.latency - direct.latency, crowd.first_token - direct.first_token, crowd.latency
-    ), calls + crowded
+async def _costs(contenders: list[Contender], stream: bool, options: argparse.Namespace) -> dict[str, float]:
+    """CPU-seconds of a call with a few agents, by contender."""
+    spent = dict.fromkeys((c.name for c in contenders), 0.0)
+    for slice_ in range(SLICES):
+        for contender in contenders:
+            calls = _calls(contender, stream, options)
+            before = cpu_seconds(contender.process.pid)
+            await _load(contender, stream, 16, calls * (slice_ + 1) // SLICES - calls * slice_ // SLICES)
+            spent[contender.name] += (cpu_seconds(contender.process.pid) - before) / calls
+    return spent
 
 
-async def _load(contender: Contender, stream: bool, agents: int, calls: int) -> Sample:
+def _calls(contender: Contender, stream: bool, options: argparse.Namespace) -> int:
+    """Of which the CPU time is taken. LiteLLM would take hours of these; a whole answer costs a tenth of a streamed one."""
+    if contender.name == "LiteLLM":
+        return 2 * SLICES
+    return options.calls * (1 if stream else WHOLE_TIMES)
+
+
+async def _crowds(contenders: list[Contender], stream: bool, options: argparse.Namespace) -> dict[str, Load]:
+    """What 64 agents see of each contender; several calls of each agent, since agents keep their connections."""
+    found = {contender.name: Load() for contender in contenders}
+    for _ in range(2 if stream else SLICES):
+        for contender in contenders:
+            if contender.name != "LiteLLM":
+                seen = await _load(contender, stream, 64, max(64, options.calls // 2) if stream else 64 * 2)
+                found[contender.name].latencies += seen.latencies
+                found[contender.name].first_tokens += seen.first_tokens
+    return found
+
+
+def _sample(cpu: float, crowd: Load, direct: Load) -> Sample:
+    """The CPU time of a call, and latencies with 64 agents, less what the engine alone takes."""
+    if not crowd.latencies:
+        return Sample(cpu, math.nan, math.nan, math.nan)
+    latency = median(crowd.latencies)
+    first_token = median(crowd.first_tokens) - median(direct.first_tokens)
+    return Sample(cpu, latency - median(direct.latencies), first_token, latency)
+
+
+async def _load(contender: Contender, stream: bool, agents: int, calls: int) -> Load:
     request = prepared(contender.url, contender.path, contender.key, request_body(contender.model, stream))
-    load = await drive(contender.url, request, agents, calls)
-    latency = median(load.latencies)
-    return Sample(0.0, latency, median(load.first_tokens), latency)
+    return await drive(contender.url, request, agents, calls)
 
 
 def _contenders(
@@ -229,7 +253,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--short", action="store_true", help="without LiteLLM, fewer calls; for CI")
     parser.add_argument("--check", action="store_true", help="exit 1 when a target is missed")
     parser.add_argument("--rounds", type=int, help="rounds that count (default 5; short: 2)")
-    parser.add_argument("--calls", type=int, help="calls per contender and round (default 160; short: 80)")
+    parser.add_argument(
+        "--calls",
+        type=int,
+        help="streamed calls per contender and round (default 160; short: 80); whole answers: four times as many",
+    )
     parser.add_argument("--tokens", type=int, default=2000, help="tokens of an answer")
     parser.add_argument("--turns", type=int, default=30, help="turns of a conversation")
     parser.add_argument("--short-calls", type=int, default=400, help="answers of 60 tokens")

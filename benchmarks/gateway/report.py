@@ -12,6 +12,8 @@ from benchmarks.gateway.material import REPO
 
 RESULTS = REPO / "benchmarks" / "results" / "bench_gateway.md"
 
+WHOLE_TIMES = 4
+"""So many times the streamed calls are the whole ones whose CPU time is taken."""
 _LEAST_SECONDS = 1e-3
 
 
@@ -78,7 +80,8 @@ def report(figures: Figures, options: argparse.Namespace) -> list[Target]:
     """Print the tables, write them to benchmarks/results, and return the targets that were missed."""
     targets = list(_targets(figures))
     lines = [
-        f"Answers of {figures.tokens} tokens with log-probabilities; {options.rounds} rounds of {options.calls} calls per contender, interleaved;",
+        f"Answers of {figures.tokens} tokens with log-probabilities; {options.rounds} rounds of {options.calls} streamed calls per contender and {WHOLE_TIMES * options.calls} "
+        "whole ones, in slices that take turns;",
         f"Python {platform.python_version()}, {platform.machine()}. CPU: all threads of the contender's process, 16 agents. Latencies: medians at",
         "64 agents that call again as soon as they are answered, less the engine's own. All figures are medians over the rounds.",
         f"The engine alone sends {figures.tokens:,} events one by one, which the agents take longer to read than what a contender sends together: what a",
