@@ -195,7 +195,12 @@ def _overlap(folder: Path, options: argparse.Namespace) -> Iterator[list[dict[st
         project = overlap.project(folder / "gsm8k", 60 if options.short else 200)
         for number in range(rounds):
             for staleness in overlap.STALENESS[:: -1 if number % 2 else 1]:
-                found.append({"round": number, **overlap.run(platform, project, staleness, 2e-3)})
+                found.append(
+                    {
+                        "round": number,
+                        **overlap.run(platform, project, f"overlap-{staleness}-{number}", staleness, 2e-3),
+                    }
+                )
                 print(f"bench-rft: {found[-1]}", flush=True)
             yield found
 
@@ -210,9 +215,11 @@ def _lengths(folder: Path, options: argparse.Namespace) -> Iterator[list[dict[st
     yield growth.learner(growth.model(folder / "model"), growth.LENGTHS[: 3 if options.short else None])
 
 
-def _rows(folder: Path, options: argparse.Namespace) -> Iterator[list[dict[str, float]]]:
+def _rows(folder: Path, options: argparse.Namespace) -> Iterator[list[dict[str, Any]]]:
     del options
-    yield asyncio.run(growth.rows(folder / "rows"))
+    found: list[dict[str, Any]] = [*asyncio.run(growth.rows(folder / "rows"))]
+    yield found
+    yield [{**each, "job": growth.job_peaks(folder / f"job-{each['rows']}", each["rows"])} for each in found]
 
 
 PARTS: dict[str, Callable[[Path, argparse.Namespace], Iterator[Any]]] = {

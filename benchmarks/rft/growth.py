@@ -154,12 +154,8 @@ async def rows(folder: Path) -> list[dict[str, float]]:
     return found
 
 
-def job_rows(folder: Path, counts: Sequence[int] = ROWS) -> list[dict[str, Any]]:
+def job_peaks(folder: Path, rows: int) -> dict[str, float]:
     """Peak memory of every process during a job over a dataset of so many rows, from its upload to the end of the first chunk, in MiB."""
-    return [{"rows": count, "peak_mib": _job_peaks(folder / f"job-{count}", count)} for count in counts]
-
-
-def _job_peaks(folder: Path, rows: int) -> dict[str, float]:
     project = job.project(folder / "project")
     data = project / "gsm8k_sample.jsonl"
     lines = [json.loads(line) for line in data.read_text().splitlines()]

@@ -43,10 +43,10 @@ def project(folder: Path, rows: int) -> Path:
     return folder
 
 
-def run(platform: Platform, folder: Path, staleness: int, rate: float) -> dict[str, Any]:
-    """One job; times from its first chunk's end to its last one's."""
+def run(platform: Platform, folder: Path, name: str, staleness: int, rate: float) -> dict[str, Any]:
+    """One job, its model called `bench-{name}`; times from its first chunk's end to its last one's."""
     flags = ["--max-staleness", str(staleness), "--learning-rate", str(rate)]
-    ran = job.run(platform, folder, f"overlap-{staleness}", flags=flags)
+    ran = job.run(platform, folder, name, flags=flags)
     chunks, steps = ran.chunks, len(ran.chunks) - 1
     seconds = chunks[-1]["time"] - chunks[0]["time"]
     rewards = [chunk["mean_score"] or 0.0 for chunk in chunks]

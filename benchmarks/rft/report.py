@@ -211,8 +211,8 @@ def _lengths(found: list[dict[str, float]]) -> list[str]:
     ]
 
 
-def _rows(found: list[dict[str, float]]) -> list[str]:
-    return [
+def _rows(found: list[dict[str, Any]]) -> list[str]:
+    lines = [
         "## Growth: rows",
         "",
         "Orchestrator after three chunks of a dataset (rows of about 1 KB), start included.",
@@ -221,6 +221,17 @@ def _rows(found: list[dict[str, float]]) -> list[str]:
         "|---|---|---|",
         *(f"| {t['rows']} | {t['peak_mib']:.1f} | {t['cpu_seconds']:.2f} |" for t in found),
     ]
+    if all("job" in each for each in found):
+        names = list(found[0]["job"])
+        lines += [
+            "",
+            "Every process during a job over such a dataset, from its upload by `ep create rft` to the end of the first chunk: peak memory, MiB.",
+            "",
+            f"| rows | {' | '.join(names)} |",
+            "|---|" + "---|" * len(names),
+            *(f"| {t['rows']} | {' | '.join(format(t['job'][name], '.1f') for name in names)} |" for t in found),
+        ]
+    return lines
 
 
 def _ours(each: dict[str, Any]) -> float:
