@@ -243,7 +243,7 @@ async def roll_out(
     for step in plan:
         await agent.do(step)
     async with GatewayClient(world.gateway.url, world.gateway.keys["run"], patience=5) as client:
-        completions = await client.completions(rollout)
+        completions = (await client.completions([rollout]))[rollout]
     check_record(world, rollout)
     sequences = merge(completions, world.policy)
     calls = trained_calls(completions, world.policy)

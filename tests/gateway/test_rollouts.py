@@ -10,6 +10,7 @@ import pytest
 from tunesmith.db.completions import Completion
 from tunesmith.gateway import GatewayState
 from tunesmith.gateway.rollouts import noise_seed
+from tunesmith.rendering import Renderer
 
 from tests.gateway.conftest import FIVE, Gateway, serve
 
@@ -209,3 +210,25 @@ async def test_rollouts_are_closed_and_read_together_as_they_are_one_by_one(gate
         assert (read["model"], read["policy_version"], read["rollout_id"]) == (name, 0, record.ids.rollout_id)
     assert kept == {}
     assert (await gateway.call("POST", "/internal/rollouts:close", "run", json={"rollout_ids": []})).status == 400
+
+
+async def test_the_rollouts_of_a_group_share_a_rendered_prompt_and_nothing_else(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = await gateway.publish()
+    rendered: list[str] = []
+    render = Renderer.render
+
+    def count(self: Renderer, messages: list[dict[str, Any]], *args: Any, **kwargs: Any) -> list[int]:
+        rendered.append(messages[-1]["content"])
+        return render(self, messages, *args, **kwargs)
+
+    monkeypatch.setattr(Renderer, "render", count)
+    for rollout, text in (("a", "one"), ("b", "one"), ("c", "two"), ("d", "one")):
+        assert (await gateway.chat(text, ids(rollout), "rollout", model=name)).status == 200
+    assert rendered == ["one", "two"]
+    prompts = {rollout: (await gateway.completions(rollout))[0]["prompt_ids"] for rollout in "abcd"}
+    assert prompts["a"] == prompts["b"] == prompts["d"] != prompts["c"]
+    monkeypatch.setattr("tunesmith.gateway.rollouts.PROMPT_SECONDS", 0.0)  # a template may say what time it is
+    await gateway.chat("one", ids("e"), "rollout", model=name)
+    assert rendered == ["one", "two", "one"]

@@ -10,10 +10,13 @@ import asyncio
 import functools
 import hashlib
 import re
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from tunesmith.db.completions import Completion, CompletionStatus, CompletionStore
 from tunesmith.gateway.requests import parse_chat
@@ -22,6 +25,11 @@ from tunesmith.rendering.messages import normalize_messages, same_assistant_mess
 
 KEPT_ROLLOUTS = 4096
 """Rollouts in memory. An older one that calls again is read from the store."""
+KEPT_PROMPTS = 256
+LONGEST_KEPT_PROMPT = 65_536
+"""Bytes of a conversation whose prompt is kept: together they hold a few megabytes."""
+PROMPT_SECONDS = 10.0
+"""For so long a rendered prompt is used again: templates may write the time of day into it."""
 _ATTEMPT = re.compile(r"(-a\d+)?(-t\d+)?$")
 """What tells the attempts of one rollout apart: the platform's number, then that of a new try inside the SDK."""
 
@@ -56,11 +64,38 @@ class _Rollout:
     turns: list[RecordedTurn] = field(default_factory=list)
 
 
+class _Prompts:
+    """Prompts rendered a moment ago: the rollouts of a group all begin with the same one."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[int, bytes], tuple[Renderer, float, list[int]]] = OrderedDict()
+        """By the renderer's identity, which is its own as long as it is kept here, and the conversation."""
+
+    def render(self, conversation: Conversation, renderer: Renderer) -> list[int]:
+        """The ids of a conversation's prompt."""
+        try:
+            text = msgspec.json.encode((conversation.messages, conversation.tools, conversation.variables))
+        except (TypeError, ValueError, OverflowError):  # half a surrogate pair, say
+            text = b""
+        key, now = (id(renderer), text), time.monotonic()
+        kept = self._kept.get(key)
+        if kept is not None and now - kept[1] < PROMPT_SECONDS:
+            return kept[2].copy()
+        ids = renderer.render(conversation.messages, conversation.tools, **conversation.variables)
+        if 0 < len(text) <= LONGEST_KEPT_PROMPT:
+            self._kept[key] = renderer, now, ids.copy()
+            self._kept.move_to_end(key)
+            if len(self._kept) > KEPT_PROMPTS:
+                self._kept.popitem(last=False)
+        return ids
+
+
 class Turn:
     """One call of a rollout, from its start to its record."""
 
-    def __init__(self, rollout: _Rollout, number: int, ended: Callable[[], None]) -> None:
+    def __init__(self, rollout: _Rollout, number: int, prompts: _Prompts, ended: Callable[[], None]) -> None:
         self._rollout = rollout
+        self._prompts = prompts
         self._ended = ended
         self.number = number
 
@@ -82,7 +117,7 @@ class Turn:
                 )
                 if ids is not None:
                     return ids
-        return renderer.render(conversation.messages, conversation.tools, **conversation.variables)
+        return self._prompts.render(conversation, renderer)
 
     def record(self, turn: RecordedTurn) -> None:
         """Remember a completed candidate for the turns to come."""
@@ -101,6 +136,7 @@ class Rollouts:
 
     def __init__(self, store: CompletionStore) -> None:
         self._store = store
+        self._prompts = _Prompts()
         self._rollouts: OrderedDict[RolloutKey, asyncio.Task[_Rollout]] = OrderedDict()
         self._in_flight: dict[RolloutKey, int] = {}
         self._idle: dict[RolloutKey, set[asyncio.Future[None]]] = {}
@@ -116,7 +152,7 @@ class Rollouts:
         finally:
             if task.done() and (task.cancelled() or task.exception() is not None):
                 self._rollouts.pop(key, None)  # the next call reads the store again
-        turn = Turn(rollout, rollout.next_turn, functools.partial(self._end, key))
+        turn = Turn(rollout, rollout.next_turn, self._prompts, functools.partial(self._end, key))
         self._in_flight[key] = self._in_flight.get(key, 0) + 1
         rollout.next_turn += 1
         rollout.in_flight += 1

@@ -8,6 +8,7 @@ rollouts overlap with training, with no other change. Before each chunk, and whi
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,9 @@ from tunesmith.runs.control import Control, InForce, version_number
 from tunesmith.runs.files import adapter_path, batch_path, write_atomic
 
 POLL_SECONDS = 0.02
-"""How often the run directory is looked at while waiting for an adapter."""
+LONGEST_POLL_SECONDS = 0.25
+POLL_SHARE = 0.02
+"""An adapter is looked for the less often the longer it has been waited for, so that it is found at most this share of the time late."""
 PAUSED_POLL_SECONDS = 0.2
 """How often a paused run looks whether it may go on."""
 
@@ -282,11 +285,13 @@ class Run:
         """Wait for policy version `version` or newer, publish all that is there, evaluate on the way; returns the newest."""
         started, since = time.monotonic(), time.strftime("%H:%M:%S", time.gmtime())
         with self.spent.timing("wait"):
-            while not adapter_path(self.run_dir, version).exists():
-                if time.monotonic() - started > 10 and not self.record.status.message:
+            awaited = adapter_path(self.run_dir, version)
+            while not os.path.exists(awaited):
+                waited = time.monotonic() - started
+                if waited > 10 and not self.record.status.message:
                     message = f"waiting for policy version {version} from the learner since {since} UTC"
                     self.record.update(message=message)
-                await asyncio.sleep(POLL_SECONDS)
+                await asyncio.sleep(min(LONGEST_POLL_SECONDS, max(POLL_SECONDS, POLL_SHARE * waited)))
         if self.record.status.message:
             self.record.update(message="")
         while adapter_path(self.run_dir, version + 1).exists():

@@ -40,8 +40,9 @@ MOST_ATTEMPTS = 4
 """A rollout that the platform made fail this often counts as failed. The waits for a host that is away are not counted."""
 HOST_PATIENCE_SECONDS = 60.0
 """How long a host that went away is waited for."""
-GATHER_SECONDS = 0.1
-"""So long an ended rollout waits for others, to be read back and recorded with them: each reading is a request, and a commit of the gateway."""
+GATHER_SECONDS = 0.4
+"""So long an ended rollout waits for others, to be read back and recorded with them: each reading is a request, and a commit of the gateway.
+Under a group deadline none waits: it counts from when it is recorded."""
 MOST_AT_ONCE = 32
 """Rollouts that are read back together."""
 _TRY = re.compile(r"-t\d+$")
@@ -192,7 +193,9 @@ class Roller:
             completion_params={**plan.completion_params, "model": plan.model},
             max_concurrent_rollouts=self._max_concurrent,
         )
-        async with aclosing(together(answered, GATHER_SECONDS, len(requests), MOST_AT_ONCE)) as gathered:
+        async with aclosing(
+            together(answered, GATHER_SECONDS if plan.deadline is None else 0.0, len(requests), MOST_AT_ONCE)
+        ) as gathered:
             async for events in gathered:
                 records = [_record_of(plan, event) for event in events]
                 for record in records:
