@@ -48,7 +48,7 @@ test: check ## The gates, then the tests
 test-loop: setup ## Only the tests that run whole jobs through the public command line (minutes)
 	@$(PY) -m pytest tests/loop --durations=10
 
-bench-rft: setup ## RFT beside TRL's GRPOTrainer: step, whole step, time to a reward; overlap and growth (BENCH: more options, --short)
+bench-rft: setup ## RFT beside TRL's GRPOTrainer: step, whole step, time to a reward; overlap and growth (BENCH="--parts PART ...", --short, --help)
 	@$(PY) -m benchmarks.bench_rft $(BENCH)
 
 verify-agent: setup ## Kill sessions of the Agent in every phase, once for each of SEEDS (three minutes each)
