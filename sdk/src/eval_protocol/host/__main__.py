@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import socket
 import sys
 from functools import partial
 from pathlib import Path
 
 from eval_protocol.errors import EvalProtocolError
 from eval_protocol.host import evaluator as hosted
+from eval_protocol.host.evaluator import HostedEvaluator
 from eval_protocol.host.forks import ForkServer
 
 
@@ -25,15 +27,20 @@ def main() -> int:
         print(json.dumps({"type": "error", "message": str(error)}), file=sys.stderr, flush=True)
         return 1
     from eval_protocol.host.scorer import rehearse, scorer_main  # noqa: PLC0415 - after the check, which needs none of it
-    from eval_protocol.host.serving import loop_main  # noqa: PLC0415
 
     rehearse(evaluator)
     return ForkServer(
-        loop_main=partial(loop_main, evaluator, options.socket or options.listen_fd, options.scorers),
+        loop_main=partial(_loop, evaluator, options.socket or options.listen_fd, options.scorers),
         scorer_main=partial(scorer_main, evaluator),
         of_loop=[] if options.listen_fd is None else [options.listen_fd],
         scratch=options.scratch,
     ).run()
+
+
+def _loop(evaluator: HostedEvaluator, address: Path | int, scorers: int, control: socket.socket) -> int:
+    from eval_protocol.host.serving import loop_main  # noqa: PLC0415 - scorers, forked beside it, need none of it
+
+    return loop_main(evaluator, address, scorers, control)
 
 
 def _options() -> argparse.Namespace:

@@ -8,6 +8,7 @@ import json
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -124,7 +125,12 @@ def rehearse(evaluator: HostedEvaluator) -> None:
     """Score a made-up row in the process that scorers are forked from, with a body of ours in the evaluator's place.
 
     What is built and remembered on the way (validators, caches, code made fast) is then there for all of them, on pages that they share.
+    So is what Python itself does in each new process; where there is one thread, doing it here changes nothing.
     """
+    after_fork = getattr(threading, "_after_fork", None)
+    if after_fork is not None and threading.active_count() == 1:
+        for _ in range(_REHEARSALS):
+            after_fork()
     row = EvaluationRow(messages=[Message(role="user", content="1+1"), Message(role="assistant", content="2")])
     row.ground_truth = "2"
     row.ensure_row_id()
