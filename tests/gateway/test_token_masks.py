@@ -86,7 +86,7 @@ class Agent:
     async def trained(self) -> list[TokenSequence]:
         """What the orchestrator makes of the rollout."""
         async with GatewayClient(self.gateway.url, self.gateway.keys["run"], patience=5) as client:
-            return merge(await client.completions(self.rollout), self.model)
+            return merge((await client.completions([self.rollout]))[self.rollout], self.model)
 
 
 @pytest.fixture
