@@ -38,7 +38,7 @@ from typing import Any
 
 from benchmarks.bench_sft import TRL, install
 from benchmarks.rft import fixed, growth, job, overlap, reward
-from benchmarks.rft.peer import MICRO_BATCHES, REPO, N, middle, trl
+from benchmarks.rft.peer import MICRO_BATCHES, PROMPTS, REPO, N, middle, trl
 from benchmarks.rft.report import RECORD, missed, render
 from tests.loop.platform import Platform
 
@@ -136,7 +136,7 @@ def _whole(folder: Path, options: argparse.Namespace) -> Iterator[list[dict[str,
     found = []
     with Platform(folder / "h") as platform:
         for number in range(rounds):
-            project = job.project(folder / f"project-{number}", rows=10 * steps, coin=True)
+            project = job.project(folder / f"project-{number}", rows=PROMPTS * steps, coin=True)
             flags = ["--learning-rate", "1e-5", "--max-output-tokens", "80", "--chunk-size", "10"]
             ran = job.run(platform, project, f"whole-{number}", flags=flags)
             first, last = ran.chunks[0], ran.chunks[-1]
@@ -181,10 +181,10 @@ def _reward(folder: Path, options: argparse.Namespace) -> Iterator[dict[str, lis
                         project = job.project(folder / f"gsm8k-{seed}-{rate:g}", rows=rows)
                         run = reward.ours(platform, project, seed, rate)
                     else:
-                        run = reward.theirs(folder / f"trl-{seed}-{rate:g}", seed, rate, rows // 5)
+                        run = reward.theirs(folder / f"trl-{seed}-{rate:g}", seed, rate, rows // PROMPTS)
                     run |= {"rate": rate, "seed": seed, "commit": _commit(), "date": date.today().isoformat()}
-                    steps = f"{run['steps']} steps" if run["steps"] else f"not reached in {len(run['rewards'])} steps"
-                    print(f"bench-rft: {name}, {rate:g}, seed {seed}: {steps}, {run['cpu_seconds']} CPU-s", flush=True)
+                    told = f"{run['steps']} steps, {run['cpu_seconds']} CPU-s" if run["steps"] else "not reached"
+                    print(f"bench-rft: {name}, {rate:g}, seed {seed}: {told}; rewards {run['rewards']}", flush=True)
                     yield {name: [run]}
 
 
@@ -245,7 +245,9 @@ def _options() -> argparse.Namespace:
         "--short", action="store_true", help="a trial: few steps, one round, one seed; nothing is written"
     )
     parser.add_argument("--rounds", type=int, default=3, help="of step, whole and overlap")
-    parser.add_argument("--steps", type=int, default=6, help=f"of a round, {10 * N} rollouts each; the first warms up")
+    parser.add_argument(
+        "--steps", type=int, default=6, help=f"of a round, {PROMPTS * N} rollouts each; the first warms up"
+    )
     parser.add_argument(
         "--layouts", type=int, nargs="+", default=MICRO_BATCHES, help="rollouts of TRL's forward passes that are tried"
     )

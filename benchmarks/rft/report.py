@@ -56,7 +56,14 @@ def render(record: dict[str, Any]) -> str:
         if part in record:
             lines += ["", *write(record[part])]
             made, note = record.get("made", {}).get(part), record.get("notes", {}).get(part)
-            lines += ["", f"Measured {made['date']} at {made['commit']}: `{made['command']}`."] if made else []
+            lines += (
+                [
+                    "",
+                    f"{'Last measured' if part == 'reward' else 'Measured'} {made['date']} at {made['commit']}: `{made['command']}`.",
+                ]
+                if made
+                else []
+            )
             lines += ["", f"Note: {note}"] if note else []
     lines += ["", *(f"NOT MET: {claim}." for claim in missed(record))]
     return "\n".join(lines).rstrip() + "\n"
@@ -133,7 +140,7 @@ def _reward(found: dict[str, list[dict[str, Any]]]) -> list[str]:
         "initializes it, no KL term. Different by default: ours divides advantages by the deviation over all groups that vary, TRL by that of each group; ours divides "
         "the loss by the tokens of the groups that vary, TRL by those of all groups.",
         "",
-        "| | learning rate | seed | steps | rollouts | CPU-s | start, CPU-s | commit | reward after 400 | 800 | 1600 | 2400 rollouts |",
+        "| | learning rate | seed | steps | rollouts | CPU-s | start, CPU-s | measured | reward after 400 | 800 | 1600 | 2400 rollouts |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, runs in found.items():
@@ -150,7 +157,7 @@ def _reward(found: dict[str, list[dict[str, Any]]]) -> list[str]:
                 run["rollouts"] or "",
                 run["cpu_seconds"] or "",
                 run["start"],
-                run.get("commit", ""),
+                f"{run.get('date', '')} {run.get('commit', '')}".strip(),
             ]
             lines.append(f"| {' | '.join(map(str, cells))} | {after} |")
     return lines
