@@ -10,9 +10,9 @@ import os
 import sys
 
 from tunesmith.engines import __main__ as process
-from tunesmith.engines import attention, cache, model
+from tunesmith.engines import attention, layout, model
 
-for room in (attention, cache, model):
+for room in (attention, layout, model):
     room.PADDING_ROWS = 0
 
 code = process.main()

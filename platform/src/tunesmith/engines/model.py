@@ -16,7 +16,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from tunesmith.catalog.architectures import unsupported
 from tunesmith.engines.attention import ATTENTION, PADDING_ROWS, PromptPass
-from tunesmith.engines.cache import DecodePass, Prefix
+from tunesmith.engines.cache import Prefix
+from tunesmith.engines.layout import DecodePass
 from tunesmith.engines.plain import PlainDecoder, positions_stand_alone
 from tunesmith.errors import InvalidArgument
 
@@ -79,8 +80,7 @@ class Model:
     def _forward(self, ids: Tensor, rows: PromptPass | DecodePass, keep: Tensor | None = None) -> Tensor:
         """Logits [T, V] of one pass, or of the tokens `keep`."""
         if self.plain is not None:
-            hidden = self.plain.hidden(ids, rows.positions, rows.longest, rows)
-            return self.plain.logits(hidden if keep is None else hidden[keep])
+            return self.plain.logits(self.plain.hidden(ids, rows.positions, rows.longest, rows, keep))
         output = self.module(
             input_ids=ids[None],
             position_ids=rows.positions[None],

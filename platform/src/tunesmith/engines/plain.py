@@ -119,10 +119,10 @@ class PlainDecoder:
             module(input_ids=torch.zeros(1, 1, dtype=torch.long), use_cache=False, rows=recorder)
         return cls(module, recorder.options, None)
 
-    def hidden(self, ids_T: Tensor, positions_T: Tensor, most: int, rows: Pass) -> Tensor:
-        """What the head reads, [T, M], before the last norm. `rows` attends; no position is `most` or more.
+    def hidden(self, ids_T: Tensor, positions_T: Tensor, most: int, rows: Pass, keep: Tensor | None = None) -> Tensor:
+        """What the head reads of the tokens `keep` (None = all), [T, M], before the last norm. No position is `most` or more.
 
-        A prompt pass takes its tokens as one sequence, a decode pass as one token for each row.
+        A prompt pass takes its tokens as one sequence, a decode pass as one token for each row; `rows` attends.
         """
         cos_T1D, sin_T1D = self._rotation.at(positions_T, most)
         x_TM = embedding(ids_T, self._embedding)
@@ -135,7 +135,10 @@ class PlainDecoder:
                 qk = _rms_normed(qk, self._eps).mul_(layer.head_norm)
             qk = _rotated(qk, cos_T1D, sin_T1D)
             attended = rows.attend(number, qk[:, :heads], qk[:, heads:], qkv[:, both:], layer.options)
-            x_TM = layer.output.added_to(x_TM, attended.reshape(len(x_TM), heads * width))
+            attended = attended.reshape(len(x_TM), heads * width)
+            if keep is not None and number == len(self._layers) - 1:  # nobody reads more of the other tokens
+                x_TM, attended = x_TM[keep], attended[keep]
+            x_TM = layer.output.added_to(x_TM, attended)
             normed_TM = _rms_normed(x_TM, self._eps).mul_(layer.mlp_norm)
             gate_TF, up_TF = layer.gate_up(normed_TM).chunk(2, -1)
             x_TM = layer.down.added_to(x_TM, silu(gate_TF).mul_(up_TF))

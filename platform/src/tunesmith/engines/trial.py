@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tunesmith.engines.attention import ATTENTION
-from tunesmith.engines.cache import STEM_ROWS, Prefix, RowCache
+from tunesmith.engines.cache import NEUTRAL, STEM_ROWS, Prefix, RowCache
 from tunesmith.engines.model import Model
 from tunesmith.engines.plain import positions_stand_alone
 from tunesmith.engines.wire import NEIGHBOUR_INDEPENDENT_LOGPROBS, NEIGHBOUR_INDEPENDENT_NOISE
@@ -24,9 +24,11 @@ logger = logging.getLogger(__name__)
 _TOLERANCE = 2e-3
 """Largest difference of log-probabilities between our attention and transformers' own, in fp32."""
 _NEIGHBOURS = (1, 4, 7, 30)
+_BESIDE_SHORT = 120
+"""Tokens of a prompt that is computed together with short ones."""
 
 
-@dataclass
+@dataclass(eq=False)
 class _Row:
     position: int
 
@@ -83,18 +85,23 @@ def _bits_hold(model: Model, ids: list[int], context: int) -> bool:
     lengths = [len(ids) // 2, *(1 + i % len(ids) for i in range(max(_NEIGHBOURS)))]
     prompts = [ids[: min(length, context - 1)] for length in lengths]
     prefixes = [model.prefill([prompt])[0] for prompt in prompts]
-    (longer,) = model.prefill([(ids * 200)[: min(200, context - 1)]])
+    long, longer, longest = (
+        model.prefill([(ids * 250)[: min(length, context - 1)]])[0] for length in (_BESIDE_SHORT, 200, NEUTRAL)
+    )
     together = model.prefill([*prompts[1:18], prompts[0], *prompts[18:]])
     if not _same(together[17], prefixes[0]) or not _same(together[0], prefixes[1]):
         return False
     alone = _decode_first(model, prefixes[:1], at=0)
     if not all(torch.equal(alone, _decode_first(model, [prefixes[0]] * n, at=n - 1)) for n in (2, 5, STEM_ROWS + 3)):
         return False
+    # A neighbour with a longer prompt, or with more sampled, has every row look further; the longest prompts are looked at apart.
+    if not torch.equal(_decode_first(model, [longer], at=0), _decode_first(model, [longer, longest], at=1)):
+        return False
     return all(
-        torch.equal(alone, _decode_first(model, [*prefixes[: count + 1], *others], at=at))
+        torch.equal(alone, _decode_first(model, [*prefixes[: count + 1], *others], at=at, sampled=sampled))
         for count in _NEIGHBOURS
         for at in (0, count // 2, count)
-        for others in ([], [longer])
+        for others, sampled in (([], 0), ([long], 40), ([longer], 0))
     )
 
 
@@ -102,10 +109,10 @@ def _same(one: Prefix, other: Prefix) -> bool:
     return all(torch.equal(getattr(one, name), getattr(other, name)) for name in ("keys", "values", "logits"))
 
 
-def _decode_first(model: Model, prefixes: list[Prefix], at: int) -> Tensor:
-    """Logits of prefix 0's next step, when it stands at row `at` among the others."""
+def _decode_first(model: Model, prefixes: list[Prefix], at: int, sampled: int = 0) -> Tensor:
+    """Logits of prefix 0's next step, when it stands at row `at` among the others, which have `sampled` keys already (zeros)."""
     cache = RowCache[_Row]()
-    cache.insert(
-        [(_Row(prefix.length), prefix) for prefix in [*prefixes[1 : at + 1], prefixes[0], *prefixes[at + 1 :]]]
-    )
-    return model.decode(cache.decode_pass(), [0] * len(prefixes))[at]
+    rows = [(_Row(prefix.length + sampled), prefix) for prefix in prefixes[1:]]
+    rows.insert(at, (_Row(prefixes[0].length), prefixes[0]))
+    cache.insert(rows)
+    return model.decode(cache.decode_pass(), [0] * len(prefixes))[cache.rows().index(rows[at][0])]
