@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -46,14 +47,27 @@ CONDITIONS = {
 EVERYTHING = tuple(part for parts in CONDITIONS.values() for part in parts)
 TOLD: list[tuple[str, str, str]] = []
 """Condition, what happened, what the user reads."""
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "bad_machines.md"
 
 
 @pytest.fixture(scope="module", autouse=True)
 def table() -> Iterator[None]:
     yield
     if LONG:
-        for condition, happened, reads in TOLD:
-            print(f"\n{condition}\n  happened: {happened}\n  read:     {reads}")
+        RESULTS.write_text(told(TOLD))
+        print(f"\n{RESULTS.read_text()}")
+
+
+def told(lines: list[tuple[str, str, str]]) -> str:
+    """The table of what happened and what a user reads, each thing once; temporary folders without their names."""
+    rows = [
+        "| "
+        + " | ".join(re.sub(r"/tmp/[^/\s]+", "/tmp/…", cell).replace("|", "\\|").replace("\n", " ") for cell in line)
+        + " |"
+        for line in lines
+    ]
+    head = "# Bad machines\n\n`make check-bad-machines` wrote this.\n\n| what was wrong | what happened | what the user reads |\n|---|---|---|\n"
+    return head + "\n".join(dict.fromkeys(rows)) + "\n"
 
 
 class Machine:
