@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from eval_protocol.host.confine import Children, adopt_orphans, confine_scorer, end_with_parent, protect_host
+from eval_protocol.host.pages import enlarge
 from eval_protocol.host.scratch import Scratch
 
 STOP_SECONDS = 3.0
@@ -75,6 +76,7 @@ class ForkServer:
         _warn_of_threads()
         gc.collect()
         gc.freeze()  # what was imported is never collected, so its pages stay shared
+        enlarge()
         self._loop = self._fork(lambda: self._loop_main(loop_end))
         loop_end.close()
         for descriptor in self._of_loop:

@@ -136,13 +136,16 @@ def rehearse(evaluator: HostedEvaluator) -> None:
     row.ensure_row_id()
     row.execution_metadata = ExecutionMetadata(invocation_id="i", experiment_id="i", run_id="k0", rollout_id="r")
     line = score_request(encode(dump_row(row)))
-    stand_in = replace(evaluator, spec=replace(evaluator.spec, function=_right), kwargs={})
+    body = _right_in_loop if evaluator.spec.is_async else _right
+    stand_in = replace(evaluator, spec=replace(evaluator.spec, function=body), kwargs={})
     for _ in range(_REHEARSALS):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         with ours, theirs:
             ours.sendall(line)
             ours.shutdown(socket.SHUT_WR)
             _serve(stand_in, theirs)
+    while _left_open:
+        _left_open.pop().close()
 
 
 def _right(row: EvaluationRow) -> EvaluationRow:
@@ -151,3 +154,7 @@ def _right(row: EvaluationRow) -> EvaluationRow:
         score=1.0, reason="right", metrics={"right": MetricResult(score=1.0, is_score_valid=True, reason="right")}
     )
     return row
+
+
+async def _right_in_loop(row: EvaluationRow) -> EvaluationRow:
+    return _right(row)
