@@ -39,15 +39,15 @@ class _Fused:
     """One product in the place of several linear layers."""
 
     weight: Tensor
-    """[sum of the outputs, inputs]."""
+    """[inputs, sum of the outputs]: with few rows up to a fifth faster than the other way round."""
     bias: Tensor | None
 
     def __call__(self, x: Tensor) -> Tensor:
-        return linear(x, self.weight, self.bias)
+        return torch.mm(x, self.weight) if self.bias is None else torch.addmm(self.bias, x, self.weight)
 
     def added_to(self, residual: Tensor, x: Tensor) -> Tensor:
         """`residual`, with the product of x added in place."""
-        residual.addmm_(x, self.weight.t())
+        residual.addmm_(x, self.weight)
         return residual if self.bias is None else residual.add_(self.bias)
 
 
@@ -167,10 +167,10 @@ class PlainDecoder:
             input_norm=layer.input_layernorm.weight,
             qkv=_fused(qkv, base.qkv if base else None),
             head_norm=head_norm,
-            output=_fused([attention.o_proj], None),
+            output=_fused([attention.o_proj], base.output if base else None),
             mlp_norm=layer.post_attention_layernorm.weight,
             gate_up=_fused(gate_up, base.gate_up if base else None),
-            down=_fused([mlp.down_proj], None),
+            down=_fused([mlp.down_proj], base.down if base else None),
         )
 
 
@@ -198,21 +198,21 @@ def _rms_normed(x: Tensor, eps: Tensor) -> Tensor:
 
 def _fused(linears: list[nn.Linear], base: _Fused | None) -> _Fused:
     """One product for several layers, whose weights become views of it; the base's own where none of them differs."""
-    if len(linears) == 1:
-        return _Fused(linears[0].weight, linears[0].bias)
     starts = [0]
     for part in linears:
         starts.append(starts[-1] + part.out_features)
     if base is not None:
-        own = [part.weight.data_ptr() != base.weight[at].data_ptr() for part, at in zip(linears, starts, strict=False)]
+        own = [
+            part.weight.data_ptr() != base.weight[:, at].data_ptr() for part, at in zip(linears, starts, strict=False)
+        ]
         if not any(own):
             return base
     else:
         own = [True] * len(linears)
-    weight = torch.cat([part.weight for part in linears])
+    weight = torch.cat([part.weight.t() for part in linears], 1).contiguous()
     for part, start, end, changed in zip(linears, starts, starts[1:], own, strict=False):
         if changed:
-            part.weight = nn.Parameter(weight[start:end], requires_grad=False)
+            part.weight = nn.Parameter(weight[:, start:end].t(), requires_grad=False)
     if linears[0].bias is None:
         return _Fused(weight, None)
     return _Fused(weight, base.bias if base else torch.cat([part.bias for part in linears]))
