@@ -172,6 +172,10 @@ class ScorerPool:
                 return
             except ConnectionError:
                 pass  # the main process is gone, and the kernel is about to kill us, too
+            except OSError as error:  # the system is out of something
+                print(f"evaluator host: no scorer could be asked for: {error}", file=sys.stderr, flush=True)
+                loop.call_later(SPAWN_PAUSE_SECONDS, self._send)
+                return
             self._unsent.popleft()
             if theirs:
                 theirs.close()
