@@ -25,7 +25,7 @@ class Place:
         phase: As the claim names it.
         what: For people.
         process: Who is about to do it.
-        act: `write`, `read`, `rename`, `remove`, `link`, `insert` or `commit`.
+        act: `write`, `read`, `rename`, `remove`, `link`, `insert` or `commit`; `committed` strikes right after one.
         where: Pattern of the path, of "from to" of a rename, or of the tables of the transaction.
     """
 
@@ -57,7 +57,7 @@ class Moment:
 PLACES = (
     Place("rollout", "attempt numbers about to be kept", "orchestrator", "rename", r"asked\.json$"),
     Place("capture", "completion about to be inserted", "web", "insert", r"^completions$"),
-    Place("capture", "completion inserted, not committed", "web", "commit", r"completions"),
+    Place("capture", "completion committed, its call not answered", "web", "committed", r"completions"),
     Place("seal", "batch about to be written", "orchestrator", "write", r"batches/\.step-"),
     Place("seal", "batch written, not renamed", "orchestrator", "rename", r"batches/step-\d+\.safetensors$"),
     Place("seal", "status of the sealed batch not renamed", "orchestrator", "rename", r"status\.json$"),

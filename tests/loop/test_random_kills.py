@@ -22,7 +22,7 @@ def place(process: str, what: str) -> Place:
 
 PLAN = (
     (place("learner", "header missing"), ALONE),
-    (place("web", "completion inserted"), ALONE),
+    (place("web", "completion committed"), ALONE),
     (place("orchestrator", "batch written, not renamed"), ALONE),
     (place("learner", "adapter whole, not renamed"), EVERYTHING),
 )

@@ -2,7 +2,7 @@
 
 While `armed.json` lies in the folder that KILLS_FOLDER names, each process compares what it is about to do (a file written, read,
 renamed or removed; a row inserted; a transaction committed) with what is armed, and the first that fits sends SIGKILL, itself last,
-right before the act. Nothing in the product knows of this file.
+right before the act, or right after a commit (`committed`). Nothing in the product knows of this file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _FOLDER = os.environ.get("KILLS_FOLDER", "")
 _ARMED = os.path.join(_FOLDER, "armed.json")
 _busy = threading.local()
 _plain_connect = sqlite3.connect
-_INSERT = re.compile(r"\s*INSERT INTO \"?(\w+)")
+_INSERT = re.compile(r"\s*INSERT (?:OR \w+ )?INTO \"?(\w+)")
 
 
 def _about_to(act: str, target: str) -> None:
@@ -58,23 +58,37 @@ def _audit(event: str, arguments: tuple) -> None:
         _about_to(event.removeprefix("os."), str(arguments[0]))
 
 
-def _connect(*arguments: Any, **options: Any) -> sqlite3.Connection:
-    """`sqlite3.connect`, and every statement is looked at before it runs."""
-    connection = _plain_connect(*arguments, **options)
-    tables: list[str] = []
-    """Inserted into by the transaction that this connection is in."""
+class _Connection(sqlite3.Connection):
+    """A connection that says what it does. An insert outside a transaction is one by itself: it has no moment before its commit."""
 
-    def trace(statement: str) -> None:
+    inserted: list[str]
+    """Tables inserted into since the last transaction began."""
+
+    def execute(self, *arguments: Any) -> sqlite3.Cursor:
+        """As ever; right after a statement that ended a transaction the connection's owner knows nothing of it yet."""
+        cursor = super().execute(*arguments)
+        if self.inserted and not self.in_transaction:
+            _about_to("committed", " ".join(self.inserted))
+            self.inserted.clear()
+        return cursor
+
+    def look(self, statement: str) -> None:
+        """Called with every statement before it runs."""
         if found := _INSERT.match(statement):
-            tables.append(found[1])
+            self.inserted.append(found[1])
             _about_to("insert", found[1])
         elif statement.startswith("COMMIT"):
-            _about_to("commit", " ".join(tables))
-            tables.clear()
+            _about_to("commit", " ".join(self.inserted))
         elif statement.startswith(("BEGIN", "ROLLBACK")):
-            tables.clear()
+            self.inserted.clear()
 
-    connection.set_trace_callback(trace)
+
+def _connect(*arguments: Any, **options: Any) -> sqlite3.Connection:
+    """`sqlite3.connect`, and every statement is looked at before it runs."""
+    connection = _plain_connect(*arguments, **{"factory": _Connection, **options})
+    if isinstance(connection, _Connection):
+        connection.inserted = []
+        connection.set_trace_callback(connection.look)
     return connection
 
 
