@@ -99,6 +99,15 @@ class Platform:
     def get(self, path: str) -> Any:
         return self.request("GET", path)
 
+    def all_rollouts(self, job: str) -> list[dict[str, Any]]:
+        """Of every page."""
+        found, token = [], ""
+        while True:
+            page = self.get(f"/v1/{job}/rollouts?pageSize=200&view=SUMMARY&pageToken={token}")
+            found += page["rollouts"]
+            if not (token := page.get("nextPageToken", "")):
+                return found
+
     def run(
         self, *argv: object, cwd: Path, env: Mapping[str, str] | None = None, timeout: float = 400
     ) -> subprocess.CompletedProcess[str]:

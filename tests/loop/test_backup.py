@@ -9,16 +9,16 @@ from tests.loop import projects
 from tests.loop.platform import BIN, Platform
 from tests.loop.test_story import create_rft
 
-STEPS = 6
+STEPS = 15
 
 
 def test_a_job_in_flight_goes_on_from_a_backup(short_tmp):
     archive = short_tmp / "b.tar.zst"
     with Platform(short_tmp / "a") as platform:
         project = projects.write(short_tmp / "project", dataset=projects.rows(15))
-        flags = ("--max-output-tokens", "16", "--response-candidates-count", "4", "--chunk-size", "5", "--epochs", "2")
+        flags = ("--max-output-tokens", "16", "--response-candidates-count", "4", "--chunk-size", "5", "--epochs", "5")
         name, _ = create_rft(platform, project, "--output-model", "carried", *flags)
-        while (platform.job(name).get("run") or {}).get("optimizer_steps", 0) < 2:
+        while (platform.job(name).get("run") or {}).get("optimizer_steps", 0) < 1:
             time.sleep(0.05)
         made = platform.run(
             BIN / "tunesmith", "backup", archive, "--json", "--data-dir", platform.data_dir, cwd=short_tmp
@@ -39,7 +39,7 @@ def test_a_job_in_flight_goes_on_from_a_backup(short_tmp):
         assert job["state"] == "JOB_STATE_COMPLETED", job
         metrics = other.get(f"/v1/{name}/metrics")["metrics"]
         assert [line["step"] for line in metrics] == list(range(STEPS)), "no step is lost or doubled"
-        rollouts = other.get(f"/v1/{name}/rollouts?pageSize=500&view=SUMMARY")["rollouts"]
+        rollouts = other.all_rollouts(name)
         valid = [(row["step"], row["rowIndex"], row["k"]) for row in rollouts if row["isScoreValid"]]
         assert len(valid) == len(set(valid)) == STEPS * 5 * 4
         assert other.chat("accounts/local/models/carried", "How many?", max_tokens=4)["choices"]

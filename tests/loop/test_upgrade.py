@@ -22,7 +22,7 @@ from tests.loop.platform import REPO, Platform
 from tests.loop.test_story import create_rft
 
 pytestmark = pytest.mark.upgrade
-STEPS = 6
+STEPS = 15
 
 
 def git(*arguments: object) -> str:
@@ -77,9 +77,9 @@ def test_a_job_in_flight_survives_the_upgrade(short_tmp, release):
         found = platform.run(sys.executable, "-c", script, cwd=short_tmp).stdout
         assert str(release) in found, "the release runs its own files"
         project = projects.write(short_tmp / "project", dataset=projects.rows(15))
-        flags = ("--max-output-tokens", "16", "--response-candidates-count", "4", "--chunk-size", "5", "--epochs", "2")
+        flags = ("--max-output-tokens", "16", "--response-candidates-count", "4", "--chunk-size", "5", "--epochs", "5")
         name, _ = create_rft(platform, project, "--output-model", "carried", *flags)
-        while (platform.job(name).get("run") or {}).get("optimizer_steps", 0) < 2:
+        while (platform.job(name).get("run") or {}).get("optimizer_steps", 0) < 1:
             time.sleep(0.05)
         kill_all(platform)
         platform.env = today
@@ -88,7 +88,7 @@ def test_a_job_in_flight_survives_the_upgrade(short_tmp, release):
         assert job["state"] == "JOB_STATE_COMPLETED", job
         metrics = platform.get(f"/v1/{name}/metrics")["metrics"]
         assert [line["step"] for line in metrics] == list(range(STEPS)), "no step is lost or doubled"
-        rollouts = platform.get(f"/v1/{name}/rollouts?pageSize=500&view=SUMMARY")["rollouts"]
+        rollouts = platform.all_rollouts(name)
         valid = [(row["step"], row["rowIndex"], row["k"]) for row in rollouts if row["isScoreValid"]]
         assert len(valid) == len(set(valid)) == STEPS * 5 * 4, "no rollout was scored twice"
         assert platform.chat("accounts/local/models/carried", "How many?", max_tokens=4)["choices"]
