@@ -70,8 +70,8 @@ def read_small(archive: Path, path: str, most: int, caps: Caps = Caps()) -> byte
                 if len(members) > caps.members:
                     raise InvalidArgument(f"The archive holds more than {caps.members} files.")
                 folder, _, file = _clean(member.name).rpartition("/")
-                # Of two folders neither is the one top folder: more than one file below a folder need not be kept.
-                wanted = file == path and "/" not in folder and (folder in found or len(found) < 2)
+                # Of two folders neither is the one top folder: what lies in a third need not be kept.
+                wanted = file == path and "/" not in folder and (not folder or folder in found or len(found) < 2)
                 stream = tar.extractfile(member) if wanted and member.isreg() else None
                 if stream is not None:
                     found[folder] = stream.read(most)

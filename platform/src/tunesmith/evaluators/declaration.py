@@ -61,7 +61,7 @@ class Declaration(BaseModel):
                 raise ValueError(f"it has more than {LONGEST} bytes")
             text = content.decode()
             keys = tomllib.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # the latter: tomllib's, of lists a thousand deep
             raise InvalidArgument(
                 f"{FILE} cannot be read: {error}. Correct it and upload the evaluator again."
             ) from error
