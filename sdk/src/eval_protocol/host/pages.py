@@ -12,7 +12,7 @@ from pathlib import Path
 
 LARGE_BYTES = 2 * 1024 * 1024
 _MADV_COLLAPSE = 25  # Linux 6.1
-_OWN_MEMORY = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) rw-p \S+ 00:00 0 *(?:\[heap\])?$", re.MULTILINE)
+_OWN_MEMORY = re.compile(rb"^([0-9a-f]+)-([0-9a-f]+) rw-p \S+ 00:00 0 *(?:\[heap\])?$", re.MULTILINE)
 
 
 def enlarge() -> int:
@@ -24,7 +24,7 @@ def enlarge() -> int:
     madvise = ctypes.CDLL(None).madvise
     madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
     count = 0
-    for first, last in _OWN_MEMORY.findall(Path("/proc/self/maps").read_text()):
+    for first, last in _OWN_MEMORY.findall(Path("/proc/self/maps").read_bytes()):
         start = -(-int(first, 16) // LARGE_BYTES) * LARGE_BYTES
         for address in range(start, int(last, 16) - LARGE_BYTES + 1, LARGE_BYTES):
             count += madvise(address, LARGE_BYTES, _MADV_COLLAPSE) == 0
