@@ -57,8 +57,8 @@ def made_before(session: Session, fork: Fork) -> Job | None:
 def fork_job(session: Session, control: ControlPlane, fork: Fork) -> Job:
     """Queue it: with the evaluator version and the learning rate then in force, its checkpoint held in its own run directory.
 
-    It takes over the source's wish for new evaluator versions. Raises FailedPrecondition when the checkpoint is not kept or the evaluator version not built, NotFound, AlreadyExists for the name of
-    the model.
+    It takes over the source's wish for new evaluator versions. Raises FailedPrecondition when the checkpoint is not kept or the evaluator
+    version not built, NotFound, AlreadyExists for the name of the model.
     """
     source = table.get_rft_job(session, fork.source)
     spec = RftSpec.model_validate(source.spec)
