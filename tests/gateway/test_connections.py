@@ -24,7 +24,7 @@ from tunesmith.gateway.wire import Malformed, WireAnswer
 from yarl import URL
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=utf-8\r\n"
-BODY = b'{"choices": []}' * 50
+BODY = b'{"choices": []}\r\n\r\n' * 50  # blank lines, as behind a head
 CHUNKED = b"".join(b"%x\r\n%s\r\n" % (len(BODY[i : i + 97]), BODY[i : i + 97]) for i in range(0, len(BODY), 97))
 SHAPES = {
     "length": OK + b"content-length: %d\r\n\r\n" % len(BODY) + BODY,

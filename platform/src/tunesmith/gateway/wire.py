@@ -229,8 +229,10 @@ class WireAnswer:
         self._head_size += len(head)
         if self._head_size > _HEAD_BYTES and not self._begun:
             raise ValueError(f"its head is longer than {_HEAD_BYTES} bytes")
-        if self._begun and not self._ended and end >= 4 and "transfer-encoding" not in self.headers:
-            self._left = self.content_length  # taken without the parser, which would copy it
+        length = self.content_length
+        if self._begun and not self._ended and length is not None and "transfer-encoding" not in self.headers:
+            # Taken without the parser, which would copy it; but for what it has seen, as where the head came in several pieces.
+            self._left = length - self._ahead
         return data[len(head) :]
 
     def _take(self, data: bytes) -> None:
