@@ -87,6 +87,8 @@ def trained_scale(spec: dict[str, Any], tmp_path: Path, adapter: Path) -> int:
     """The LoRA alpha that the learner is told: in the spec of SFT and DPO, in run.json of RFT."""
     if "lora_alpha" in spec:
         return spec["lora_alpha"]
+    train = tmp_path / "rows.jsonl"
+    train.write_text(json.dumps(CHAT) + "\n")
     config = write_run(
         tmp_path / "run",
         RftSpec.model_validate(spec),
@@ -94,8 +96,9 @@ def trained_scale(spec: dict[str, Any], tmp_path: Path, adapter: Path) -> int:
         account="local",
         base=resolve(BASE_MODEL, models_dir=tmp_path),
         warm_start=adapter,
-        train=[CHAT],
-        held_out=[],
+        train=train,
+        rows=1,
+        held_out=None,
         gateway_url="http://127.0.0.1:1",
         host_socket=tmp_path / "host.sock",
         threads=1,
