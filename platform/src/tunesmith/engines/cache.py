@@ -224,9 +224,9 @@ class RowCache(Generic[RowT]):
         ids = {id(row) for row in gone}
         for capacities, bucket in list(self._buckets.items()):
             for slot in reversed([slot for slot, row in enumerate(bucket.rows) if id(row) in ids]):
-                if scrub:
-                    bucket.scrub(slot)
                 bucket.remove(slot)
+                if scrub:  # the slot that is free now; a row that is about to be removed, too, may have moved out of it
+                    bucket.scrub(len(bucket.rows))
                 self._order = None
             self._drop_if_empty(capacities)
 
