@@ -1,6 +1,6 @@
 """Build the two wheels, install them into an empty environment, and check every claim there.
 
-    python -m scripts.verify [--problems 600] [--folder .tools/verify] [--keep-environment]
+    python -m scripts.verify [--problems 300] [--folder .tools/verify] [--keep-environment]
 
 The claims run with the environment's own Python: nothing of the platform or the SDK is imported from the repository.
 """
@@ -21,7 +21,7 @@ REPO = Path(__file__).resolve().parents[2]
 def main() -> int:
     """Exit code 0 when every claim holds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--problems", type=int, default=600, help="fresh problems for each before and after")
+    parser.add_argument("--problems", type=int, default=300, help="fresh problems for each before and after")
     parser.add_argument("--folder", type=Path, default=REPO / ".tools" / "verify", help="everything is written here")
     parser.add_argument("--keep-environment", action="store_true", help="use the environment of an earlier run")
     parser.add_argument("--only", nargs="+", default=[], help="names of claims, for a second look at one of them")

@@ -255,7 +255,7 @@ def main() -> int:
     """Check the claims; exit code 0 when all hold. The lines are also in `result.json` of the folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--problems", type=int, default=600)
+    parser.add_argument("--problems", type=int, default=300)
     parser.add_argument("--started", type=float, default=time.monotonic())
     parser.add_argument("--only", nargs="+", default=[])
     options = parser.parse_args()
