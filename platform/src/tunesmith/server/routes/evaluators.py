@@ -168,7 +168,8 @@ def _check_declaration(control: ControlPlane, name: str, pending: dict[str, Any]
         declaration.Declaration.parse(content or b"")
     except InvalidArgument as error:
         with control.sessions.begin() as session:
-            table.refuse_source(session, name, error.code, error.message)
+            if table.pending_source(session, name) == pending:  # else another one is awaited by now
+                table.refuse_source(session, name, error.code, error.message)
         raise
 
 
