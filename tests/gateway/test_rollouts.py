@@ -212,6 +212,21 @@ async def test_rollouts_are_closed_and_read_together_as_they_are_one_by_one(gate
     assert (await gateway.call("POST", "/internal/rollouts:close", "run", json={"rollout_ids": []})).status == 400
 
 
+async def test_long_rollouts_are_closed_at_once_and_read_a_few_at_a_time(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = await gateway.publish()
+    for rollout in ("r1", "r2"):
+        await turns(gateway, rollout, name, [], 1)
+    monkeypatch.setattr("tunesmith.gateway.internal._MOST_TOKENS", 1)
+    asked = ["r1", "r2"]
+    first = await gateway.call("POST", "/internal/rollouts:close", "run", json={"rollout_ids": asked})
+    assert list(first.body["completions"]) == ["r1"]
+    assert (await gateway.chat("more", ids("r2"), "rollout", model=name)).status == 409, "closed, though not read"
+    rest = await gateway.call("POST", "/internal/rollouts:close", "run", json={"rollout_ids": asked[1:]})
+    assert [len(rest.body["completions"]["r2"]), len(first.body["completions"]["r1"])] == [1, 1]
+
+
 async def test_the_rollouts_of_a_group_share_a_rendered_prompt_and_nothing_else(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -136,6 +136,10 @@ async def score(state: GatewayState, request: Request) -> Response:
     return JSONResponse({"logprobs": await state.adapters.score(target, body.token_ids)})
 
 
+_MOST_TOKENS = 250_000
+"""After so many no further rollout is put into an answer: reading and writing them takes about 15 ms of the event loop."""
+
+
 class CloseBody(BaseModel):
     """`POST /internal/rollouts:close`."""
 
@@ -150,23 +154,39 @@ async def rollout_completions(state: GatewayState, request: Request) -> Response
     However often it is asked, the answer is the same: a call that was in flight then may be recorded later and is left out.
     """
     key = await _internal_key(state, request)
-    return _json({"completions": await _closed(state, key, request.path_params["rollout_id"])})
+    rollout_id = request.path_params["rollout_id"]
+    closed_at = await _close(state, key, rollout_id)
+    return _json({"completions": await _sampled_until(state, key, rollout_id, closed_at)})
 
 
 async def close_rollouts(state: GatewayState, request: Request) -> Response:
-    """The same of many rollouts at once: their closings share a commit. `completions` by rollout id."""
+    """The same of many rollouts at once: their closings share a commit. `completions` by rollout id.
+
+    Of long rollouts only the first come, as many as do not hold up everybody else's calls; whoever asks asks again for the others.
+    """
     key = await _internal_key(state, request)
     ids = list(dict.fromkeys((await _read(request, CloseBody)).rollout_ids))
-    found = await asyncio.gather(*(_closed(state, key, rollout_id) for rollout_id in ids))
-    return _json({"completions": dict(zip(ids, found, strict=True))})
+    closed_at = await asyncio.gather(*(_close(state, key, rollout_id) for rollout_id in ids))
+    completions: dict[str, list[dict[str, Any]]] = {}
+    tokens = 0
+    for rollout_id, at in zip(ids, closed_at, strict=True):
+        found = completions[rollout_id] = await _sampled_until(state, key, rollout_id, at)
+        tokens += sum(len(each["prompt_ids"]) + len(each["sampled_ids"]) for each in found)
+        if tokens > _MOST_TOKENS:
+            break
+    return _json({"completions": completions})
 
 
-async def _closed(state: GatewayState, key: Key, rollout_id: str) -> list[dict[str, Any]]:
+async def _close(state: GatewayState, key: Key, rollout_id: str) -> float:
     closed_at = await state.states.close(key.account, key.job, rollout_id, always=True)
     assert closed_at is not None
-    found = await state.store.sampled_in(rollout_id, *scope_of(key))
     state.rollouts.forget((key.account, key.job, rollout_id))
-    return [_wire(sampled) for sampled in found if sampled.created_at + sampled.latency <= closed_at]
+    return closed_at
+
+
+async def _sampled_until(state: GatewayState, key: Key, rollout_id: str, end: float) -> list[dict[str, Any]]:
+    found = await state.store.sampled_in(rollout_id, *scope_of(key))
+    return [_wire(sampled) for sampled in found if sampled.created_at + sampled.latency <= end]
 
 
 async def gateway_uptime(state: GatewayState, request: Request) -> Response:

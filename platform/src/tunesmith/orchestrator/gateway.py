@@ -52,10 +52,14 @@ class Gateway:
 
     async def completions(self, rollout_ids: Sequence[str]) -> dict[str, list[Completion]]:
         """Everything that was recorded under each of these rollouts, in turn order. They take no more calls."""
-        if not rollout_ids:
-            return {}
-        answer = await self._call("POST", "/internal/rollouts:close", json={"rollout_ids": list(rollout_ids)})
-        return {id: [_completion(item) for item in answer["completions"][id]] for id in rollout_ids}
+        found: dict[str, list[Completion]] = {}
+        while missing := [id for id in rollout_ids if id not in found]:  # long ones come a few at a time
+            answer = await self._call("POST", "/internal/rollouts:close", json={"rollout_ids": missing})
+            if not answer["completions"]:
+                raise Unavailable(f"The gateway left out {len(missing)} rollouts that it was asked for.")
+            for id, items in answer["completions"].items():
+                found[id] = [_completion(item) for item in items]
+        return found
 
     async def uptime(self) -> float:
         """Seconds for which the gateway's process runs."""
