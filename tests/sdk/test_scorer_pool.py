@@ -81,3 +81,41 @@ async def test_in_the_end_a_row_hears_why_there_is_no_process(fork_server: tuple
     assert number == pools.SPAWN_TRIES + 1
     assert connection is not None
     connection.close()
+
+
+async def test_a_scorer_that_died_while_it_was_idle_costs_no_row(fork_server: tuple[ScorerPool, ForkServer]):
+    pool, server = fork_server
+    number, _, connection = await server.asked()
+    assert connection is not None
+    connection.close()
+    server.says(f"ended {number} killed by SIGKILL")
+    await asyncio.sleep(0)  # the pool reads that
+    while pool._scorers:
+        await asyncio.sleep(0.001)
+    answer = asyncio.create_task(pool.ask(LINE, 20))
+    again, old, connection = await server.asked()
+    assert connection is not None
+    assert (again, old) == (number + 1, number)
+    with connection:
+        assert connection.recv(4096) == LINE
+        connection.sendall(b'{"score": 1}\n')
+        assert await answer == {"score": 1}
+    _, _, connection = await server.asked()
+    assert connection is not None
+    connection.close()
+
+
+async def test_scorers_that_always_die_are_told_of(fork_server: tuple[ScorerPool, ForkServer]):
+    pool, server = fork_server
+    answer: asyncio.Task[object] | None = None
+    while answer is None or not answer.done():
+        number, _, connection = await server.asked()
+        assert connection is not None
+        connection.close()
+        server.says(f"ended {number} killed by SIGKILL")
+        while number in pool._scorers:
+            await asyncio.sleep(0.001)
+        answer = answer or asyncio.create_task(pool.ask(LINE, 20))
+        await asyncio.sleep(0.01)
+    with pytest.raises(ScorerLost, match="killed by SIGKILL"):
+        await answer

@@ -91,11 +91,16 @@ class ScorerPool:
         Raises:
             ScorerLost: no answer, or none that can be read.
         """
+        died = 0
         while True:
             scorer = await self._idle.get()
             if isinstance(scorer, str):
                 self._spawn()
                 raise ScorerLost(f"No process could be started for {what}: {scorer}.")
+            if scorer.ended.done() and died < SPAWN_TRIES:  # while it was idle, so it is none of this row's doing
+                died += scorer.started
+                self._replace(scorer)
+                continue
             try:
                 return await self._exchange(scorer, line, timeout, what, longest or len(line) + ADDED_BYTES)
             except _NeverStarted:
