@@ -60,6 +60,10 @@ class Studio:
         ) as answer:
             return json.loads(answer.read())
 
+    def drawn(self, job: str) -> int:
+        """Rollouts that are recorded."""
+        return (self.run_dir(job) / "rollouts.jsonl").read_text().count("\n")
+
     def until(self, what: Callable[[], Any], seconds: float = 180) -> Any:
         """What `what` comes to once it is true."""
         deadline = time.monotonic() + seconds
@@ -118,8 +122,11 @@ def test_a_reward_is_edited_while_a_model_learns(studio: Studio) -> None:
     # What can is in force from the next step on, also while the job is paused; the step says what it was taken with.
     file.write_text(re.sub(r"    pairs = list.*?\n(?=\n\n)", RED, source, count=1, flags=re.DOTALL))
     studio.until(lambda: studio.in_force(job)["evaluatorVersion"] == 3)
-    studio.call("POST", f"/v1/{job}:control", {"steps": 1, "learningRate": 0.001})
-    studio.until(lambda: (studio.run_dir(job) / "batches" / f"step-{versions:06d}.safetensors").exists())
+    sealed = studio.run_dir(job) / "batches" / f"step-{versions:06d}.safetensors"
+    while not sealed.exists():  # sixteen drawings may all have as little red, which is nothing to learn from
+        drawn = studio.drawn(job)
+        studio.call("POST", f"/v1/{job}:control", {"steps": 1, "learningRate": 0.001})
+        studio.until(lambda drawn=drawn: sealed.exists() or (studio.drawn(job) > drawn and studio.paused(job)))
     header = Batch.read(studio.run_dir(job) / "batches" / f"step-{versions:06d}.safetensors").header
     assert (header.evaluator_version, header.learning_rate) == ("3", 0.001)
     studio.until(lambda: studio.paused(job))
