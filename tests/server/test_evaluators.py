@@ -10,7 +10,7 @@ import httpx2
 import pytest
 from tunesmith.db.jobs import claim
 from tunesmith.db.session import reading
-from tunesmith.db.tables import Evaluator, Job
+from tunesmith.db.tables import Evaluator, EvaluatorVersion, Job
 
 from tests.server.conftest import Platform
 
@@ -151,6 +151,23 @@ def test_a_refused_upload_leaves_the_version_that_is_there(platform: Platform):
     with platform.control.sessions.begin() as session:
         session.get_one(Evaluator, "accounts/local/evaluators/e").state = "ACTIVE"
     before = platform.ok("GET", "/evaluators/e")
+    _upload(platform, _packed("secrets = 1"))
+    assert "line 1: secrets" in platform.fails(400, "POST", "/evaluators/e:validateUpload", json={})
+    assert platform.ok("GET", "/evaluators/e") | {"updateTime": before["updateTime"]} == before
+
+
+def test_a_refused_new_version_gives_the_evaluator_back_as_it_was(platform: Platform):
+    _create(platform)
+    _upload(platform, _packed(""))
+    platform.ok("POST", "/evaluators/e:validateUpload", json={})
+    with platform.control.sessions.begin() as session:
+        for row in (
+            session.get_one(Evaluator, "accounts/local/evaluators/e"),
+            session.get_one(EvaluatorVersion, "accounts/local/evaluators/e/versions/1"),
+        ):
+            row.state, row.status, row.build_dir = "ACTIVE", {"code": "OK", "message": "Built."}, "/built"
+    before = platform.ok("GET", "/evaluators/e")
+    platform.ok("PATCH", "/evaluators/e?prepareCodeUpload=true", json={"entryPoint": "other.py::test"})
     _upload(platform, _packed("secrets = 1"))
     assert "line 1: secrets" in platform.fails(400, "POST", "/evaluators/e:validateUpload", json={})
     assert platform.ok("GET", "/evaluators/e") | {"updateTime": before["updateTime"]} == before

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.orm import Session
 
-from tunesmith.db.evaluator_versions import EDIT, UPLOAD, add_version, forget_versions, newest_version
+from tunesmith.db.evaluator_versions import EDIT, UPLOAD, add_version, forget_versions, get_version, newest_version
 from tunesmith.db.jobs import FINAL_STATES, enqueue, request_cancel
 from tunesmith.db.listing import Fields, ListQuery, page
 from tunesmith.db.tables import Evaluator, Job
@@ -93,12 +93,25 @@ def pending_source(session: Session, name: str) -> dict[str, Any] | None:
 
 
 def refuse_source(session: Session, name: str, code: str, message: str) -> None:
-    """Forget the awaited archive, which nothing can be built from. An evaluator without another one shows the reason; else it stays as it is."""
+    """Forget the awaited archive, which nothing can be built from: the evaluator is again what its newest version is.
+
+    One that has no version yet shows the reason. Raises NotFound.
+    """
     evaluator = get_evaluator(session, name)
     evaluator.spec = _sent(evaluator.spec)
-    if evaluator.archive_key is None:
+    if evaluator.archive_key is not None:
+        return
+    newest = newest_version(session, name)
+    if newest:  # since `update_evaluator` it has been waiting for the next one
+        row = get_version(session, name, newest)
+        evaluator.version, evaluator.archive_key = row.version, row.archive_key
+        evaluator.state, evaluator.status, evaluator.build_log = row.state, row.status, row.build_log
+        evaluator.build_dir = row.build_dir or evaluator.build_dir
+        if row.entry_point:
+            evaluator.spec = {**evaluator.spec, "entryPoint": row.entry_point}
+    else:
         evaluator.state, evaluator.status = BUILD_FAILED, {"code": code, "message": message}
-        evaluator.updated = time.time()
+    evaluator.updated = time.time()
 
 
 def start_build(session: Session, name: str) -> Job | None:
