@@ -57,7 +57,8 @@ export interface RftRun {
   best_score?: number | null;
   trained_tokens?: number;
   sampled_tokens?: number;
-  cost?: unknown;
+  cost?: number;
+  currency?: string;
   updated?: number;
 }
 

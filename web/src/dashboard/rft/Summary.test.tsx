@@ -74,3 +74,9 @@ test("a job's own preflight is shown before its first step, and above its curves
   await tiles(JOB);
   expect(screen.getAllByRole("link").map((link) => link.textContent)).toEqual(["sums", "base"]);
 });
+
+test("what a job has cost is shown with its currency, in the form that its run gives it", async () => {
+  await tiles({ ...JOB, run: { cost: 1.25, currency: "EUR" } } as unknown as RftJob);
+  expect(screen.getByText("1.25 EUR")).toBeTruthy();
+  expect(screen.getByText("at the operator's prices")).toBeTruthy();
+});

@@ -12,7 +12,8 @@ export function Tiles({ job, metrics }: { job: RftJob; metrics: RftMetrics | und
   const run = job.run ?? {};
   const epochs = job.trainingConfig.epochs ?? 1;
   const { sampled, trained } = tokensOf(metrics);
-  const cost = run.cost as Cost | null | undefined;
+  const { cost: amount, currency } = run;
+  const cost: Cost | null = amount !== undefined && currency !== undefined ? { amount, currency } : null;
   return (
     <div className="grid grid-cols-2 gap-2.5 sm:grid-cols-3 xl:grid-cols-6">
       <Elapsed job={job} />
