@@ -1,7 +1,6 @@
 """What a worker's beat has to know of the database, read only when it may be another than before.
 
-`PRAGMA data_version` says for next to nothing whether anybody committed. What changes by itself, a lease that runs out or a delay that is
-over, is found by a read every `LOOK_SECONDS`.
+What changes by itself, a lease that runs out or a delay that is over, is found by a read every `LOOK_SECONDS`.
 """
 
 from __future__ import annotations
@@ -12,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Engine, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
-from sqlalchemy.pool import PoolProxiedConnection
 
 from tunesmith.db import jobs
+from tunesmith.db.data_version import DataVersion
 from tunesmith.db.session import reading
 from tunesmith.db.tables import Job
 from tunesmith.disk import free_bytes
@@ -42,7 +41,7 @@ class Lookout:
 
     def __init__(self, sessions: sessionmaker[Session], owner: str, data_dir: Path) -> None:
         self._sessions, self._owner, self._data_dir = sessions, owner, data_dir
-        self._connection: PoolProxiedConnection | None = None
+        self._version = DataVersion(sessions)
         self._seen: tuple[object, ...] = ()
         """What the last look depended on."""
         self._looked = 0.0
@@ -52,7 +51,7 @@ class Lookout:
 
         `claims`: whether what is found will be claimed; when that changes, it is looked anew.
         """
-        now, seen = time.monotonic(), (self._data_version(), sorted(held), sorted(kinds), claims)
+        now, seen = time.monotonic(), (self._version.read(), sorted(held), sorted(kinds), claims)
         if seen == self._seen and now - self._looked < LOOK_SECONDS:
             return None
         found = await asyncio.to_thread(self._read, held, kinds)
@@ -61,9 +60,7 @@ class Lookout:
 
     def close(self) -> None:
         """Give the connection back."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self._version.close()
 
     def _read(self, held: Sequence[str], kinds: Sequence[str]) -> Look:
         with reading(self._sessions) as session:
@@ -73,14 +70,3 @@ class Lookout:
             for row in rows:
                 found[row.name] = row.lease_owner == self._owner, row.cancel_requested or row.delete_requested
             return Look(found, jobs.claimable_kinds(session, kinds), free_bytes(self._data_dir))
-
-    def _data_version(self) -> int:
-        """A number that differs after a commit by any other connection, of this process or another."""
-        if self._connection is None:
-            engine: Engine = self._sessions.kw["bind"]
-            self._connection = engine.raw_connection()
-        cursor = self._connection.cursor()
-        try:
-            return cursor.execute("PRAGMA data_version").fetchone()[0]
-        finally:
-            cursor.close()

@@ -1,8 +1,8 @@
 """What changes in the database, for everybody who watches: one reader a process, which looks only while somebody does.
 
-SQLite tells for next to nothing whether anybody committed (`PRAGMA data_version`), so an idle platform is not searched. After a commit the
-newest rows of each noun are compared with those seen before, and what differs goes into a short list that every stream reads from its own
-position on. The reader keeps what it saw when nobody watches: a stream that comes back hears of the time between.
+An idle platform is not searched (`db/data_version.py`). After a commit the newest rows of each noun are compared with those seen before,
+and what differs goes into a short list that every stream reads from its own position on. The reader keeps what it saw when nobody watches:
+a stream that comes back hears of the time between.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
-from sqlalchemy.pool import PoolProxiedConnection
 from starlette.concurrency import run_in_threadpool
 
 from tunesmith.db import tables
+from tunesmith.db.data_version import DataVersion
 from tunesmith.db.session import reading
 
 log = logging.getLogger(__name__)
@@ -121,11 +121,14 @@ class Changes:
     _log: deque[Change] = field(default_factory=lambda: deque(maxlen=KEPT))
     _seen: dict[str, _Seen] = field(default_factory=dict)
     _version: int | None = None
-    _connection: PoolProxiedConnection | None = None
+    _data_version: DataVersion = field(init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _watchers: int = 0
     _task: asyncio.Task[None] | None = None
     _news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self._data_version = DataVersion(self.sessions)
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
@@ -163,7 +166,7 @@ class Changes:
     def look(self) -> bool:
         """Note what was committed since the last look; whether anything was."""
         with self._lock:
-            version = self._data_version()
+            version = self._data_version.read()
             if version == self._version:
                 return False
             with reading(self.sessions) as session:
@@ -176,9 +179,7 @@ class Changes:
     def close(self) -> None:
         """Give the connection back."""
         with self._lock:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
+            self._data_version.close()
 
     async def _run(self) -> None:
         told = self.looks
@@ -195,17 +196,6 @@ class Changes:
                 told = self.looks
                 news, self._news = self._news, asyncio.Event()
                 news.set()
-
-    def _data_version(self) -> int:
-        """A number that differs after a commit by any other connection, of this process or another."""
-        if self._connection is None:
-            engine: Engine = self.sessions.kw["bind"]
-            self._connection = engine.raw_connection()
-        cursor = self._connection.cursor()
-        try:
-            return cursor.execute("PRAGMA data_version").fetchone()[0]
-        finally:
-            cursor.close()
 
     def _compare(self, session: Session, noun: _Noun) -> None:
         before = self._seen.get(noun.name)
