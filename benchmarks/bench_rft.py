@@ -32,14 +32,15 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from benchmarks.bench_sft import TRL, install
-from benchmarks.rft import fixed, growth, job, overlap, reward
+from benchmarks.rft import fixed, growth, job, overlap, report, reward
 from benchmarks.rft.peer import MICRO_BATCHES, PROMPTS, REPO, N, middle, trl
-from benchmarks.rft.report import RECORD, missed, render
+from benchmarks.rft.report import RECORD, Section, missed
 from tests.loop.platform import Platform
 
 TOKENS = 46
@@ -50,17 +51,17 @@ def main() -> None:
     """Measure what was asked for, keep it, write the page and print it. With `--check`, exit 1 when a target is missed."""
     options = _options()
     job.one_thread()
-    if PEERED & set(options.parts):
+    if any(PARTS[part].peered for part in options.parts):
         install(TRL)
     record: dict[str, Any] = _kept() if not options.parts else {}
     for part in options.parts:
         with tempfile.TemporaryDirectory(prefix="ts") as folder:
             print(f"bench-rft: {part}", flush=True)
-            for found in PARTS[part](Path(folder), options):
+            for found in PARTS[part].measure(Path(folder), options):
                 record = _with(record, part, found) if options.short else _keep(part, found)  # a part may take an hour
     if not options.short:
         _write(record)
-    print(render(record))
+    print(_page(record))
     failures = missed(record)
     sys.exit(1 if options.check and failures else 0)
 
@@ -90,7 +91,11 @@ def _with(record: dict[str, Any], part: str, found: Any) -> dict[str, Any]:
 
 def _write(record: dict[str, Any]) -> None:
     RECORD.write_text(json.dumps(record, indent=1) + "\n")
-    RECORD.with_suffix(".md").write_text(render(record))
+    RECORD.with_suffix(".md").write_text(_page(record))
+
+
+def _page(record: dict[str, Any]) -> str:
+    return report.render(record, {name: part.section for name, part in PARTS.items()})
 
 
 def _commit() -> str:
@@ -222,18 +227,27 @@ def _rows(folder: Path, options: argparse.Namespace) -> Iterator[list[dict[str, 
     yield [{**each, "job": growth.job_peaks(folder / f"job-{each['rows']}", each["rows"])} for each in found]
 
 
-PARTS: dict[str, Callable[[Path, argparse.Namespace], Iterator[Any]]] = {
-    "step": _step,
-    "whole": _whole,
-    "reward": _reward,
-    "overlap": _overlap,
-    "turns": _turns,
-    "lengths": _lengths,
-    "rows": _rows,
+@dataclass(frozen=True)
+class Part:
+    """A part of the table above."""
+
+    measure: Callable[[Path, argparse.Namespace], Iterator[Any]]
+    """Yields all that it has found so far (`reward`: the run that it has made), to be kept at once."""
+    section: Section
+    peered: bool = False
+    """Whether it needs TRL."""
+
+
+PARTS = {
+    "step": Part(_step, report.step, peered=True),
+    "whole": Part(_whole, report.whole, peered=True),
+    "reward": Part(_reward, report.reward, peered=True),
+    "overlap": Part(_overlap, report.overlap),
+    "turns": Part(_turns, report.turns),
+    "lengths": Part(_lengths, report.lengths),
+    "rows": Part(_rows, report.rows),
 }
-"""Each yields all that it has found so far (`reward`: the run that it has made), to be kept at once."""
-PEERED = {"step", "whole", "reward"}
-"""Parts that need TRL."""
+"""In the order of the page."""
 
 
 def _options() -> argparse.Namespace:

@@ -8,6 +8,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+Section = Callable[[Any], list[str]]
+"""Writes what a part found."""
 RECORD = Path(__file__).resolve().parents[1] / "results" / "bench_rft.json"
 STEP_TARGET, WHOLE_TARGET = 2.0, 1.3
 PROCESSES = ("engine", "learner", "web", "worker", "orchestrator", "evaluator host", "other")
@@ -34,17 +36,8 @@ def missed(record: dict[str, Any]) -> list[str]:
     return [claim for claim, (part, ratio, least) in judged.items() if part in record and ratio(record[part]) < least]
 
 
-def render(record: dict[str, Any]) -> str:
-    """The page."""
-    parts: dict[str, Callable[[Any], list[str]]] = {
-        "step": _step,
-        "whole": _whole,
-        "reward": _reward,
-        "overlap": _overlap,
-        "turns": _turns,
-        "lengths": _lengths,
-        "rows": _rows,
-    }
+def render(record: dict[str, Any], sections: dict[str, Section]) -> str:
+    """The page: of each part that was measured its section, in the order of `sections`."""
     lines = [
         "# RFT beside TRL 1.16's GRPOTrainer",
         "",
@@ -52,7 +45,7 @@ def render(record: dict[str, Any]) -> str:
         "10 prompts x 8 rollouts a step, no KL term. TRL samples with transformers' `generate`, in an environment of its own with the same torch, "
         "transformers and peft.",
     ]
-    for part, write in parts.items():
+    for part, write in sections.items():
         if part in record:
             lines += ["", *write(record[part])]
             made, note = record.get("made", {}).get(part), record.get("notes", {}).get(part)
@@ -69,7 +62,8 @@ def render(record: dict[str, Any]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _step(rounds: list[dict[str, Any]]) -> list[str]:
+def step(rounds: list[dict[str, Any]]) -> list[str]:
+    """A step on fixed samples, by round."""
     ours = {name: median(each["ours"][name] for each in rounds) for name in rounds[0]["ours"]}
     total = ours["engine"] + ours["learner"]
     lines = [
@@ -79,8 +73,7 @@ def _step(rounds: list[dict[str, Any]]) -> list[str]:
         "CPU-seconds. Ours: the engine's process (HTTP and loading the adapter included) and the learner's (checkpoint, canary and publishing "
         f"included); what stands between them is a driver here ({ours['driver']:.2f}, not counted) and is counted in the whole step. Seed 0.",
         "",
-        "| | sampling | update | step |",
-        "|---|---|---|---|",
+        *_heads("| | sampling | update | step |"),
         f"| ours | {ours['engine']:.2f} | {ours['learner']:.2f} | {total:.2f} |",
     ]
     for micro in rounds[0]["trl"]:
@@ -102,7 +95,8 @@ def _step(rounds: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-def _whole(rounds: list[dict[str, Any]]) -> list[str]:
+def whole(rounds: list[dict[str, Any]]) -> list[str]:
+    """A whole job's step, by round."""
     lines = [
         "## A whole step",
         "",
@@ -111,8 +105,9 @@ def _whole(rounds: list[dict[str, Any]]) -> list[str]:
         "both go on sampling from the same distribution. TRL counts everything in its process, the first step left out. Ours looks for news by the clock, so that a step "
         "that takes longer because the cores are busy also costs more.",
         "",
-        "| round | ours, CPU-s a step | tokens trained | TRL, CPU-s a step | tokens trained | ratio by token | ours, s a step | programs that wait for a core |",
-        "|---|---|---|---|---|---|---|---|",
+        *_heads(
+            "| round | ours, CPU-s a step | tokens trained | TRL, CPU-s a step | tokens trained | ratio by token | ours, s a step | programs that wait for a core |"
+        ),
     ]
     for number, each in enumerate(rounds):
         ours, theirs = each["ours"], each["trl"]
@@ -130,7 +125,8 @@ def _whole(rounds: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-def _reward(found: dict[str, list[dict[str, Any]]]) -> list[str]:
+def reward(found: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """Runs to a reward, by contender."""
     lines = [
         "## To a reward of 0.7",
         "",
@@ -140,8 +136,9 @@ def _reward(found: dict[str, list[dict[str, Any]]]) -> list[str]:
         "initializes it, no KL term. Different by default: ours divides advantages by the deviation over all groups that vary, TRL by that of each group; ours divides "
         "the loss by the tokens of the groups that vary, TRL by those of all groups.",
         "",
-        "| | learning rate | seed | steps | rollouts | CPU-s | start, CPU-s | measured | reward after 400 | 800 | 1600 | 2400 rollouts |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        *_heads(
+            "| | learning rate | seed | steps | rollouts | CPU-s | start, CPU-s | measured | reward after 400 | 800 | 1600 | 2400 rollouts |"
+        ),
     ]
     for name, runs in found.items():
         for run in sorted(runs, key=lambda run: (run["rate"], run["seed"])):
@@ -163,7 +160,8 @@ def _reward(found: dict[str, list[dict[str, Any]]]) -> list[str]:
     return lines
 
 
-def _overlap(runs: list[dict[str, Any]]) -> list[str]:
+def overlap(runs: list[dict[str, Any]]) -> list[str]:
+    """Runs by staleness."""
     lines = [
         "## Overlap",
         "",
@@ -171,9 +169,10 @@ def _overlap(runs: list[dict[str, Any]]) -> list[str]:
         "with other work (programs that wait for a core: the mean of five minutes). Smallest effective sample size and largest masked fraction of a step. A mean "
         "staleness below what is allowed says that rollouts take longer than learning: they never get further ahead.",
         "",
-        "| round | staleness allowed | mean | steps a minute | by staleness 0 of the round | CPU-s a step | waited for the learner, s a step | reward of the last 5 "
-        "steps | smallest ESS | masked | programs that wait |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        *_heads(
+            "| round | staleness allowed | mean | steps a minute | by staleness 0 of the round | CPU-s a step | waited for the learner, s a step | reward of the last 5 "
+            "steps | smallest ESS | masked | programs that wait |"
+        ),
     ]
     plain = {run["round"]: run["steps_per_minute"] for run in runs if run["staleness"] == 0}
     gains: dict[int, list[float]] = {}
@@ -187,14 +186,14 @@ def _overlap(runs: list[dict[str, Any]]) -> list[str]:
     return [*lines, "", f"Steps a minute by those of staleness 0, median of the rounds: **{said}**."]
 
 
-def _turns(found: list[dict[str, float]]) -> list[str]:
+def turns(found: list[dict[str, float]]) -> list[str]:
+    """Turns of a long conversation."""
     return [
         "## Growth: turns",
         "",
         "A conversation of 30 turns in which every turn sends all of it again, as agents do: CPU-seconds of the turn (mean of the five up to it).",
         "",
-        "| turn | prompt tokens | gateway | engine | gateway, ms by 1,000 tokens |",
-        "|---|---|---|---|---|",
+        *_heads("| turn | prompt tokens | gateway | engine | gateway, ms by 1,000 tokens |"),
         *(
             f"| {t['turn']} | {t['tokens']:.0f} | {t['gateway']:.4f} | {t['engine']:.3f} | {1e6 * t['gateway'] / t['tokens']:.2f} |"
             for t in found
@@ -202,15 +201,15 @@ def _turns(found: list[dict[str, float]]) -> list[str]:
     ]
 
 
-def _lengths(found: list[dict[str, float]]) -> list[str]:
+def lengths(found: list[dict[str, float]]) -> list[str]:
+    """The learner by length of a sequence."""
     return [
         "## Growth: length of a sequence",
         "",
         "Learner, forward and backward pass: microseconds of CPU a token as one sequence, and for as many tokens in sequences of 1,024; the difference is "
         "attention, whose cost by token grows with the length.",
         "",
-        "| tokens | one sequence | in pieces | attention's part |",
-        "|---|---|---|---|",
+        *_heads("| tokens | one sequence | in pieces | attention's part |"),
         *(
             f"| {t['tokens']} | {1e6 * t['whole']:.1f} | {1e6 * t['pieces']:.1f} | {1e6 * (t['whole'] - t['pieces']):.1f} |"
             for t in found
@@ -218,14 +217,14 @@ def _lengths(found: list[dict[str, float]]) -> list[str]:
     ]
 
 
-def _rows(found: list[dict[str, Any]]) -> list[str]:
+def rows(found: list[dict[str, Any]]) -> list[str]:
+    """Datasets by number of rows."""
     lines = [
         "## Growth: rows",
         "",
         "Orchestrator after three chunks of a dataset (rows of about 1 KB), start included.",
         "",
-        "| rows | peak memory, MiB | CPU-s |",
-        "|---|---|---|",
+        *_heads("| rows | peak memory, MiB | CPU-s |"),
         *(f"| {t['rows']} | {t['peak_mib']:.1f} | {t['cpu_seconds']:.2f} |" for t in found),
     ]
     if all("job" in each for each in found):
@@ -234,11 +233,15 @@ def _rows(found: list[dict[str, Any]]) -> list[str]:
             "",
             "Every process during a job over such a dataset, from its upload by `ep create rft` to the end of the first chunk: peak memory, MiB.",
             "",
-            f"| rows | {' | '.join(names)} |",
-            "|---|" + "---|" * len(names),
+            *_heads(f"| rows | {' | '.join(names)} |"),
             *(f"| {t['rows']} | {' | '.join(format(t['job'][name], '.1f') for name in names)} |" for t in found),
         ]
     return lines
+
+
+def _heads(line: str) -> list[str]:
+    """A table's first two lines."""
+    return [line, "|" + "---|" * (line.count("|") - 1)]
 
 
 def _ours(each: dict[str, Any]) -> float:

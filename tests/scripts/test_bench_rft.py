@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def measure(monkeypatch: pytest.MonkeyPatch, part: str, *found: Any, words: str = "") -> None:
     """The command, with what the part would find."""
-    monkeypatch.setitem(bench_rft.PARTS, part, lambda _folder, _options: iter(found))
+    known = bench_rft.PARTS[part]
+    monkeypatch.setitem(bench_rft.PARTS, part, replace(known, measure=lambda _folder, _options: iter(found)))
     monkeypatch.setattr(sys, "argv", ["bench_rft", "--parts", part, *words.split()])
     with pytest.raises(SystemExit) as ended:
         bench_rft.main()
