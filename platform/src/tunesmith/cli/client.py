@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -12,9 +13,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from tunesmith.cli.profile import Profile
-from tunesmith.errors import TunesmithError, Unavailable
+from tunesmith.errors import InvalidArgument, TunesmithError, Unavailable
 
 _SECONDS = 30
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:-]{0,127}")
+"""What can be an id at all; which of these a noun takes is the platform's to say."""
 
 
 class ApiError(TunesmithError):
@@ -50,6 +53,29 @@ def all_pages(profile: Profile, path: str, key: str, **query: str) -> list[dict[
             return found
 
 
+def resource_path(profile: Profile, noun: str, identity: str | None = None) -> str:
+    """The API's path of a resource, given by id or by full name; without one, of all of that noun. Raises as `resource_id`."""
+    if not identity:
+        return f"/v1/accounts/{profile.account_id}/{noun}"
+    account = identity.split("/")[1] if "/" in identity else profile.account_id
+    return f"/v1/accounts/{account}/{noun}/{resource_id(noun, identity)}"
+
+
+def resource_id(noun: str, identity: str) -> str:
+    """The id of a resource that a person gave by id or by full name (`accounts/{account}/{noun}/{id}`).
+
+    Raises InvalidArgument when it can be neither: such text does not belong into a URL.
+    """
+    *parents, found = identity.split("/")
+    named = len(parents) == 3 and parents[0] == "accounts" and _ID.fullmatch(parents[1]) and parents[2] == noun
+    if (parents and not named) or not _ID.fullmatch(found):
+        raise InvalidArgument(
+            f"{identity[:200]!r} is neither an id nor the full name of one of {noun}. An id has letters, digits, '-', '.' and '_', "
+            f"as in my-id; a full name is accounts/ACCOUNT/{noun}/ID."
+        )
+    return found
+
+
 @contextmanager
 def opened(
     profile: Profile,
@@ -74,6 +100,8 @@ def opened(
     except urllib.error.HTTPError as error:
         with error:
             raise ApiError(_message(error), error.code) from error
+    except http.client.InvalidURL as error:
+        raise InvalidArgument(f"{profile.api_base}{path} is no URL that can be asked: {error}.") from error
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error or type(error).__name__
         raise Unavailable(

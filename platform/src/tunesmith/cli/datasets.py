@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from tunesmith.cli import transfer
-from tunesmith.cli.client import call
+from tunesmith.cli.client import call, resource_id, resource_path
 from tunesmith.cli.errors import told_plainly
 from tunesmith.cli.listing import list_options, moment, print_fields, short, show
 from tunesmith.cli.profile import Profile, read_profile
@@ -42,7 +42,7 @@ def create_dataset(dataset: str, file: Path, display_name: str | None, as_json: 
         if not file.stat().st_size:
             raise click.ClickException(f"{file} is empty. A dataset has one row a line, as JSON.")
         profile = read_profile()
-        call(profile, "POST", _path(profile), {"datasetId": short(dataset), "dataset": described})
+        call(profile, "POST", _path(profile), {"datasetId": resource_id("datasets", dataset), "dataset": described})
         sizes = {"filenameToSize": {file.name: str(file.stat().st_size)}}
         urls = call(profile, "POST", f"{_path(profile, dataset)}:getUploadEndpoint", sizes)["filenameToSignedUrls"]
         transfer.upload(urls[file.name], file)
@@ -145,8 +145,7 @@ def delete_dataset(dataset: str, as_json: bool) -> None:
 
 
 def _path(profile: Profile, dataset: str | None = None) -> str:
-    collection = f"/v1/accounts/{profile.account_id}/datasets"
-    return f"{collection}/{short(dataset)}" if dataset else collection
+    return resource_path(profile, "datasets", dataset)
 
 
 def _row(dataset: dict[str, Any]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from tunesmith.cli.client import call
+from tunesmith.cli.client import call, resource_id, resource_path
 from tunesmith.cli.errors import told_plainly
 from tunesmith.cli.listing import list_options, moment, print_fields, short, show
 from tunesmith.cli.profile import Profile, read_profile
@@ -59,9 +59,9 @@ def create_deployment(
     body: dict[str, Any] = {"baseModel": model, "displayName": display_name, "description": description}
     counts = {"minReplicaCount": min_replica_count, "maxReplicaCount": max_replica_count}
     body = {name: value for name, value in {**body, **counts}.items() if value not in (None, "")}
-    query = {**({"deploymentId": short(deployment_id)} if deployment_id else {})}
-    query |= {"validateOnly": "true"} if dry_run else {}
     with told_plainly():
+        query = {"deploymentId": resource_id("deployments", deployment_id)} if deployment_id else {}
+        query |= {"validateOnly": "true"} if dry_run else {}
         profile = read_profile()
         made = call(profile, "POST", f"{_path(profile)}?{urllib.parse.urlencode(query)}", body)
         if wait and not dry_run:
@@ -125,8 +125,7 @@ def _settled(profile: Profile, deployment: str) -> dict[str, Any]:
 
 
 def _path(profile: Profile, deployment: str | None = None) -> str:
-    collection = f"/v1/accounts/{profile.account_id}/deployments"
-    return f"{collection}/{urllib.parse.quote(short(deployment))}" if deployment else collection
+    return resource_path(profile, "deployments", deployment)
 
 
 def _print(deployment: dict[str, Any], as_json: bool) -> None:

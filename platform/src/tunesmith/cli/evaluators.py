@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from tunesmith.cli.client import call
+from tunesmith.cli.client import call, resource_path
 from tunesmith.cli.errors import told_plainly
 from tunesmith.cli.listing import list_options, moment, print_table, short, show
 from tunesmith.cli.profile import Profile, read_profile
@@ -194,8 +194,7 @@ def _files(profile: Profile, evaluator: str, version: int) -> list[dict[str, Any
 
 
 def _path(profile: Profile, evaluator: str | None = None) -> str:
-    collection = f"/v1/accounts/{profile.account_id}/evaluators"
-    return f"{collection}/{short(evaluator)}" if evaluator else collection
+    return resource_path(profile, "evaluators", evaluator)
 
 
 def _row(evaluator: dict[str, Any]) -> tuple[str, ...]:

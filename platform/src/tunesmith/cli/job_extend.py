@@ -6,9 +6,9 @@ import json
 
 import click
 
-from tunesmith.cli.client import call
+from tunesmith.cli.client import call, resource_id
 from tunesmith.cli.errors import told_plainly
-from tunesmith.cli.jobs import rft_path
+from tunesmith.cli.jobs import RFT_JOBS, rft_path
 from tunesmith.cli.listing import short
 from tunesmith.cli.profile import read_profile
 
@@ -37,7 +37,7 @@ def extend_job(
     with told_plainly():
         profile = read_profile()
         path = f"{rft_path(profile, job)}:extend"
-        path += f"?reinforcementFineTuningJobId={job_id}" if job_id else ""
+        path += f"?reinforcementFineTuningJobId={resource_id(RFT_JOBS, job_id)}" if job_id else ""
         made = call(profile, "POST", path, {name: value for name, value in given.items() if value is not None})
     new = short(made["name"])
     click.echo(json.dumps(made, indent=2) if as_json else f"Started {new}; see `tunesmith rftj get {new}`.")

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tunesmith.cli.client import all_pages
-from tunesmith.cli.listing import short
+from tunesmith.cli.client import all_pages, resource_path
 from tunesmith.cli.profile import Profile
 
 RFT_JOBS = "reinforcementFineTuningJobs"
@@ -16,8 +15,7 @@ FINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED", "EARLY_STOPPED", "EXPIRED
 
 def rft_path(profile: Profile, job: str | None = None) -> str:
     """The API's path of an RFT job, given by id or resource name; without one, of all of the account."""
-    collection = f"/v1/accounts/{profile.account_id}/{RFT_JOBS}"
-    return f"{collection}/{short(job)}" if job else collection
+    return resource_path(profile, RFT_JOBS, job)
 
 
 def all_rft_jobs(profile: Profile) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from tunesmith.cli import transfer
-from tunesmith.cli.client import call
+from tunesmith.cli.client import call, resource_path
 from tunesmith.cli.errors import told_plainly
 from tunesmith.cli.listing import short
 from tunesmith.cli.profile import Profile, read_profile
@@ -146,4 +146,4 @@ def _download(profile: Profile, model: str, folder: Path) -> list[str]:
 
 
 def _path(profile: Profile, model: str) -> str:
-    return f"/v1/{model}" if model.startswith("accounts/") else f"/v1/accounts/{profile.account_id}/models/{model}"
+    return resource_path(profile, "models", model)

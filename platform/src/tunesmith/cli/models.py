@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from tunesmith.cli import transfer
-from tunesmith.cli.client import call
+from tunesmith.cli.client import call, resource_path
 from tunesmith.cli.errors import told_plainly
 from tunesmith.cli.listing import list_options, moment, print_fields, short, show
 from tunesmith.cli.model_export import export_model
@@ -98,15 +98,12 @@ def delete_model(model: str, as_json: bool) -> None:
     """Remove a model and its files. Refused while a job or a deployment needs it."""
     with told_plainly():
         profile = read_profile()
-        answer = call(profile, "DELETE", _path(profile, short(model)))
+        answer = call(profile, "DELETE", _path(profile, model))
     click.echo(json.dumps(answer, indent=2) if as_json else f"Deleted {short(model)}.")
 
 
 def _path(profile: Profile, model: str | None = None) -> str:
-    collection = f"/v1/accounts/{profile.account_id}/models"
-    if model and model.startswith("accounts/"):
-        return f"/v1/{model}"
-    return f"{collection}/{model}" if model else collection
+    return resource_path(profile, "models", model)
 
 
 def _kind(model: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tunesmith.cli.client import call
+from tunesmith.cli.client import call, resource_path
 from tunesmith.cli.errors import told_plainly
 from tunesmith.cli.profile import Profile, read_profile
 
@@ -98,8 +98,7 @@ def _all(profile: Profile) -> list[dict[str, Any]]:
 
 
 def _path(profile: Profile, provider: str | None = None) -> str:
-    collection = f"/v1/accounts/{profile.account_id}/providers"
-    return f"{collection}/{_short(provider)}" if provider else collection
+    return resource_path(profile, "providers", provider)
 
 
 def _short(name: str) -> str:

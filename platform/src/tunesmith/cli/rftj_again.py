@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from tunesmith.cli.client import call
+from tunesmith.cli.client import call, resource_id
 from tunesmith.cli.errors import told_plainly
-from tunesmith.cli.jobs import rft_path
+from tunesmith.cli.jobs import RFT_JOBS, rft_path
 from tunesmith.cli.listing import short
 from tunesmith.cli.profile import read_profile
 from tunesmith.errors import InvalidArgument
@@ -63,7 +63,7 @@ def clone_job(job: str, changes: tuple[str, ...], job_id: str | None, display_na
         body: dict[str, Any] = {"changes": fields_of(changes)}
         if display_name:
             body["displayName"] = display_name
-        query = f"?reinforcementFineTuningJobId={job_id}" if job_id else ""
+        query = f"?reinforcementFineTuningJobId={resource_id(RFT_JOBS, job_id)}" if job_id else ""
         made = call(profile, "POST", f"{rft_path(profile, job)}:clone{query}", body)
     identity = short(made["name"])
     click.echo(json.dumps(made, indent=2) if as_json else f"Started {identity}; see `tunesmith rftj get {identity}`.")

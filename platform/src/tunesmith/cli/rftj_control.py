@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from tunesmith.cli.client import call, opened
+from tunesmith.cli.client import call, opened, resource_id
 from tunesmith.cli.errors import told_plainly
-from tunesmith.cli.jobs import rft_path
+from tunesmith.cli.jobs import RFT_JOBS, rft_path
 from tunesmith.cli.listing import short
 from tunesmith.cli.profile import read_profile
 from tunesmith.errors import InvalidArgument
@@ -72,7 +72,7 @@ def rewind_job(job: str, version: int, job_id: str | None, as_json: bool) -> Non
     """Start a new job that begins as JOB was at policy version VERSION. JOB is cancelled if it runs."""
     with told_plainly():
         profile = read_profile()
-        query = f"?reinforcementFineTuningJobId={job_id}" if job_id else ""
+        query = f"?reinforcementFineTuningJobId={resource_id(RFT_JOBS, job_id)}" if job_id else ""
         made = call(profile, "POST", f"{rft_path(profile, job)}:rewind{query}", {"version": version})
     if as_json:
         click.echo(json.dumps(made, indent=2))

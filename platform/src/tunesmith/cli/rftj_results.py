@@ -12,9 +12,9 @@ from typing import Any
 
 import click
 
-from tunesmith.cli.client import call, opened
+from tunesmith.cli.client import call, opened, resource_id
 from tunesmith.cli.errors import told_plainly
-from tunesmith.cli.jobs import FINAL, rft_path, state_of
+from tunesmith.cli.jobs import FINAL, RFT_JOBS, rft_path, state_of
 from tunesmith.cli.listing import short
 from tunesmith.cli.profile import read_profile
 
@@ -107,7 +107,8 @@ def logs(job: str, follow: bool, tail: int, as_json: bool, **narrow: Any) -> Non
 @click.argument("job")
 @_AS_JSON
 def audit(job: str, as_json: bool) -> None:
-    """What the scores of a job go with besides good answers: length, repeated answers, one metric alone. It tells; it prevents nothing."""
+    """What the scores of a job go with besides good answers: length, one answer to several rows, one metric alone. It tells; it
+    prevents nothing."""
     with told_plainly():
         profile = read_profile()
         found = call(profile, "GET", f"{rft_path(profile, job)}/audit")
@@ -119,7 +120,13 @@ def audit(job: str, as_json: bool) -> None:
     if length["spearman"] is not None:
         interval = f"{length['low']:+.2f} to {length['high']:+.2f}"
         click.echo(f"Score against length: rank correlation {length['spearman']:+.2f} (95 % interval {interval}).")
-    click.echo(f"Answers given to several rows: {found['duplicateShare']:.0%} of all rollouts.")
+    if found["duplicates"]:
+        most = max(found["duplicates"], key=lambda each: each["count"])
+        click.echo(f"{found['duplicateShare']:.0%} of the rollouts gave an answer that another row was given, too.")
+        shown = " ".join(most["answer"].split())
+        click.echo(f"  most often ({most['count']} times, mean score {most['meanScore']:.2f}): {shown[:80]}")
+    else:
+        click.echo("No answer was given to more than one row.")
     if not found["metricDominance"]:
         click.echo("The evaluator reports no metrics that vary.")
     for metric in found["metricDominance"]:
@@ -150,7 +157,7 @@ def compare(jobs: tuple[str, ...], as_json: bool) -> None:
     """Two to eight jobs side by side: scores, time, tokens, cost, and the options in which they differ."""
     with told_plainly():
         profile = read_profile()
-        query = urllib.parse.urlencode([("job", short(job)) for job in jobs])
+        query = urllib.parse.urlencode([("job", resource_id(RFT_JOBS, job)) for job in jobs])
         found = call(profile, "GET", f"{rft_path(profile)}:compare?{query}")
     if as_json:
         click.echo(json.dumps(found, indent=2))

@@ -12,7 +12,7 @@ from typing import Any
 import click
 import yaml
 
-from tunesmith.cli.client import call, fetch
+from tunesmith.cli.client import call, fetch, resource_id, resource_path
 from tunesmith.cli.errors import told_plainly
 from tunesmith.cli.listing import list_options, moment, print_fields, short, show
 from tunesmith.cli.profile import Profile, read_profile
@@ -75,7 +75,7 @@ def create_session(
         if not instruction and plan_file is None:
             raise InvalidArgument("Say what to do: --instruction TEXT, or --plan FILE, or both.")
         profile = read_profile()
-        query = urllib.parse.urlencode({"sessionId": short(session_id)}) if session_id else ""
+        query = urllib.parse.urlencode({"sessionId": resource_id("sessions", session_id)}) if session_id else ""
         made = call(profile, "POST", f"{_path(profile)}?{query}", {k: v for k, v in body.items() if v is not None})
         if not as_json:
             click.echo(f"Session ID: {short(made['name'])}")
@@ -303,8 +303,7 @@ def _leave(session: dict[str, Any], waited: bool) -> None:
 
 
 def _path(profile: Profile, session: str | None = None) -> str:
-    collection = f"/v1/accounts/{profile.account_id}/sessions"
-    return f"{collection}/{urllib.parse.quote(short(session))}" if session else collection
+    return resource_path(profile, "sessions", session)
 
 
 def _details(session: dict[str, Any]) -> list[tuple[str, str]]:

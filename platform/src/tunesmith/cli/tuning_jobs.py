@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from tunesmith.cli import transfer
-from tunesmith.cli.client import ApiError, call
+from tunesmith.cli.client import ApiError, call, resource_id, resource_path
 from tunesmith.cli.errors import told_plainly
 from tunesmith.cli.jobs import FINAL, state_of
 from tunesmith.cli.listing import list_options, moment, print_fields, short, show
@@ -90,8 +90,7 @@ class Kind:
 
     def path(self, profile: Profile, job: str | None = None) -> str:
         """Path of the collection, or of one job by its id or full name."""
-        collection = f"/v1/accounts/{profile.account_id}/{self.noun}"
-        return f"{collection}/{short(job)}" if job else collection
+        return resource_path(profile, self.noun, job)
 
     def training(self, job: Mapping[str, Any]) -> Mapping[str, Any]:
         """The training options of a job as the API shows it."""
@@ -117,7 +116,9 @@ def create(kind: Kind, flags: dict[str, Any], loss_config: dict[str, Any] | None
             return
         if "dataset" not in body:
             raise click.UsageError("Give --dataset, the id of a dataset (see `tunesmith dataset create`).")
-        query = urllib.parse.urlencode({kind.id_query: short(flags["job_id"])}) if flags["job_id"] else ""
+        query = (
+            urllib.parse.urlencode({kind.id_query: resource_id(kind.noun, flags["job_id"])}) if flags["job_id"] else ""
+        )
         job = call(profile, "POST", f"{kind.path(profile)}?{query}", body)
         if not as_json:
             click.echo(f"Created {kind.what} job {job['name']}; it makes {kind.training(job)['outputModel']}.")

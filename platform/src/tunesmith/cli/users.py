@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from tunesmith.cli.client import call
+from tunesmith.cli.client import call, resource_id, resource_path
 from tunesmith.cli.errors import told_plainly
 from tunesmith.cli.listing import list_options, moment, print_fields, short, show
 from tunesmith.cli.profile import Profile, read_profile
@@ -66,7 +66,12 @@ def create_user(
         body["permissionPreset"] = permission_preset
     with told_plainly():
         profile = read_profile()
-        made = call(profile, "POST", f"{users_path(profile)}?{urllib.parse.urlencode({'userId': short(user)})}", body)
+        made = call(
+            profile,
+            "POST",
+            f"{users_path(profile)}?{urllib.parse.urlencode({'userId': resource_id('users', user)})}",
+            body,
+        )
     if as_json:
         click.echo(json.dumps(made, indent=2))
     else:
@@ -109,8 +114,7 @@ def delete_user(user: str) -> None:
 
 def users_path(profile: Profile, user: str | None = None) -> str:
     """Path of the users, or of one."""
-    collection = f"/v1/accounts/{profile.account_id}/users"
-    return f"{collection}/{urllib.parse.quote(short(user))}" if user else collection
+    return resource_path(profile, "users", user)
 
 
 def _row(user: dict[str, Any]) -> tuple[str, ...]:
