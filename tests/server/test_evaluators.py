@@ -122,19 +122,24 @@ def _packed(declaration: str, folder: str = "project/") -> bytes:
 @pytest.mark.parametrize(
     ("declaration", "said"),
     [
-        ("network = []\nsecrets = [", "(at end of document)"),
+        (
+            "network = []\nsecrets = [\n\n",
+            "tunesmith.toml, line 2 cannot be read: Invalid value, and there the file ends. Write lists",
+        ),
         ('# no "sekrets" here\nsekrets = ["A"]\n', "tunesmith.toml, line 2 has the key 'sekrets'"),
         ('network = [\n  "good:1",\n  "http://no",\n]', "tunesmith.toml, line 3: network names 'http://no'"),
         ('secrets = ["A B"]', "tunesmith.toml, line 1: secrets names 'A B'"),
         ("\nnetwork = 3", "tunesmith.toml, line 2: network must be a list of texts"),
-        ("\nnetwork = 3 4\n", "at line 2"),
+        ("\nnetwork = 3 4\n", "tunesmith.toml, line 2 cannot be read: "),
         ("#" * 70_000, "more than 65536 bytes"),
     ],
 )
 def test_a_wrong_declaration_is_refused_when_it_comes_in(platform: Platform, declaration: str, said: str):
     _create(platform)
     _upload(platform, _packed(declaration))
-    assert said in platform.fails(400, "POST", "/evaluators/e:validateUpload", json={})
+    refusal = platform.fails(400, "POST", "/evaluators/e:validateUpload", json={})
+    assert said in refusal
+    assert platform.fails(400, "POST", "/evaluators/e:validateUpload", json={}) == refusal
     shown = platform.ok("GET", "/evaluators/e")
     assert (shown["state"], said in shown["status"]["message"]) == ("BUILD_FAILED", True)
     with reading(platform.control.sessions) as session:
@@ -152,7 +157,8 @@ def test_a_refused_upload_leaves_the_version_that_is_there(platform: Platform):
         session.get_one(Evaluator, "accounts/local/evaluators/e").state = "ACTIVE"
     before = platform.ok("GET", "/evaluators/e")
     _upload(platform, _packed("secrets = 1"))
-    assert "line 1: secrets" in platform.fails(400, "POST", "/evaluators/e:validateUpload", json={})
+    for _ in range(2):  # a client that lost the first answer hears the same
+        assert "line 1: secrets" in platform.fails(400, "POST", "/evaluators/e:validateUpload", json={})
     assert platform.ok("GET", "/evaluators/e") | {"updateTime": before["updateTime"]} == before
 
 
@@ -169,7 +175,8 @@ def test_a_refused_new_version_gives_the_evaluator_back_as_it_was(platform: Plat
     before = platform.ok("GET", "/evaluators/e")
     platform.ok("PATCH", "/evaluators/e?prepareCodeUpload=true", json={"entryPoint": "other.py::test"})
     _upload(platform, _packed("secrets = 1"))
-    assert "line 1: secrets" in platform.fails(400, "POST", "/evaluators/e:validateUpload", json={})
+    for _ in range(2):  # a client that lost the first answer hears the same
+        assert "line 1: secrets" in platform.fails(400, "POST", "/evaluators/e:validateUpload", json={})
     assert platform.ok("GET", "/evaluators/e") | {"updateTime": before["updateTime"]} == before
 
 
@@ -177,7 +184,9 @@ def test_a_declaration_is_found_with_a_top_folder_or_without(platform: Platform)
     _create(platform)
     for folder in ("", "project/", "./project/"):
         _upload(platform, _packed("nonsense", folder))
-        assert "tunesmith.toml cannot be read" in platform.fails(400, "POST", "/evaluators/e:validateUpload", json={})
+        assert "tunesmith.toml, line 1 cannot be read" in platform.fails(
+            400, "POST", "/evaluators/e:validateUpload", json={}
+        )
 
 
 def test_a_declaration_elsewhere_in_the_project_is_none(platform: Platform):

@@ -62,9 +62,7 @@ class Declaration(BaseModel):
             text = content.decode()
             keys = tomllib.loads(text)
         except (ValueError, RecursionError) as error:  # the latter: tomllib's, of lists a thousand deep
-            raise InvalidArgument(
-                f"{FILE} cannot be read: {error}. Correct it and upload the evaluator again."
-            ) from error
+            raise InvalidArgument(_not_toml(content, error)) from error
         if unknown := sorted(set(keys) - set(_KEYS)):
             where = _where(text, unknown[0])
             raise InvalidArgument(f"{where} has the key {unknown[0]!r}; it may have {' and '.join(_KEYS)}.")
@@ -97,6 +95,20 @@ class Declaration(BaseModel):
         hosts = "every public host" if self.everything else ", ".join(f"{host}:{port}" for host, port in self.hosts)
         names = "all of the account's" if self.secrets is None else ", ".join(self.secrets) or "none"
         return [f"network: the gateway{', ' + hosts if hosts else ' only'}", f"secrets: {names}"]
+
+
+def _not_toml(content: bytes, error: Exception) -> str:
+    """What is wrong with a file that is no TOML, and in which line. tomllib names none where the file ends too early: it is the last then."""
+    reason, found = str(error), re.search(r" \(at (line (\d+), column \d+|end of document)\)$", str(error))
+    where = FILE
+    if found is not None:
+        written = [number for number, line in enumerate(content.decode().splitlines(), 1) if line.strip()]
+        ends = "" if found[2] else ", and there the file ends"
+        where, reason = f"{FILE}, line {found[2] or max(written, default=1)}", f"{reason[: found.start()]}{ends}"
+    return (
+        f"{where} cannot be read: {reason}. Write lists of texts, each closed with ], such as "
+        'network = ["api.openai.com:443"] and secrets = ["OPENAI_API_KEY"]. Correct it and upload the evaluator again.'
+    )
 
 
 def _where(text: str, word: str) -> str:
