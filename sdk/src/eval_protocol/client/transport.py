@@ -221,7 +221,9 @@ def _refusal(what: str, url: str, status: int, content: bytes, *, retried: bool)
         advice = (
             " The platform's own log (`logs/` in its data folder) has the cause; running the command again is safe."
         )
-    message = f"{what} failed: {where} answered {status}: {reason.rstrip('.')}.{advice}"
+    # 400 is about what was sent, whose author does not need to read an address first.
+    told = "" if status == 400 else f" {where} answered {status}:"
+    message = f"{what} failed:{told} {reason.rstrip('.')}.{advice}"
     return kinds.get(status, Refused)(message, status=status, reason=reason, retried=retried)
 
 
