@@ -93,12 +93,12 @@ def pending_source(session: Session, name: str) -> dict[str, Any] | None:
 
 
 def refuse_source(session: Session, name: str, code: str, message: str) -> None:
-    """Forget the awaited archive, which nothing can be built from: the evaluator is again what its newest version is.
+    """Stop waiting for a source, because nothing can be built from what came: the evaluator is again what its newest version is.
 
-    One that has no version yet shows the reason. Raises NotFound.
+    One that has no version yet shows the reason. What came stays the archive to validate until another is announced, so that
+    who asks again hears the same. Raises NotFound.
     """
     evaluator = get_evaluator(session, name)
-    evaluator.spec = _sent(evaluator.spec)
     if evaluator.archive_key is not None:
         return
     newest = newest_version(session, name)
