@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from tunesmith.cli import rftj
 from tunesmith.cli.rftj_again import NESTED, fields_of
 from tunesmith.db.jobs import claim, finish
+from tunesmith.db.rollouts import add_rollouts
 from tunesmith.errors import InvalidArgument
 from tunesmith.schemas.reinforcement_fine_tuning_jobs import InferenceParameters, LossConfig, TrainingConfig
 from tunesmith.schemas.wire import Wire
@@ -19,6 +20,7 @@ from tunesmith.schemas.wire import Wire
 from tests.server.conftest import BASE_MODEL, Platform
 from tests.server.test_rft_compare import make
 from tests.server.test_rft_jobs import body
+from tests.server.test_rft_rollouts import line
 
 
 @pytest.fixture
@@ -48,7 +50,9 @@ def test_what_a_job_has_done(home: Platform, tmp_path: Path) -> None:
     assert "[user] What is 2 + 2?" in one
     assert "Score 0.200: fine" in one
     assert "no rollout none" in said("rollouts", "a", "none", code=1)
-    assert "Too few rollouts" in said("audit", "a")
+    audit = said("audit", "a")
+    assert "Too few rollouts" in audit
+    assert "No answer was given to more than one row." in audit
     compared = said("compare", "a", "b")
     assert "trainingConfig.learningRate: 0.001 | 0.002" in compared
     assert "1.25 USD" in compared
@@ -56,6 +60,17 @@ def test_what_a_job_has_done(home: Platform, tmp_path: Path) -> None:
     assert len(said("export", "a").splitlines()) == 4
     said("export", "a", "--what", "metrics", "--format", "csv", "-o", str(tmp_path / "m.csv"))
     assert (tmp_path / "m.csv").read_text().startswith("sealed,")
+
+
+def test_an_audit_names_the_answer_that_several_rows_were_given(home: Platform) -> None:
+    name = make(home, "a", rollouts=0)
+    same = {"messages": [{"role": "user", "content": "What?"}, {"role": "assistant", "content": "All of them."}]}
+    lines = [line(0, row, k) | ({"row": same} if row < 2 else {}) for row in range(4) for k in range(2)]
+    with home.control.sessions.begin() as session:
+        add_rollouts(session, name, "rollouts.jsonl", list(enumerate(lines)))
+    audit = said("audit", "a")
+    assert "50% of the rollouts gave an answer that another row was given, too." in audit
+    assert "most often (4 times, mean score 0.10): All of them." in audit
 
 
 def test_logs_are_followed_to_the_end(home: Platform) -> None:

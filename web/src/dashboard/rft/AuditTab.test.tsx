@@ -92,6 +92,16 @@ test("findings come first, warnings told from notes; what they were read from st
   expect(screen.queryByText(/Second evaluator/)).toBeNull();
 });
 
+test("an answer counts as repeated where different rows were given it, and the panel says so", async () => {
+  show(FULL);
+  const table = await screen.findByRole("table", { name: "One answer to several rows" });
+  expect(within(table).getByText("no")).toBeTruthy();
+  cleanup();
+  show({ ...FULL, duplicates: [], duplicateShare: 0 });
+  expect(await screen.findByText("No answer was given to more than one row")).toBeTruthy();
+  expect(screen.queryByText(/given (twice|more than once)/)).toBeNull();
+});
+
 test("a best-scored rollout and a repeated answer open the rollout", async () => {
   const { opened } = show(FULL);
   await userEvent.click(await screen.findByText("it is 4"));

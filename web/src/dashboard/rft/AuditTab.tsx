@@ -197,7 +197,7 @@ function Trends({ audit }: { audit: RftAudit }) {
   };
   return (
     <div className="grid gap-3 md:grid-cols-3">
-      {curve("Duplicate answers", "duplicateShare", { min: 0 }, percent)}
+      {curve("One answer to several rows", "duplicateShare", { min: 0 }, percent)}
       {curve("Score against length", "lengthCorrelation", { min: -1, max: 1 })}
       {curve("Mean tokens", "meanTokens", { min: 0 })}
     </div>
@@ -240,7 +240,7 @@ function TopScored({ rollouts, onRollout }: { rollouts: RolloutSummary[]; onRoll
 function Duplicates({ audit, onRollout }: { audit: RftAudit; onRollout: OnRollout }) {
   return (
     <Panel
-      title="Answers given more than once"
+      title="One answer to several rows"
       actions={
         audit.duplicateShare !== null && (
           <span className="tabular text-xs text-ink-soft">{percent(audit.duplicateShare)} of rollouts</span>
@@ -249,13 +249,17 @@ function Duplicates({ audit, onRollout }: { audit: RftAudit; onRollout: OnRollou
       flush
     >
       <DataTable
-        label="Answers given more than once"
+        label="One answer to several rows"
         className="rounded-none border-0"
         maxHeight="28rem"
         rows={audit.duplicates}
         rowKey={(row) => row.rolloutIds[0] ?? row.answer}
         onRowClick={(row) => row.rolloutIds[0] && onRollout(row.rolloutIds[0])}
-        empty={<Empty title="No answer was given twice" />}
+        empty={
+          <Empty title="No answer was given to more than one row">
+            One answer that scores well whatever was asked would be found here.
+          </Empty>
+        }
         columns={[
           {
             id: "count",
