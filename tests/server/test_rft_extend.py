@@ -69,6 +69,8 @@ def test_an_extension_begins_at_the_last_version_with_more_epochs(ended: Platfor
     assert held.read_text() == "state 4"
     assert ended.ok("POST", path, json={"epochs": 2})["name"] == made["name"], "asked twice, made once"
     assert "exists already" in ended.fails(409, "POST", path, json={"epochs": 1})
+    rewind = f"{JOBS}/first:rewind?reinforcementFineTuningJobId=longer"
+    assert "exists already" in ended.fails(409, "POST", rewind, json={"version": 4}), "a rewind has no more epochs"
     other = f"{JOBS}/first:extend?reinforcementFineTuningJobId=other"
     named = ended.ok("POST", other, json={"epochs": 1, "outputModel": "mine"})
     assert named["trainingConfig"]["outputModel"] == "accounts/local/models/mine"

@@ -47,8 +47,12 @@ def made_before(session: Session, fork: Fork) -> Job | None:
     """The job that the same request made already; None: there is none, and its name is free. Raises AlreadyExists."""
     job = session.get(Job, fork.name)
     if job is not None and not job.delete_requested and job.spec.get("rewound_from") == fork.source:
-        spec = RftSpec.model_validate(job.spec)
-        if spec.epochs == fork.epochs if fork.epochs is not None else spec.rewound_to == fork.version:
+        made, source = RftSpec.model_validate(job.spec), table.get_rft_job(session, fork.source)
+        if fork.epochs is not None:  # the last version may be another by now
+            same = made.epochs == fork.epochs
+        else:  # an extension from that version has more epochs than its source
+            same = (made.rewound_to, made.epochs) == (fork.version, RftSpec.model_validate(source.spec).epochs)
+        if same:
             return job
     table.check_free(session, fork.name)
     return None
