@@ -103,7 +103,7 @@ def test_another_version_takes_the_model_s_place(ended: Platform) -> None:
         served = "accounts/local/models/first serves policy version 3 of 4."
         job.status, job.progress = (
             {"code": "OK", "message": f"Stopped early: idle. {served}"},
-            {"run": {"optimizer_steps": 4}},
+            {"run": {"optimizer_steps": 4, "message": "idle"}},
         )
     first = promote(ended, version=4)
     assert first["model"] == "accounts/local/models/first"
@@ -124,6 +124,19 @@ def test_another_version_takes_the_model_s_place(ended: Platform) -> None:
     assert (weights(ended, "at-one"), weights(ended, "first")) == (b"weights 1", b"weights 2")
     ended.ok("DELETE", "/models/first")
     assert [path.name.split("@")[0] for path in kept[0].parent.iterdir()] == ["at-one"]
+
+
+@pytest.mark.parametrize("state", [CANCELLED, FAILED])
+def test_what_a_job_says_of_its_end_stays_whatever_is_promoted(ended: Platform, state: str) -> None:
+    ending = "It broke: accounts/local/models/first serves policy version 3. Stopped."
+    with ended.control.sessions.begin() as session:
+        job = session.get_one(Job, NAME)
+        job.state, job.status = state, {"code": "FAILED_PRECONDITION", "message": ending}
+    for version in (4, 2):
+        promote(ended, version=version)
+        served = f"accounts/local/models/first serves policy version {version}, promoted by hand."
+        status = {"code": "FAILED_PRECONDITION", "message": f"{ending} {served}"}
+        assert ended.ok("GET", f"{JOBS}/first")["status"] == status
 
 
 def test_what_cannot_be_promoted_says_why(ended: Platform) -> None:

@@ -281,7 +281,7 @@ class Job(Base):
     """What the client asked for, with the defaults filled in."""
     state: Mapped[str] = mapped_column(String, default="JOB_STATE_PENDING", index=True)
     status: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
-    """{"code": gRPC name, "message"}."""
+    """{"code": gRPC name, "message"}; of an RFT job of which a version was promoted by hand also "why": its message before that."""
     progress: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
     """The wire's jobProgress, plus what the run directory's status.json says under "run"."""
     notes: Mapped[list[Any]] = mapped_column(JSON, default=list)

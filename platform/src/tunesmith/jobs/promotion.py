@@ -93,3 +93,8 @@ def promote(
     session.add(model)
     session.flush()
     return model
+
+
+def why_ended(run: dict[str, Any]) -> str:
+    """Why an RFT job ended that was trained to its end, from its run's `status.json`; empty when there is nothing to say of it."""
+    return f"Stopped early: {run['message']}." if run.get("message") else ""

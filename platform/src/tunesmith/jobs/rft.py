@@ -252,7 +252,7 @@ class _Claim:
     def outcome(self, status: dict[str, Any]) -> Outcome:
         """The end of a run that was trained to its end: its best adapter is kept, if any step was taken."""
         state = jobs.COMPLETED if status["state"] == "COMPLETED" else jobs.EARLY_STOPPED
-        cause = f"Stopped early: {status['message']}. " if status["message"] else ""
+        why = promotion.why_ended(status)
         best = status.get("best_version")
         if self.spec.preflight_only:
             found = status.get("preflight") or {}
@@ -260,7 +260,7 @@ class _Claim:
                 state, f"Preflight only, no model. {found.get('verdict', '')} {found.get('advice', '')}".rstrip()
             )
         if not best:
-            return Outcome(state, f"{cause}No optimizer step was taken, so there is no model.")
+            return Outcome(state, f"{why} No optimizer step was taken, so there is no model.".lstrip())
         adapter = adapter_path(self.run_dir, best)
         promoted = {
             "name": self.spec.output_model,
@@ -273,8 +273,8 @@ class _Claim:
                 "heldOutScore": status["best_score"],
             },
         }
-        message = f"{cause}{self.spec.output_model} serves policy version {best} of {status['optimizer_steps']}."
-        return Outcome(state, message, data={"promote": promoted})
+        message = f"{why} {self.spec.output_model} serves policy version {best} of {status['optimizer_steps']}."
+        return Outcome(state, message.lstrip(), data={"promote": promoted})
 
     async def report(self, state: str | None = None) -> None:
         """Take in what the run wrote, and write the job's progress."""

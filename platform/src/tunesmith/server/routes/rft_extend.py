@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from pathlib import Path
 from typing import Annotated, Any
@@ -102,7 +101,7 @@ def promote(account: AccountId, job_id: str, body: RftPromoteInput, control: Con
             details={"version": body.version, "promotedBy": "hand"},
         )
         if model == spec.output_model:
-            job.status = {"code": "OK", **job.status, "message": _message(job, model, body.version)}
+            job.status = {"code": "OK", **job.status, **_told(job, model, body.version)}
     if (
         before is not None
         and Path(before) != kept
@@ -112,13 +111,16 @@ def promote(account: AccountId, job_id: str, body: RftPromoteInput, control: Con
     return {"model": model, "version": body.version, "sha256": sha256}
 
 
-def _message(job: Job, model: str, version: int) -> str:
+def _told(job: Job, model: str, version: int) -> dict[str, str]:
     """What the job says once a version was promoted by hand: why it ended, as before, and what its model serves now."""
-    before = re.sub(rf"\s*{re.escape(model)} serves policy version [^.]*\.", "", job.status.get("message", ""))
-    before = before.replace(", so there is no model", "")  # now there is one
-    steps = (job.progress.get("run") or {}).get("optimizer_steps")
-    of = f" of {steps}" if steps else ""
-    return f"{before} {model} serves policy version {version}{of}, promoted by hand.".lstrip()
+    run = job.progress.get("run") or {}
+    if job.state in (COMPLETED, EARLY_STOPPED):  # their own message says what the model served until now
+        why = promotion.why_ended(run)
+    else:
+        why = job.status.get("why", job.status.get("message", ""))
+    of = f" of {run['optimizer_steps']}" if run.get("optimizer_steps") else ""
+    served = f"{model} serves policy version {version}{of}, promoted by hand."
+    return {"why": why, "message": f"{why} {served}".lstrip()}
 
 
 def _check_trained(name: str, spec: RftSpec, what: str) -> None:
