@@ -375,6 +375,9 @@ def test_a_taken_job_id_is_told_before_anything_is_uploaded(ep, platform: FakePl
     assert JOB_ID in result.err
     assert platform.writes == []
     assert ep(*FAST, "--dry-run").status == 1
+    # Nor is the evaluator run here for a job that cannot be.
+    tried = ep(*(flag for flag in FAST if flag != "--skip-validation"))
+    assert (tried.status, "Validating the evaluator" in tried.out) == (1, False)
 
 
 @pytest.mark.usefixtures("profile")
@@ -551,8 +554,12 @@ def test_the_evaluator_is_tried_here_first(ep, platform: FakePlatform, project: 
     result = ep(*without)
     assert result.status == 0, result.out + result.err
     assert "✓ The evaluator runs here." in result.out
-    assert "--ep-max-rows 3 evaluation.py::digits_match -vs" in result.out
+    assert "--ep-max-rows 3 evaluation.py::digits_match -qqs" in result.out
+    assert "rollouts scored" in result.out + result.err
+    assert "test session starts" not in result.out
+    assert "test session starts" in ep("--verbose", *without[:-1], "another").out
     platform.requests.clear()
+    platform.jobs.clear()
     (project / "evaluation.py").write_text(
         source.replace(
             "    row.evaluation_result", "    raise RuntimeError('judge is down')\n    row.evaluation_result"

@@ -40,6 +40,8 @@ class TestRun:
     ignore_docker: bool = False
     docker_build_extra: str = ""
     docker_run_extra: str = ""
+    output: str = "-vs"
+    """How much pytest tells; `-qqs`: what the evaluator prints, and failures, without pytest's own lines."""
 
 
 @click.command("local-test")
@@ -122,7 +124,7 @@ def run_evaluator(run: TestRun, environment: dict[str, str], say: Printer) -> in
 
 def _pytest_arguments(run: TestRun) -> list[str]:
     rows = ["--ep-max-rows", str(run.max_rows)] if run.max_rows is not None else []
-    return ["--ep-success-threshold", run.threshold, *rows, run.entry_point, "-vs"]
+    return ["--ep-success-threshold", run.threshold, *rows, run.entry_point, run.output]
 
 
 def _in_docker(run: TestRun, environment: dict[str, str], say: Printer) -> int:

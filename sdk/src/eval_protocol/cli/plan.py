@@ -72,12 +72,14 @@ class Plan:
     secrets: Secrets
     body: dict[str, Any]
     """The job's own fields; names of evaluator and datasets are filled in when they are known."""
+    test: LocalTest | None = None
+    """The evaluator's test, where it is here."""
 
 
 def prepare(
     root: Path, request: Request, profile: Profile, say: Printer, *, missing_in: str | None = None
 ) -> Plan | None:
-    """Steps on this machine. None when nothing was selected or the evaluator failed here (said so).
+    """Steps on this machine but for `try_evaluator`. None when nothing was selected (said so).
 
     Args:
         missing_in: the platform's account, when it is known to have no evaluator of the id that was asked for.
@@ -94,15 +96,23 @@ def prepare(
     body = json.loads(json.dumps(request.body))
     dataset = _training_rows(root, request, test, name, say)
     evaluation = _evaluation_rows(root, body.pop("evaluationDataset", None), test, name)
-    if request.skip_validation or test is None:
-        if test is None:
-            say(f"Evaluator '{name}' is not in this project: it is used as it is on the platform, and not tried here.")
-    elif request.dry_run:
-        say(f"--dry-run: {test.entry_point} is not run here; without it, {VALIDATION_ROWS} rows would be.")
-    elif not _validate(root, request, test, profile, say):
-        return None
     secrets = find_secrets(root, request.env_file, profile.api_key)
-    return Plan(name, local, dataset, evaluation, secrets, body)
+    return Plan(name, local, dataset, evaluation, secrets, body, test)
+
+
+def try_evaluator(root: Path, request: Request, plan: Plan, profile: Profile, say: Printer) -> bool:
+    """Run the evaluator on a few rows here, where it is here and that is wanted. False when it failed (said so)."""
+    if plan.test is None:
+        say(
+            f"Evaluator '{plan.evaluator_id}' is not in this project: it is used as it is on the platform, and not tried here."
+        )
+        return True
+    if request.skip_validation:
+        return True
+    if request.dry_run:
+        say(f"--dry-run: {plan.test.entry_point} is not run here; without it, {VALIDATION_ROWS} rows would be.")
+        return True
+    return _validate(root, request, plan.test, profile, say)
 
 
 def pack_evaluator(root: Path, test: LocalTest, name: str) -> LocalEvaluator:
@@ -172,6 +182,7 @@ def _validate(root: Path, request: Request, test: LocalTest, profile: Profile, s
     run = TestRun(
         root, test.entry_point, threshold="0", max_rows=VALIDATION_ROWS, ignore_docker=request.ignore_docker,
         docker_build_extra=request.docker_build_extra, docker_run_extra=request.docker_run_extra,
+        output="-vs" if say.verbose else "-qqs",
     )  # fmt: skip
     say(
         f"Validating the evaluator on {VALIDATION_ROWS} rows before anything is uploaded (--skip-validation leaves this out)..."

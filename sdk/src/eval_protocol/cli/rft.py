@@ -1,8 +1,8 @@
 """What `ep create rft` does, in order.
 
-Here: find the evaluator, read and check the dataset, run the evaluator on a few rows. Then on the platform: secrets, the
-evaluator and its build, the dataset, the job. Nothing is sent before everything here is in order; `--dry-run` stops there, after the
-platform checked the options.
+Here: find the evaluator, read and check the dataset. The platform checks the options and the job's id. Then the evaluator runs here on a
+few rows. Then on the platform: secrets, the evaluator and its build, the dataset, the job. Nothing is sent before everything here is in
+order; `--dry-run` stops there.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from eval_protocol.cli.evaluators import decide, ensure_evaluator, wait_until_active
 from eval_protocol.cli.follow import closing_lines, follow, output_model, snippet, state_of
-from eval_protocol.cli.plan import DatasetPlan, Plan, Request, prepare
+from eval_protocol.cli.plan import DatasetPlan, Plan, Request, prepare, try_evaluator
 from eval_protocol.cli.secrets import choose, describe, upload_secrets
 from eval_protocol.cli.session import Invocation, Printer, dashboard, find_profile, mask
 from eval_protocol.client.control_plane import ControlPlane
@@ -38,6 +38,10 @@ def create_rft(invocation: Invocation, request: Request) -> int:
     root = Path.cwd()
     plan = prepare(root, request, profile, say, missing_in=account if exists is False else None)
     if plan is None:
+        return 1
+    if not request.dry_run:
+        asyncio.run(_check(profile, account, plan, request.job_id))
+    if not try_evaluator(root, request, plan, profile, say):
         return 1
     if request.dry_run:
         return asyncio.run(_show(plan, request, profile, account, answers, say))
@@ -66,6 +70,12 @@ async def _ask_platform(profile: Profile, request: Request, say: Printer) -> tup
             return platform.account_id or profile.account_id or UNKNOWN_ACCOUNT, False, None
 
 
+async def _check(profile: Profile, account: str, plan: Plan, job_id: str | None) -> None:
+    """`_check_options` while nothing was run or sent yet."""
+    async with ControlPlane(profile.api_base, profile.api_key, account) as platform:
+        await _check_options(platform, plan, job_id)
+
+
 async def _check_options(platform: ControlPlane, plan: Plan, job_id: str | None) -> None:
     """Have the platform check the options and the job's id, though evaluator and rows may not be there yet. Raises Refused with its words."""
     await platform.validate_job(
@@ -83,7 +93,6 @@ async def _send(plan: Plan, request: Request, profile: Profile, say: Printer) ->
     links = dashboard(profile.api_base)
     async with ControlPlane(profile.api_base, profile.api_key) as platform:
         account = await platform.verify_api_key()
-        await _check_options(platform, plan, request.job_id)
         describe(plan.secrets, account, say)
         await upload_secrets(platform, plan.secrets, say)
         say()
