@@ -143,10 +143,9 @@ async def test_what_is_needed_stays_and_the_rest_goes(world, settings, sessions)
     assert [bool(store.of_rollout(f"r-{name}")) for name in "abcd"] == [False, True, True, True]
     store.close()
     with reading(sessions) as session:
-        assert session.get_one(Job, f"{ACCOUNT}/reinforcementFineTuningJobs/old").progress == {
-            "checkpoints": [],
-            "percent": 100,
-        }
+        progress = session.get_one(Job, f"{ACCOUNT}/reinforcementFineTuningJobs/old").progress
+        assert progress.pop("removed")["by"] == "`tunesmith gc`"
+        assert progress == {"checkpoints": [], "percent": 100}
         version = session.get_one(EvaluatorVersion, f"{EVALUATOR}/versions/1")
         assert (version.state, version.build_dir) == ("BUILD_FAILED", None)
         assert "source is kept" in version.status["message"]

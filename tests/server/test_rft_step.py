@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 from tunesmith.cli import job
+from tunesmith.cli.retention import command as gc
+from tunesmith.db.tables import Job
 from tunesmith.db.users import Rights
 from tunesmith.errors import PermissionDenied
 from tunesmith.runs.batch import Batch, BatchHeader, BatchRollout, Sample
@@ -139,3 +142,20 @@ def test_viewers_may_not(trained: Platform):
     with pytest.raises(PermissionDenied, match="ExportReinforcementFineTuningJobStep needs an API key"):
         check(Rights(Role.VIEWER), "GET", route)
     check(Rights(Role.CONTRIBUTOR), "GET", route)
+
+
+def test_a_job_whose_files_gc_removed_says_so(trained: Platform, tmp_path: Path):
+    with trained.control.sessions.begin() as session:
+        ended = session.get_one(Job, "accounts/local/reinforcementFineTuningJobs/first")
+        ended.state, ended.completed = "JOB_STATE_COMPLETED", time.time() - 10 * 86_400
+    folder = str(trained.control.settings.data_dir)
+    assert CliRunner().invoke(gc, ["--data-dir", folder, "--older-than", "1w"]).exit_code == 0
+    today = time.strftime("%Y-%m-%d", time.gmtime())
+    removed = f"were removed on {today} by `tunesmith gc --older-than 7d`. Its figures and its model are still there"
+    for path, sent in (
+        (":extend", {"epochs": 1}),
+        (":promote", {"version": 1}),
+        (":rewind", {"version": 2}),
+    ):
+        assert removed in trained.fails(400, "POST", f"{JOBS}/first{path}", json=sent)
+    assert removed in said("first", "--step", 2, "-o", tmp_path / "gone", code=1)

@@ -26,6 +26,12 @@ class Age(click.ParamType):
         return float(match[1]) * _UNITS[match[2] or "d"]
 
 
+def _shown(seconds: float) -> str:
+    """An age as it is given, in the largest unit that gives a whole number."""
+    unit = next((unit for unit in "dhm" if seconds >= _UNITS[unit] and seconds % _UNITS[unit] == 0), "s")
+    return f"{seconds / _UNITS[unit]:g}{unit}"
+
+
 @click.command("gc")
 @click.option("--data-dir", help="The data folder (default: TUNESMITH_DATA_DIR or ~/.tunesmith/data).")
 @click.option(
@@ -72,6 +78,7 @@ def command(data_dir: str | None, older_than: float, models: bool, dry_run: bool
                 models=models,
                 dry_run=dry_run,
                 alone=lock is not None,
+                by=f"`tunesmith gc --older-than {_shown(older_than)}`",
                 told=lambda leftover: None if as_json else click.echo(f"  {leftover.name}", err=True),
             )
             sessions.kw["bind"].dispose()

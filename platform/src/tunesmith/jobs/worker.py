@@ -155,7 +155,9 @@ class Worker:
 
     async def _collect(self, days: float, stamp: Path) -> None:
         try:
-            done = await asyncio.to_thread(collect, self.settings, self.sessions, older_than=days * 86_400)
+            done = await asyncio.to_thread(
+                collect, self.settings, self.sessions, older_than=days * 86_400, by=f"retention_days = {days:g}"
+            )
         except (OSError, DBAPIError, sqlite3.Error) as error:
             log.warning("what is past its retention could not be removed; trying again tomorrow: %s", error)
             await asyncio.to_thread(write_atomic, stamp, json.dumps({"error": str(error)}))

@@ -5,5 +5,6 @@ is renamed into `.trash/` first, so that a name is there whole or not at all; th
 """
 
 from tunesmith.jobs.retention.collector import Collected, collect
+from tunesmith.jobs.retention.removed import check_not_removed
 
-__all__ = ["Collected", "collect"]
+__all__ = ["Collected", "check_not_removed", "collect"]

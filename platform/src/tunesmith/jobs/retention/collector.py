@@ -14,6 +14,7 @@ from tunesmith.db.evaluators import BUILD_FAILED
 from tunesmith.db.session import reading
 from tunesmith.db.tables import EvaluatorVersion, Job
 from tunesmith.jobs.retention.files import empty, remove
+from tunesmith.jobs.retention.removed import mark_removed
 from tunesmith.jobs.retention.rules import Leftover, Rules, still_past
 from tunesmith.settings import Settings
 
@@ -53,6 +54,7 @@ def collect(
     models: bool = False,
     dry_run: bool = False,
     alone: bool = False,
+    by: str = "`tunesmith gc`",
     told: Callable[[Leftover], None] = lambda leftover: None,
 ) -> Collected:
     """Remove what is not needed any more. Killed in the middle, it can simply be run again.
@@ -64,6 +66,7 @@ def collect(
         models: also base models that nothing uses; they are downloaded again when they are.
         dry_run: only find it.
         alone: nobody else uses the data folder.
+        by: who removes, for jobs to tell whose files they were: the command, or the setting.
         told: called for each thing before it is removed.
     """
     before = time.time() - older_than
@@ -78,7 +81,7 @@ def collect(
     kept = []
     for leftover in collected.leftovers:
         told(leftover)
-        if _release(settings, sessions, leftover, before):
+        if _release(settings, sessions, leftover, before, by):
             for path in leftover.paths:
                 remove(path, trash)
             kept.append(leftover)
@@ -89,7 +92,7 @@ def collect(
     return collected
 
 
-def _release(settings: Settings, sessions: sessionmaker[Session], leftover: Leftover, before: float) -> bool:
+def _release(settings: Settings, sessions: sessionmaker[Session], leftover: Leftover, before: float, by: str) -> bool:
     """Have the database name it no more; False when it has come into use since it was found."""
     if leftover.captured is not None:
         forget_captured(settings.path("completions.db"), leftover.captured)
@@ -98,7 +101,7 @@ def _release(settings: Settings, sessions: sessionmaker[Session], leftover: Left
             if not still_past(session, leftover.job, before):
                 return False
             job = session.get_one(Job, leftover.job)
-            job.progress = {**job.progress, "checkpoints": []}
+            job.progress = mark_removed(job.progress, by)
     if leftover.version is not None:
         with sessions.begin() as session:
             version = session.get(EvaluatorVersion, leftover.version)

@@ -10,6 +10,7 @@ from tunesmith.db import reinforcement_fine_tuning_jobs as table
 from tunesmith.db.jobs import CANCELLING, DELETING, FINAL_STATES, request_cancel
 from tunesmith.db.session import reading
 from tunesmith.errors import FailedPrecondition, InvalidArgument
+from tunesmith.jobs.retention import check_not_removed
 from tunesmith.runs.control import Asked
 from tunesmith.schemas.names import resource_name
 from tunesmith.schemas.rft_control import RftControlInput, RftRewindInput
@@ -68,6 +69,7 @@ def rewind(
             return rft_job_wire(repeated)
         if job.delete_requested:
             raise FailedPrecondition(f"{name} is being deleted; it cannot be rewound.")
+        check_not_removed(job, "rewound")
         new = fork_job(session, control, fork)
         if job.state not in FINAL_STATES:
             request_cancel(session, name)

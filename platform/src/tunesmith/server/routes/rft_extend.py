@@ -17,6 +17,7 @@ from tunesmith.db.session import reading
 from tunesmith.db.tables import Job, Model
 from tunesmith.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from tunesmith.jobs import promotion
+from tunesmith.jobs.retention import check_not_removed
 from tunesmith.runs.config import RunConfig
 from tunesmith.runs.files import adapter_path
 from tunesmith.runs.fork import rewindable_versions
@@ -65,6 +66,7 @@ def extend(
             return rft_job_wire(repeated)
         _check_trained(name, spec, "extend")
         _check_extendable(job)
+        check_not_removed(job, "extended")
         return rft_job_wire(fork_job(session, control, fork))
 
 
@@ -85,6 +87,7 @@ def promote(account: AccountId, job_id: str, body: RftPromoteInput, control: Con
             raise FailedPrecondition(
                 f"{name} has not ended, and its end decides what {model} is. Give the version a name of its own: model."
             )
+        check_not_removed(job, "given another version as its model")
         adapter, sha256 = _adapter(source, name, body.version)
         old = session.get(Model, model)
         _check_name(session, account, name, model, old, spec)

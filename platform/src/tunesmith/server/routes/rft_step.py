@@ -9,6 +9,7 @@ from starlette.responses import StreamingResponse
 
 from tunesmith.db.reinforcement_fine_tuning_jobs import get_rft_job
 from tunesmith.db.session import reading
+from tunesmith.jobs.retention import check_not_removed
 from tunesmith.runs.step_export import open_step, pieces
 from tunesmith.schemas.names import resource_name, short_id
 from tunesmith.server.auth import AccountId
@@ -27,7 +28,9 @@ def download_step(
 ) -> StreamingResponse:
     """Sealed batch, adapters before and after, optimizer state, settings and hashes of step K: a tar archive, streamed."""
     with reading(control.sessions) as session:
-        job = short_id(get_rft_job(session, resource_name(account, NOUN, job_id)).name)
+        row = get_rft_job(session, resource_name(account, NOUN, job_id))
+        check_not_removed(row, "exported")
+        job = short_id(row.name)
     export = open_step(control.settings.run_dir(job), step)
     headers = {"content-disposition": f'attachment; filename="{export.folder}.tar"', "cache-control": "no-store"}
     return StreamingResponse(pieces(export), media_type="application/x-tar", headers=headers)
