@@ -7,12 +7,15 @@ import threading
 import time
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
-from tunesmith.cli import rftj
+from tunesmith.cli import rft, rftj
 from tunesmith.cli.rftj_again import NESTED, fields_of
 from tunesmith.db.jobs import claim, finish
 from tunesmith.db.rollouts import add_rollouts
+from tunesmith.db.session import reading
+from tunesmith.db.tables import Job
 from tunesmith.errors import InvalidArgument
 from tunesmith.schemas.reinforcement_fine_tuning_jobs import InferenceParameters, LossConfig, TrainingConfig
 from tunesmith.schemas.wire import Wire
@@ -32,8 +35,8 @@ def home(platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     return platform
 
 
-def said(*arguments: str, code: int = 0) -> str:
-    done = CliRunner().invoke(rftj.command, arguments)
+def said(*arguments: str, code: int = 0, command: click.Command = rftj.command) -> str:
+    done = CliRunner().invoke(command, arguments)
     assert done.exit_code == code, done.output
     assert "Traceback" not in done.output
     return done.output
@@ -123,6 +126,30 @@ def test_estimate_clone_and_resume(home: Platform) -> None:
         name = "accounts/local/reinforcementFineTuningJobs/j"
         finish(session, name, "JOB_STATE_FAILED", {"code": "INTERNAL", "message": "x"})
     assert "Resumed j;" in said("resume", "j")
+
+
+def test_a_preflight_takes_no_field_twice(home: Platform) -> None:
+    asked = ("preflight", "--base-model", BASE_MODEL, "--evaluator", "e", "--dataset", "d", "--set")
+    for change, told in (
+        ('preflight={"rows":0}', "ep create rft --preflight-rows 0"),
+        ("preflight.rows=0", "of --rows rows"),
+        ("dataset=other", "--dataset says"),
+        ("trainingConfig.baseModel=other", "--base-model says"),
+        ("responseCandidatesCount=2", "--n says"),
+    ):
+        assert told in said(*asked, change, code=1, command=rft.command), change
+    assert home.ok("GET", "/reinforcementFineTuningJobs")["reinforcementFineTuningJobs"] == []
+
+
+def test_a_clone_may_do_without_a_preflight(home: Platform) -> None:
+    home.dataset("d")
+    home.evaluator("e")
+    home.ok("POST", "/reinforcementFineTuningJobs?reinforcementFineTuningJobId=j", json=body())
+    said("clone", "j", "--set", 'preflight={"rows":0}', "--job-id", "k")
+    with reading(home.control.sessions) as session:
+        job = session.get_one(Job, "accounts/local/reinforcementFineTuningJobs/k")
+    assert job.spec["preflight_rows"] == 0
+    assert '{"rows": 0} switches the preflight off' in said("clone", "j", "--set", "preflight=off", code=1)
 
 
 def test_fields_of_a_create_from_the_command_line() -> None:

@@ -195,6 +195,10 @@ REFUSED = [
     ({"trainingConfig": {"baseModel": ""}}, "baseModel"),
     ({"trainingConfig": {"outputModel": "Bad Name"}}, "outputModel"),
     ({"trainingConfig": {"learningRate": "fast"}}, "trainingConfig.learningRate"),
+    ({"preflight": {"rows": 1001}}, "preflight.rows 1001 outside valid range [0, 1000]: 0 is off"),
+    ({"preflight": {"rows": 0, "only": True}}, "preflight.only asks for nothing but a preflight"),
+    ({"preflight": {"rows": "none"}}, "preflight.rows"),
+    *(({"preflight": form}, '{"rows": 0} switches the preflight off') for form in (0, False, "off", [0], {"row": 0})),
 ]
 
 
@@ -208,7 +212,17 @@ def test_what_cannot_take_effect_is_refused_by_name(ready: Platform):
 
 
 def test_null_is_the_same_as_absent(ready: Platform):
-    ready.ok("POST", JOBS, json=body(chunkSize=None, lossConfig={"method": None, "klBeta": None}))
+    ready.ok("POST", JOBS, json=body(chunkSize=None, lossConfig={"method": None, "klBeta": None}, preflight=None))
+
+
+@pytest.mark.parametrize(
+    ("given", "rows", "only"), [({"rows": 0}, 0, False), ({}, None, False), ({"only": True}, None, True)]
+)
+def test_a_preflight_is_of_as_many_rows_as_asked(ready: Platform, given: dict[str, Any], rows: int | None, only: bool):
+    made = ready.ok("POST", JOBS, json=body(preflight=given))
+    with reading(ready.control.sessions) as session:
+        spec = session.get_one(Job, made["name"]).spec
+    assert (spec["preflight_rows"], spec["preflight_only"], made["preflightOnly"]) == (rows, only, only)
 
 
 def test_references_must_be_there_and_ready(ready: Platform):

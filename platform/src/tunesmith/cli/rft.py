@@ -13,12 +13,19 @@ from tunesmith.cli.client import call
 from tunesmith.cli.errors import told_plainly
 from tunesmith.cli.jobs import FINAL, rft_path, state_of
 from tunesmith.cli.profile import Profile, read_profile
-from tunesmith.cli.rftj_again import fields_of
-from tunesmith.errors import FailedPrecondition
+from tunesmith.cli.rftj_again import NESTED, fields_of
+from tunesmith.errors import FailedPrecondition, InvalidArgument
 
 BASELINE = (0.0, 0.3, 0.7, 1.0)
 """Temperatures of the base model; a tuned one is judged against the best of them."""
 _POLL_SECONDS = 0.5
+_OWN = {
+    "dataset": "--dataset",
+    "evaluator": "--evaluator",
+    "baseModel": "--base-model",
+    "responseCandidatesCount": "--n",
+}
+"""Fields of a create -> the flag that gives them."""
 
 
 @click.group("rft")
@@ -55,6 +62,7 @@ def preflight(
     with told_plainly():
         profile = read_profile()
         fields = fields_of([f"baseModel={json.dumps(base_model)}", f"responseCandidatesCount={n}", *changes])
+        _refuse_own(fields_of(changes))
         fields["preflight"] = {"rows": rows, "only": True, "temperatures": list(BASELINE)}
         job_id = f"preflight-{secrets.token_hex(5)}"
         path = rft_path(profile)
@@ -66,6 +74,19 @@ def preflight(
             raise FailedPrecondition(f"{job_id} ended as {state_of(job)}: {job['status']['message']}")
     found = {"job": job["name"], **job["preflight"]}
     click.echo(json.dumps(found, indent=2) if as_json else "\n".join(lines_of(found)))
+
+
+def _refuse_own(changes: dict[str, Any]) -> None:
+    """Raise InvalidArgument for what `--set` would give a second time."""
+    if "preflight" in changes:
+        raise InvalidArgument(
+            "--set preflight has no place here: this command makes nothing but a preflight, of --rows rows. A job without one: "
+            "`ep create rft --preflight-rows 0`, or `tunesmith rftj clone JOB --set preflight.rows=0`."
+        )
+    nested = {name for parent in NESTED for name in changes.get(parent, {})}
+    for field, flag in _OWN.items():
+        if field in changes or field in nested:
+            raise InvalidArgument(f"--set {field} is what {flag} says: give it there.")
 
 
 def lines_of(found: dict[str, Any]) -> list[str]:

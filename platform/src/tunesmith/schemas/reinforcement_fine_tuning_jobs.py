@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from tunesmith.schemas.wire import JobInput, QueuePlace, Status, Time, Wire
 
@@ -49,6 +51,12 @@ class LossConfig(JobInput):
     dpo: dict[str, Any] | None = None
 
 
+_PREFLIGHT_FORM = (
+    'takes an object of rows, only and temperatures: {"rows": 0} switches the preflight off, {"rows": 32} rolls out 32 rows, '
+    '{"only": true} makes a job that ends after it'
+)
+
+
 class Preflight(JobInput):
     """`preflight`: rows that are rolled out before the first step, to say whether there is anything to learn."""
 
@@ -58,6 +66,16 @@ class Preflight(JobInput):
     """End after it: no step, no model."""
     temperatures: list[float] | None = None
     """At which the base model is rolled out besides, with `only`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _form(cls, given: Any) -> Any:
+        """What to write, where another form was tried: a number, a word, a field that there is not. Null is as absent."""
+        if given is None:
+            return {}
+        if isinstance(given, cls) or (isinstance(given, Mapping) and not given.keys() - cls.model_fields.keys()):
+            return given
+        raise PydanticCustomError("preflight_form", _PREFLIGHT_FORM)
 
 
 class WandbConfig(JobInput):
