@@ -57,6 +57,9 @@ def test_what_is_restored_elsewhere_names_its_new_place(data, tmp_path):
     target = tmp_path / "new place" / "with ä"
     restored = restore(done.path, target)
     assert (restored.unfinished, restored.data_dir) == (1, target)
+    assert restored.files == done.files == sum(not path.is_dir() for path in target.rglob("*")), (
+        "links are counted, too"
+    )
     assert json.loads((target / "runs/j/run.json").read_text())["dataset"] == f"{target}/runs/j/data/train.jsonl"
     assert (target / "runs/j/rollouts.jsonl").read_text() == '{"a":1}\n', "half a line is no line"
     assert (target / "runs/j/adapters/v000000/adapter_model.safetensors").read_bytes() == b"weights"

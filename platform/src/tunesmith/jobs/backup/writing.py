@@ -39,6 +39,7 @@ class BackedUp:
 
     path: Path
     files: int
+    """With links, as `restore` counts them; without the list of their hashes."""
     content_bytes: int
     bytes: int
     """Of the archive."""
@@ -98,7 +99,12 @@ class _Writer:
         self._zstd = zstandard.ZstdCompressor(level=_LEVEL).stream_writer(file, closefd=False)
         self._tar = tarfile.open(fileobj=self._zstd, mode="w|")  # noqa: SIM115 - closed by `write`
         self._hashes: dict[str, str] = {}
-        self.files = self.content_bytes = 0
+        self.content_bytes = 0
+
+    @property
+    def files(self) -> int:
+        """How many were written so far."""
+        return len(self._hashes)
 
     def write(self, *, models: bool) -> None:
         """Everything, in the order that the package's docstring explains."""
@@ -200,7 +206,6 @@ class _Writer:
         except FileNotFoundError:
             return
         self._hashes[name] = reader.hexdigest()
-        self.files += 1
         self.content_bytes += info.size
         self._told(name, info.size)
 
