@@ -44,14 +44,14 @@ class HostClient:
 
     async def run(
         self,
-        attempts: list[dict[str, Any]],
+        attempts: Iterable[dict[str, Any]],
         *,
         invocation_id: str,
         completion_params: dict[str, Any],
         max_concurrent_rollouts: int,
         answers: str | None = None,
     ) -> AsyncGenerator[dict[str, Any], None]:
-        """Ask for rollouts and yield one `rollout` event for each as it ends.
+        """Ask for rollouts and yield one `rollout` event for each as it ends. `attempts` are taken a request's worth at a time.
 
         `answers`: what becomes of the answers that rows end in. `score`: nothing is rolled out, they are scored; `replace`: the model
         answers in their place, also for an evaluator without rollouts of its own; None, as in training: dropped, unless the
@@ -119,7 +119,7 @@ def _place(attempt: dict[str, Any]) -> tuple[int, int, int]:
     return attempt["row_index"], attempt["k"], attempt["attempt"]
 
 
-def _parts(attempts: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+def _parts(attempts: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     """The attempts in order, cut where a request would grow beyond REQUEST_BYTES."""
     part: list[dict[str, Any]] = []
     size = 0

@@ -21,14 +21,14 @@ from tunesmith.db import evaluation_jobs, jobs, throughputs
 from tunesmith.db.api_keys import delete_keys_of_job, new_key
 from tunesmith.db.datasets import fill_dataset
 from tunesmith.db.secrets import secret_values
-from tunesmith.db.tables import Dataset
 from tunesmith.errors import FailedPrecondition, Unavailable
 from tunesmith.evaluators.client import HostClient
 from tunesmith.evaluators.hosts import EvaluatorHost, environment, start_host
-from tunesmith.jobs import rft_inputs
+from tunesmith.jobs.dataset_rows import bring, stored_rows
 from tunesmith.jobs.evaluation_gateway import GatewayRecords
 from tunesmith.jobs.evaluation_rows import EvaluationRows
 from tunesmith.jobs.handler import ClaimedJob, Handler, JobContext, Outcome
+from tunesmith.jobs.rft_inputs import CALLS_PER_ROLLOUT
 from tunesmith.schemas.evaluation_jobs import EvaluationSpec
 from tunesmith.schemas.names import short_id
 from tunesmith.storage.keys import load_keys
@@ -123,10 +123,12 @@ class _Claim:
 
     async def evaluate(self) -> Outcome:
         """Score every row and write the results."""
-        if not self.record.rows:
+        if not self.record.count:
             await self.start_host()
-            source = await self.source_rows()
-            self.record.adapted(await rft_inputs.adapt(source, HostClient(self.socket)))
+            key, adapted = await stored_rows(self.context, self.spec.dataset)
+            objects, host = ObjectStore.open(self.settings), None if adapted else HostClient(self.socket)
+            await bring(objects, key, self.record.rows_path, host)
+            await asyncio.to_thread(self.record.look)
         fruitless = 0
         while missing := self.record.missing():
             scored = self.record.scored
@@ -143,16 +145,16 @@ class _Claim:
     async def ask(self, missing: list[int], attempt: int) -> None:
         """Have the host score these rows once. Raises Unavailable when it goes away before it is done."""
         params = {"model": self.spec.model, "temperature": self.spec.temperature, "max_tokens": self.spec.max_tokens}
-        attempts = [
+        attempts = (
             {
                 "row_index": index,
                 "k": 0,
                 "attempt": attempt,
                 "rollout_id": f"{self.job.id}-row{index}-a{attempt}",
-                "row": self.record.rows[index],
+                "row": row,
             }
-            for index in missing
-        ]
+            for index, row in self.record.rows(missing)
+        )
         asked = time.monotonic()
         async for event in HostClient(self.socket).run(
             attempts,
@@ -206,25 +208,26 @@ class _Claim:
 
     async def write_results(self) -> None:
         """Store the results and make the output dataset READY. Writing the same again is fine."""
-        content = self.record.results()
-        account, rows = self.job.account.rsplit("/", 1)[-1], len(self.record.rows)
-        digest = hashlib.sha256(content).hexdigest()[:32]
-        key = f"datasets/{account}/{short_id(self.spec.output_dataset)}/{digest}.jsonl"
+        folder = f"datasets/{self.job.account.rsplit('/', 1)[-1]}/{short_id(self.spec.output_dataset)}"
 
-        def store() -> None:
+        def store() -> tuple[str, int]:
             with tempfile.NamedTemporaryFile(dir=self.folder) as scratch:
-                scratch.write(content)
+                self.record.write_results(scratch)
                 scratch.flush()
-                ObjectStore.open(self.settings).put_file(key, Path(scratch.name))
+                with open(scratch.name, "rb") as written:
+                    digest = hashlib.file_digest(written, "sha256").hexdigest()[:32]
+                key = f"{folder}/{digest}.jsonl"
+                return key, ObjectStore.open(self.settings).put_file(key, Path(scratch.name))
 
-        await asyncio.to_thread(store)
+        key, size = await asyncio.to_thread(store)
+        count = self.record.count
         await self.context.transaction(
-            lambda session: fill_dataset(session, self.spec.output_dataset, key, rows, len(content))
+            lambda session: fill_dataset(session, self.spec.output_dataset, key, count, size)
         )
 
     async def report(self, *, final: bool = False) -> None:
         """Write the job's progress."""
-        scored, rows = self.record.scored, len(self.record.rows)
+        scored, rows = self.record.scored, self.record.count
         percent = 100 if final else min(99, 100 * scored // max(1, rows))
         progress: dict[str, Any] = {"percent": percent, "scored": scored, "rows": rows}
         if self.sandbox is not None:
@@ -261,14 +264,6 @@ class _Claim:
                 "Upload it again, so that it is built anew."
             )
 
-    async def source_rows(self) -> rft_inputs.SourceRows:
-        """The input rows as they were uploaded."""
-        dataset = await self.context.query(lambda session: session.get(Dataset, self.spec.dataset))
-        if dataset is None or dataset.object_key is None:
-            raise FailedPrecondition(f"The dataset {self.spec.dataset} has no rows any more; upload it again.")
-        content = await asyncio.to_thread(ObjectStore.open(self.settings).read, dataset.object_key)
-        return rft_inputs.parse_rows(content, adapted=dataset.spec.get("evalProtocol") is not None)
-
     async def key(self) -> str:
         """The job's rollout key; made at its first use, kept 0600 in the job's folder while it runs."""
         file = self.folder / "rollout.key"
@@ -286,6 +281,4 @@ class _Claim:
     def budget(self) -> int:
         """Tokens that the evaluator and its agents may spend."""
         context = self.spec.context_length or UNKNOWN_CONTEXT
-        return (
-            self.settings.rollout_key_budget_tokens or rft_inputs.CALLS_PER_ROLLOUT * context * self.spec.example_count
-        )
+        return self.settings.rollout_key_budget_tokens or CALLS_PER_ROLLOUT * context * self.spec.example_count

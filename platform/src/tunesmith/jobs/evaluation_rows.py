@@ -1,7 +1,8 @@
 """What an evaluation has done so far, in files: a job that was killed goes on from them, and every figure is computed from them.
 
 `rows.jsonl` holds the adapted rows, `asked.json` the highest attempt number that the host was asked for, `rollouts.jsonl` one line a
-finished row. One writer: the handler that holds the job, under `evaluation.lock`.
+finished row. Rows are read when they are needed and not held in memory. One writer: the handler that holds the job, under
+`evaluation.lock`.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ import json
 import math
 import statistics
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tunesmith.errors import FailedPrecondition, Unavailable
 from tunesmith.runs.files import JsonLines, lock, read_json_lines, write_atomic
@@ -30,34 +32,45 @@ class EvaluationRows:
             self._lock = lock(folder / "evaluation.lock")
         except FailedPrecondition as error:
             raise Unavailable(f"An earlier worker has not let go of this evaluation yet: {error.message}") from error
-        self._rows_path, self._asked_path = folder / "rows.jsonl", folder / "asked.json"
+        self.rows_path, self._asked_path = folder / "rows.jsonl", folder / "asked.json"
+        """The rows that are evaluated, once they were adapted."""
         self._log = JsonLines(folder / "rollouts.jsonl")
-        self._records = [record for _, record in read_json_lines(self._log.path)]
-        self.rows: list[dict[str, Any]] = [row for _, row in read_json_lines(self._rows_path)]
-        """The rows that are evaluated; empty until they were adapted."""
+        self.count = 0
+        """Of the rows."""
+        self._records: list[dict[str, Any]] = []
+        """Without their rows, with the place of each in the log."""
         self._last: dict[int, dict[str, Any]] = {}
         self._platform_failures: Counter[int] = Counter()
-        for record in self._records:
-            self._take(record)
+        start = 0
+        for end, record in read_json_lines(self._log.path):
+            self._take(record, start)
+            start = end
+        self.look()
 
     def close(self) -> None:
         """Let go of the folder."""
         self._log.close()
         self._lock.close()
 
-    def adapted(self, rows: list[dict[str, Any]]) -> None:
-        """Keep the rows; an adapter need not give the same ones twice."""
-        write_atomic(self._rows_path, "".join(json.dumps(row) + "\n" for row in rows))
-        self.rows = rows
+    def look(self) -> None:
+        """Count the rows, after they were brought to `rows_path`: once, as an adapter need not give the same ones twice."""
+        self.count = sum(1 for _ in read_json_lines(self.rows_path))
+
+    def rows(self, indices: list[int]) -> Iterator[tuple[int, dict[str, Any]]]:
+        """(index, row) of these, in ascending order, each read when it is asked for."""
+        wanted = set(indices)
+        for index, (_, row) in enumerate(read_json_lines(self.rows_path)):
+            if index in wanted:
+                yield index, row
 
     def missing(self) -> list[int]:
         """Indices of the rows that have no result yet."""
-        return [index for index in range(len(self.rows)) if not self._is_done(index)]
+        return [index for index in range(self.count) if not self._is_done(index)]
 
     @property
     def scored(self) -> int:
         """Rows that have a result."""
-        return len(self.rows) - len(self.missing())
+        return self.count - len(self.missing())
 
     def next_attempt(self) -> int:
         """A number that no rollout id of this evaluation carries yet; noted before anybody is asked."""
@@ -70,9 +83,9 @@ class EvaluationRows:
         """Keep one finished row: `{"row_index", "attempt", "rollout_id", "score", "is_score_valid", "reason", "platform_failure",
         "input_tokens", "output_tokens", "seconds", "row"}`; `seconds` count from when its attempt was asked for.
         """
+        start = self._log.path.stat().st_size
         self._log.append(record)
-        self._records.append(record)
-        self._take(record)
+        self._take(record, start)
 
     def metrics(self) -> dict[str, Any]:
         """Figures over the rows that have a result; `score` and `standard_error` over the valid ones, None where there are too few."""
@@ -98,15 +111,20 @@ class EvaluationRows:
         more = len(counted) - len(shown)
         return "; ".join(shown) + (f"; and {more} other reasons" if more > 0 else "")
 
-    def results(self) -> bytes:
+    def write_results(self, target: IO[bytes]) -> None:
         """One scored EvaluationRow a line, in the order of the rows."""
-        return b"".join(_result(self._last[index]) for index in sorted(self._last))
+        with open(self._log.path, "rb") as log:
+            for index in sorted(self._last):
+                log.seek(self._last[index]["start"])
+                target.write(_result(json.loads(log.readline())))
 
     def _scores(self) -> list[float]:
         return [record["score"] for record in self._last.values() if record["is_score_valid"]]
 
-    def _take(self, record: dict[str, Any]) -> None:
-        index = record["row_index"]
+    def _take(self, record: dict[str, Any], start: int) -> None:
+        """Count a record of the log that begins at byte `start` of it."""
+        index, record = record["row_index"], {**record, "row": None, "start": start}
+        self._records.append(record)
         self._platform_failures[index] += record["platform_failure"]
         self._last[index] = record
 

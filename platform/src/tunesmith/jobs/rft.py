@@ -20,11 +20,11 @@ from sqlalchemy.orm import Session
 from tunesmith.db import jobs, policies, rollouts
 from tunesmith.db.api_keys import delete_keys_of_job, new_key
 from tunesmith.db.secrets import secret_values
-from tunesmith.db.tables import Dataset, Job
+from tunesmith.db.tables import Job
 from tunesmith.errors import FailedPrecondition, TunesmithError
 from tunesmith.evaluators.client import HostClient
 from tunesmith.evaluators.hosts import EvaluatorHost, environment, start_host
-from tunesmith.jobs import promotion, rft_inputs, rft_rows
+from tunesmith.jobs import dataset_rows, promotion, rft_inputs
 from tunesmith.jobs.admission import rft_need
 from tunesmith.jobs.handler import ClaimedJob, Handler, JobContext, Outcome
 from tunesmith.jobs.ingest import AUDIT_FILE, EVENTS_FILE, ROLLOUTS_FILE, Ingest
@@ -164,22 +164,29 @@ class _Claim:
             await self.fork(self.spec.rewound_from, self.spec.rewound_to or 0)
             return
         base = await asyncio.to_thread(base_model, self.settings, self.spec.base_model)
-        objects, stored = ObjectStore.open(self.settings), await self.stored_rows(self.spec.dataset)
-        evaluated = await self.stored_rows(self.spec.evaluation_dataset) if self.spec.evaluation_dataset else None
+        objects, stored = (
+            ObjectStore.open(self.settings),
+            await dataset_rows.stored_rows(self.context, self.spec.dataset),
+        )
+        evaluated = (
+            await dataset_rows.stored_rows(self.context, self.spec.evaluation_dataset)
+            if self.spec.evaluation_dataset
+            else None
+        )
         self.processes.hosts[self.spec.evaluator_version] = await self.start_host(self.spec.evaluator_version)
         client = HostClient(self.steering.socket_of(self.spec.evaluator_version))
         train, held_out = (self.run_dir / "data" / f"{name}.jsonl" for name in ("train", "evaluation"))
-        rows, held = await rft_rows.bring(objects, stored[0], train, None if stored[1] else client), 0
+        rows, held = await dataset_rows.bring(objects, stored[0], train, None if stored[1] else client), 0
         if evaluated is not None:
-            held = await rft_rows.bring(objects, evaluated[0], held_out, None if evaluated[1] else client)
+            held = await dataset_rows.bring(objects, evaluated[0], held_out, None if evaluated[1] else client)
         elif self.spec.eval_auto_carveout:
-            held = await asyncio.to_thread(rft_rows.carve_out, train, held_out, rows, self.spec.seed)
+            held = await asyncio.to_thread(dataset_rows.carve_out, train, held_out, rows, self.spec.seed)
             rows -= held
         renderer = await asyncio.to_thread(Renderer.load, base.path, base.name, base.family)
         limit = min(self.spec.max_context_length or renderer.context_length, renderer.context_length)
         named = {train: self.spec.dataset, held_out: self.spec.evaluation_dataset or self.spec.dataset}
         for file, what in [*named.items()][: 2 if held else 1]:
-            await asyncio.to_thread(rft_rows.check_prompts, file, renderer, limit, what)
+            await asyncio.to_thread(dataset_rows.check_prompts, file, renderer, limit, what)
         rft_inputs.write_run(
             self.run_dir,
             self.spec,
@@ -364,13 +371,6 @@ class _Claim:
         )
         self.context.adopt(host.process)
         return host
-
-    async def stored_rows(self, name: str) -> tuple[str, bool]:
-        """Where a dataset is stored, and whether its rows are in the evaluator's shape already."""
-        dataset = await self.context.query(lambda session: session.get(Dataset, name))
-        if dataset is None or dataset.object_key is None:
-            raise FailedPrecondition(f"The dataset {name} has no rows any more; upload it again and start a new job.")
-        return dataset.object_key, dataset.spec.get("evalProtocol") is not None
 
     async def key(self, kind: str) -> str:
         """The job's `run` or `rollout` key; made at its first use, kept 0600 in the run directory while the job runs."""

@@ -1,16 +1,12 @@
-"""Before an RFT job can run: `run.json`, the tokens that its agents may spend, and the rows of an evaluation."""
+"""Before an RFT job can run: `run.json`, and the tokens that its agents may spend."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tunesmith.catalog.entry import BaseModelEntry
-from tunesmith.errors import InvalidArgument
-from tunesmith.evaluators.client import HostClient
-from tunesmith.jobs.rft_rows import CARVE_OUT_MOST
+from tunesmith.runs.carve_out import CARVE_OUT_MOST
 from tunesmith.runs.config import (
     BaseModelRef,
     EvaluationConfig,
@@ -30,26 +26,9 @@ CALLS_PER_ROLLOUT = 64
 """Model calls of one rollout, each filling the context, that a job's budget has room for."""
 
 
-@dataclass(frozen=True)
-class SourceRows:
-    """Rows as uploaded."""
-
-    rows: list[dict[str, Any]]
-    adapted: bool
-    """True when the client marked them as Eval Protocol rows; otherwise the evaluator's dataset_adapter is applied."""
-
-
-def parse_rows(content: bytes, *, adapted: bool) -> SourceRows:
-    """Rows of an uploaded JSONL object; it was validated line by line when it was uploaded."""
-    return SourceRows([json.loads(line) for line in content.splitlines() if line.strip()], adapted)
-
-
-async def adapt(source: SourceRows, host: HostClient) -> list[dict[str, Any]]:
-    """Rows in the shape the evaluator expects."""
-    rows = source.rows if source.adapted else await host.adapt(source.rows)
-    if not rows:
-        raise InvalidArgument("The dataset_adapter of the evaluator returned no rows for this dataset.")
-    return rows
+def evaluation_interval(spec: RftSpec, steps: int) -> int:
+    """Optimizer steps between two held-out evaluations of a job that takes about so many in all."""
+    return spec.evaluation_every_steps or max(5, -(-steps // EVALUATIONS_PER_RUN))
 
 
 def token_budget(spec: RftSpec, context: int, preflight_rows: int) -> int:
@@ -115,7 +94,7 @@ def write_run(
         ),
         evaluation=EvaluationConfig(
             dataset=held_out,
-            every_steps=spec.evaluation_every_steps or max(5, -(-steps // EVALUATIONS_PER_RUN)),
+            every_steps=evaluation_interval(spec, steps),
         ),
     )
     write_atomic(run_dir / "run.json", config.model_dump_json(indent=1))

@@ -16,7 +16,9 @@ from tunesmith.db.datasets import get_dataset
 from tunesmith.db.observed_runs import observed_runs
 from tunesmith.db.session import reading
 from tunesmith.errors import InvalidArgument, NotFound, TunesmithError
+from tunesmith.jobs.rft_inputs import evaluation_interval
 from tunesmith.rendering.renderer import Renderer
+from tunesmith.runs.carve_out import CARVE_OUT_MOST, carved_out
 from tunesmith.schemas.names import account_name
 from tunesmith.schemas.reinforcement_fine_tuning_jobs import RftJobInput
 from tunesmith.server.base_models import base_model_details, find_base_model
@@ -31,9 +33,6 @@ from tunesmith.server.tuning_options import Tuning
 SAMPLED_ROWS = 300
 """Rows whose tokens are counted, from the start of the dataset."""
 CHARACTERS_PER_TOKEN = 4
-HELD_OUT_MOST, HELD_OUT_SHARE = 100, 0.1
-EVALUATIONS = 8
-"""Held-out evaluations of a job that does not say how often, besides the first and the last (`jobs/rft_inputs.py`)."""
 
 
 def rft(control: ControlPlane, account: str, body: RftJobInput) -> dict[str, Any]:
@@ -46,11 +45,11 @@ def rft(control: ControlPlane, account: str, body: RftJobInput) -> dict[str, Any
     base = find_base_model(base_name, settings, account)
     with reading(control.sessions) as session:
         spec = plan_job(session, account, "unnamed", body, base)
-        carved = max(1, min(HELD_OUT_MOST, int(spec.example_count * HELD_OUT_SHARE))) if spec.eval_auto_carveout else 0
+        carved = carved_out(spec.example_count) if spec.eval_auto_carveout else 0
         held_out = get_dataset(session, spec.evaluation_dataset).example_count if spec.evaluation_dataset else carved
         rows = spec.example_count - carved
         steps = steps_of(rows, spec.epochs, spec.chunk_size)
-        every = spec.evaluation_every_steps or max(5, -(-steps // EVALUATIONS))
+        every = evaluation_interval(spec, steps)
         renderer, machine = _model(control, session, account, base.name)
         prompt, known = _prompt_tokens(control, session, spec.dataset, renderer)
         runs = observed_runs(session, account_name(account), base.name)
@@ -62,7 +61,7 @@ def rft(control: ControlPlane, account: str, body: RftJobInput) -> dict[str, Any
         max_tokens=spec.max_tokens,
         prompt_tokens=prompt,
         prompt_tokens_known=known,
-        evaluated_rollouts=min(held_out, HELD_OUT_MOST) * (-(-steps // every) + 1) if held_out else 0,
+        evaluated_rollouts=min(held_out, CARVE_OUT_MOST) * (-(-steps // every) + 1) if held_out else 0,
         evaluator=spec.evaluator,
     )
     return estimate_rft(work, base.name, runs, machine, load_prices(settings.data_dir))
@@ -74,7 +73,7 @@ def tuning(control: ControlPlane, account: str, options: Tuning) -> dict[str, An
     with reading(control.sessions) as session:
         renderer, machine = _model(control, session, account, spec.base_model, "sft" if spec.loss == "SFT" else "dpo")
         read, trained, known = _row_tokens(control, session, spec.dataset, renderer, spec.max_context_length)
-    carved = max(1, min(HELD_OUT_MOST, int(spec.example_count * HELD_OUT_SHARE))) if spec.eval_auto_carveout else 0
+    carved = carved_out(spec.example_count) if spec.eval_auto_carveout else 0
     return estimate_tuning(
         rows=spec.example_count - carved,
         epochs=spec.epochs,

@@ -18,13 +18,12 @@ import numpy as np
 from tunesmith.errors import FailedPrecondition, InvalidArgument, NotFound
 from tunesmith.rendering.examples import Example, render_record
 from tunesmith.rendering.renderer import Renderer
+from tunesmith.runs.carve_out import CARVE_OUT_MOST, CARVE_OUT_SHARE
 from tunesmith.runs.files import write_atomic
 from tunesmith.runs.tuning import TuningConfig
 from tunesmith.training.samples import Samples, SampleWriter
 
 RENDER_SAMPLES = 20
-CARVE_SHARE, CARVE_LIMIT = 0.1, 100
-"""Rows held out by a carve-out: this share, at least 1, at most so many."""
 ERRORS_SHOWN = 3
 REPORT_EVERY = 1000
 """Rows between two words on how far it is."""
@@ -156,5 +155,5 @@ def _carve(config: TuningConfig) -> set[int]:
         raise FailedPrecondition(
             f"{config.dataset.name} has {rows} row(s); holding some out needs at least 2. Turn the carve-out off, or add rows."
         )
-    held = min(CARVE_LIMIT, max(1, round(CARVE_SHARE * rows)))
+    held = min(CARVE_OUT_MOST, max(1, round(CARVE_OUT_SHARE * rows)))
     return set(np.random.default_rng([abs(config.seed), rows]).permutation(rows)[:held].tolist())

@@ -1,4 +1,4 @@
-"""The rows of an RFT job on their way from the stored dataset into its run directory: one line at a time, whatever the dataset's size.
+"""The rows of a job on their way from the stored dataset into its folder: one line at a time, whatever the dataset's size.
 
 Each file is written beside its place and renamed; doing all of it again does no harm.
 """
@@ -14,18 +14,26 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from tunesmith.errors import InvalidArgument
+from tunesmith.db.tables import Dataset
+from tunesmith.errors import FailedPrecondition, InvalidArgument
 from tunesmith.evaluators.client import HostClient
+from tunesmith.jobs.handler import JobContext
 from tunesmith.rendering.renderer import Renderer
+from tunesmith.runs.carve_out import carved_out
 from tunesmith.runs.files import read_json_lines
 from tunesmith.storage.objects import ObjectStore
 
-CARVE_OUT_SHARE = 0.1
-CARVE_OUT_MOST = 100
-"""Evaluations inside training use at most 100 problems (docs/decisions)."""
 SHOWN_ROWS = 5
 """Rows that an error names."""
 Row = dict[str, Any]
+
+
+async def stored_rows(context: JobContext, name: str) -> tuple[str, bool]:
+    """Where a dataset is stored, and whether its rows are in the evaluator's shape already. Raises FailedPrecondition."""
+    dataset = await context.query(lambda session: session.get(Dataset, name))
+    if dataset is None or dataset.object_key is None:
+        raise FailedPrecondition(f"The dataset {name} has no rows any more; upload it again and start a new job.")
+    return dataset.object_key, dataset.spec.get("evalProtocol") is not None
 
 
 async def bring(objects: ObjectStore, key: str, target: Path, adapter: HostClient | None) -> int:
@@ -58,7 +66,7 @@ def carve_out(train: Path, held_out: Path, count: int, seed: int) -> int:
     """
     if count < 2:
         raise InvalidArgument(f"A dataset of {count} row(s) cannot be split; give an evaluationDataset instead.")
-    number = max(1, min(CARVE_OUT_MOST, int(count * CARVE_OUT_SHARE)))
+    number = carved_out(count)
     drawn = set(random.Random(f"{seed}/carve-out").sample(range(count), number))
     _split(_rows(train), (train, held_out), lambda index: index in drawn)
     return number
