@@ -69,7 +69,9 @@ def test_without_a_kept_checkpoint_the_steps_before_give_the_moments_back(tmp_pa
     assert [path.name for path in sorted((folder / "adapters").iterdir())] == [f"v00000{k}" for k in range(4)]
     found = steps_of(folder, llama)
     assert [step["step"] for step in found] == [0, 1, 2]
-    assert max(step["largest_difference"] for step in found) < 1e-5
+    # In steps 0 and 1 some elements' gradients are rounding, of which AdamW makes whole updates; they are left out, and few.
+    assert max(step["largest_difference"] for step in found) < 1e-6
+    assert 0 < max(step["left_out"] for step in found) < 0.01 * found[0]["elements"]
     assert "were not kept" in (folder / "README.md").read_text()
     assert len(steps_of(export(run_dir, 3, tmp_path), llama)) == 1
     first = export(run_dir, 0, tmp_path)
@@ -108,6 +110,30 @@ def test_the_script_notices_another_adapter_and_another_base(
     (other / "config.json").write_text("{}")
     assert run("--base-model", other) == 1
     assert "config.json is another file, model.safetensors is missing" in capsys.readouterr().err
+
+
+def test_what_is_no_export_is_told_in_a_line(
+    tmp_path: Path, qwen3: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    def run(folder: Path) -> str:
+        monkeypatch.setattr(sys, "argv", ["replay_step.py", str(folder)])
+        assert main() == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        return line
+
+    assert f"{tmp_path / 'none' / 'step.json'} is not there: {tmp_path / 'none'} is no whole export." in run(
+        tmp_path / "none"
+    )
+    (tmp_path / "empty").mkdir()
+    assert "`tunesmith job export JOB --step K` writes one" in run(tmp_path / "empty")
+    folder = export(trained(tmp_path / "run", qwen3), 2, tmp_path)
+    after = folder / "adapters/v000003/adapter_model.safetensors"
+    after.write_bytes(after.read_bytes()[:100])
+    assert "cannot be read as an export (SafetensorError" in run(folder)
+    after.unlink()
+    assert "v000003" in run(folder)
+    (folder / "step.json").write_text("{}")
+    assert "KeyError('base_model')" in run(folder)
 
 
 def test_the_archive_is_the_same_each_time_and_says_what_is_in_it(tmp_path: Path, qwen3: Path):
