@@ -72,7 +72,13 @@ def test_a_constant_score_is_seen_before_and_explained_after(
     assert preflight["state"] == "JOB_STATE_COMPLETED"
     assert "Preflight only, no model." in preflight["status"]["message"]
     assert {note["option"] for note in preflight["notes"]} == {"preflight"}
-    assert "what a tuned model has to beat" in "\n".join(lines_of(said))
+    assert said["estimate"]["rollouts"] == said["estimate"]["rows"] * said["estimate"]["n"] * said["estimate"]["epochs"]
+    told = "\n".join(lines_of(said))
+    assert "what a tuned model has to beat" in told
+    assert "2 times each, 1 epoch: " in told
+    identity = said["job"].rsplit("/", 1)[-1]
+    assert f"{platform.url}/dashboard/fine-tuning/reinforcement/{identity}" in told
+    assert told.endswith(f"tunesmith rftj clone {identity} --set preflight=null")
 
 
 def test_the_doctor_of_the_machine(platform: Platform, short_tmp: Path) -> None:

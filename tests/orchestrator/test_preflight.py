@@ -56,9 +56,21 @@ def test_the_figures_of_known_scores():
     assert (found["invalid"], found["completion_tokens_mean"]) == (1, 10.0)
     assert found["estimate"]["seconds"] == {"low": 80, "high": 240}
     assert found["estimate"]["sampled_tokens"] == 1600
+    assert {name: found["estimate"][name] for name in ("rollouts", "rows", "n", "epochs")} == {
+        "rollouts": 160,
+        "rows": 40,
+        "n": 4,
+        "epochs": 1,
+    }
     assert [row["pass_at_1"] for row in found["by_row"]] == [0.25, 0.0, 1.0, pytest.approx(2 / 3, abs=1e-6)]
     assert found["warnings"] == []
     assert found["verdict"].startswith("Trainable: 2 of 4 groups")
+    assert "pass@1 0.48, pass@4 0.67" in found["verdict"]
+
+
+def test_scores_that_differ_below_the_threshold_are_told_by_their_mean():
+    found = said([[0.2, 0.4, 0.2, 0.4]] * 6)
+    assert found["verdict"].endswith("(mean score 0.30; none passes with 1 yet).")
 
 
 def test_a_threshold_of_the_evaluator_counts_as_solved():
@@ -92,6 +104,7 @@ def test_it_warns_of_cut_answers_invalid_scores_and_long_jobs():
 def test_baselines_have_intervals():
     found = said([[1.0, 0.0]] * 6, baselines=[Baseline(0.0, rolled([[1.0]] * 5 + [[0.0]]))])
     (base,) = found["baselines"]
+    assert base["pass_at_1"] == pytest.approx(5 / 6, abs=1e-6)
     assert (base["temperature"], base["rollouts"], base["mean_score"]) == (0.0, 6, pytest.approx(5 / 6, abs=1e-6))
     assert 0 < base["low"] < 5 / 6 < base["high"] < 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import threading
 import time
 from pathlib import Path
@@ -150,6 +151,18 @@ def test_a_clone_may_do_without_a_preflight(home: Platform) -> None:
         job = session.get_one(Job, "accounts/local/reinforcementFineTuningJobs/k")
     assert job.spec["preflight_rows"] == 0
     assert '{"rows": 0} switches the preflight off' in said("clone", "j", "--set", "preflight=off", code=1)
+
+
+def test_the_command_that_a_preflight_names_starts_the_job_itself(home: Platform) -> None:
+    home.dataset("d")
+    home.evaluator("e")
+    asked = {"only": True, "rows": 8, "temperatures": [0.0, 0.7]}
+    create = "/reinforcementFineTuningJobs?reinforcementFineTuningJobId=look"
+    made = home.ok("POST", create, json=body(preflight=asked, chunkSize=2))
+    _, _, *words = shlex.split(rft.next_of("look"))
+    said(*words, "--job-id", "real")
+    job = home.ok("GET", "/reinforcementFineTuningJobs/real")
+    assert (made["preflightOnly"], job["preflightOnly"], job["chunkSize"]) == (True, False, 2)
 
 
 def test_fields_of_a_create_from_the_command_line() -> None:

@@ -52,7 +52,8 @@ def preflight(
     """Roll out a few rows as an RFT job would, without training: pass@1 and pass@8, how many groups have scores that differ, truncation, the
     base model at four temperatures, time and cost, and a verdict. Exit status 1 when it could not be carried out.
 
-    It is an RFT job that ends after its preflight: `tunesmith rftj rollouts JOB --kind preflight` shows every rollout.
+    It is an RFT job that ends after its preflight: `tunesmith rftj rollouts JOB --kind preflight` shows every rollout, and `tunesmith rftj clone JOB
+    --set preflight=null` starts the job itself.
 
     \b
     Examples:
@@ -72,7 +73,7 @@ def preflight(
         job = _ended(profile, f"{path}/{job_id}")
         if state_of(job) != "COMPLETED" or not job.get("preflight"):
             raise FailedPrecondition(f"{job_id} ended as {state_of(job)}: {job['status']['message']}")
-    found = {"job": job["name"], **job["preflight"]}
+    found = {"job": job["name"], "page": page_of(profile, job_id), "next": next_of(job_id), **job["preflight"]}
     click.echo(json.dumps(found, indent=2) if as_json else "\n".join(lines_of(found)))
 
 
@@ -111,12 +112,36 @@ def lines_of(found: dict[str, Any]) -> list[str]:
     lines = [f"{name:<12}{value}" for name, value in rows]
     if found["baselines"]:
         best = max(found["baselines"], key=lambda each: each["mean_score"] or 0.0)
-        lines.append("Base model")
+        lines.append(
+            f"{'Base model':<12}{'temperature':<13}{'mean score':<12}{'95 % interval':<17}{'solved':<9}rollouts"
+        )
         for each in found["baselines"]:
             mark = "  <- best: what a tuned model has to beat" if each is best else ""
-            lines.append(f"  at {each['temperature']:<7g}{_with_interval(each)}{mark}")
+            interval = f"{each['low']:.3f} to {each['high']:.3f}"
+            solved = f"{each['pass_at_1']:.0%}" if each["pass_at_1"] is not None else "unknown"
+            lines.append(
+                f"{'':<12}{each['temperature']:<13g}{_number(each['mean_score']):<12}{interval:<17}{solved:<9}{each['rollouts']}{mark}"
+            )
     lines += [f"Note        {warning}" for warning in found["warnings"]]
-    return [*lines, "", found["verdict"], found["advice"]]
+    return [
+        *lines,
+        "",
+        found["verdict"],
+        found["advice"],
+        "",
+        f"Its page    {found['page']}",
+        f"The job     {found['next']}",
+    ]
+
+
+def page_of(profile: Profile, job_id: str) -> str:
+    """Address of a job's page."""
+    return f"{profile.api_base}/dashboard/fine-tuning/reinforcement/{job_id}"
+
+
+def next_of(job_id: str) -> str:
+    """The command that starts the job whose preflight it was, with the same rows, evaluator and options."""
+    return f"tunesmith rftj clone {job_id} --set preflight=null"
 
 
 def _ended(profile: Profile, path: str) -> dict[str, Any]:
@@ -138,7 +163,8 @@ def _ended(profile: Profile, path: str) -> dict[str, Any]:
 def _whole_job(estimate: dict[str, Any]) -> str:
     if not estimate:
         return "not known"
-    parts = [f"{estimate['rollouts']:,} rollouts"]
+    epochs = f"{estimate['epochs']} epoch{'s' if estimate['epochs'] > 1 else ''}"
+    parts = [f"{estimate['rows']:,} rows, {estimate['n']} times each, {epochs}: {estimate['rollouts']:,} rollouts"]
     if estimate["sampled_tokens"]:
         parts.append(f"about {estimate['sampled_tokens']:,} sampled tokens")
     if seconds := estimate["seconds"]:

@@ -34,8 +34,8 @@ class Baseline:
     temperature: float
     rollouts: list[ScoredRollout]
 
-    def wire(self) -> dict[str, Any]:
-        """Mean score with its 95 % interval, clustered by row."""
+    def wire(self, threshold: float) -> dict[str, Any]:
+        """Mean score with its 95 % interval, clustered by row, and how many rollouts pass, as a share."""
         groups = _groups(self.rollouts)
         scores = [score for group in groups for score in group]
         low, high = interval(groups) or (0.0, 1.0)
@@ -44,6 +44,7 @@ class Baseline:
             "mean_score": _rounded(mean(scores)) if scores else None,
             "low": _rounded(low),
             "high": _rounded(high),
+            "pass_at_1": _rounded(pass_at_k(groups, 1, threshold)),
             "rollouts": len(scores),
         }
 
@@ -102,8 +103,8 @@ def figures(
         "completion_tokens_mean": _rounded(mean(lengths)) if lengths else None,
         "completion_tokens_p95": chunk["completion_tokens_p95"],
         "seconds": round(seconds, 3) if seconds is not None else None,
-        "estimate": _estimate(lengths, seconds, len(rollouts), total_rollouts),
-        "baselines": [baseline.wire() for baseline in baselines],
+        "estimate": _estimate(lengths, seconds, len(rollouts), total_rollouts, config),
+        "baselines": [baseline.wire(threshold) for baseline in baselines],
         "by_row": _by_row(rollouts, few, threshold),
     }
     warnings = warnings_of(found)
@@ -149,14 +150,13 @@ def verdict(found: dict[str, Any]) -> dict[str, str]:
             "verdict": f"Hardly trainable as it stands: {varying} of {groups} groups have scores that differ{because}.",
             "advice": _flat_remedy(average),
         }
-    passes = f"pass@1 {found['pass_at_1']:.2f}" if found["pass_at_1"] is not None else f"mean {average:.2f}"
-    many = (
-        f", pass@{found['pass_at_8_k']} {found['pass_at_8']:.2f}"
-        if found["pass_at_8"] is not None and found["pass_at_8_k"] > 1
-        else ""
-    )
+    if found["pass_at_1"]:
+        many = f", pass@{found['pass_at_8_k']} {found['pass_at_8']:.2f}" if found["pass_at_8"] is not None else ""
+        reached = f"pass@1 {found['pass_at_1']:.2f}{many}"
+    else:
+        reached = f"mean score {average:.2f}; none passes with {found['threshold']:g} yet"
     return {
-        "verdict": f"Trainable: {varying} of {groups} groups have scores that differ ({passes}{many}).",
+        "verdict": f"Trainable: {varying} of {groups} groups have scores that differ ({reached}).",
         "advice": " ".join(warnings_of(found))
         or "Start the job; judge it against the base model at its best temperature.",
     }
@@ -185,12 +185,17 @@ def _flat_remedy(average: float) -> str:
     )
 
 
-def _estimate(lengths: Sequence[int], seconds: float | None, rolled: int, total: int) -> dict[str, Any] | None:
+def _estimate(
+    lengths: Sequence[int], seconds: float | None, rolled: int, total: int, config: RunConfig
+) -> dict[str, Any] | None:
     if not rolled:
         return None
     rolling = seconds / rolled * total if seconds is not None else None
     return {
         "rollouts": total,
+        "rows": total // (config.epochs * config.n),
+        "n": config.n,
+        "epochs": config.epochs,
         "sampled_tokens": round(mean(lengths) * total) if lengths else None,
         "seconds": {"low": round(rolling), "high": round(rolling * TRAINING_FACTOR)} if rolling is not None else None,
     }
