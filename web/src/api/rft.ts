@@ -163,8 +163,23 @@ export interface RftPreflight {
   varying_groups: number;
   truncated: number | null;
   completion_tokens_mean: number | null;
-  estimate: { seconds: { low: number; high: number } | null } | null;
-  baselines: { temperature: number; mean_score: number | null; low: number; high: number }[];
+  estimate: {
+    rollouts: number;
+    /** Absent in what older versions recorded, with `n` and `epochs`. */
+    rows?: number;
+    n?: number;
+    epochs?: number;
+    seconds: { low: number; high: number } | null;
+  } | null;
+  baselines: {
+    temperature: number;
+    mean_score: number | null;
+    low: number;
+    high: number;
+    /** Absent in what older versions recorded. */
+    pass_at_1?: number | null;
+    rollouts: number;
+  }[];
   warnings: string[];
   verdict: string;
 }

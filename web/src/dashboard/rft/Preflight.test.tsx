@@ -18,7 +18,7 @@ const FOUND: RftPreflight = {
   varying_groups: 11,
   truncated: 0.0625,
   completion_tokens_mean: 41.5,
-  estimate: { seconds: { low: 90, high: 10_800 } },
+  estimate: { rollouts: 128, seconds: { low: 90, high: 10_800 } },
   baselines: [],
   warnings: [],
   verdict: "There is something to learn.",
@@ -37,9 +37,8 @@ test("what was found stands with its intervals, and what the job would take in t
   expect(figure("pass@8")).toBe("0.75");
   expect(figure("Groups that vary")).toBe("11 of 16");
   expect(figure("Invalid")).toBe("3 of 128");
-  expect(figure("Truncated")).toMatch(/^6\.\d+ ?%$/);
+  expect(figure("Truncated")).toBe("6 %");
   expect(figure("Whole job")).toBe("90 s to 3.0 h");
-  expect(screen.queryByText(/Base model:/)).toBeNull();
   expect(screen.queryByLabelText("Warning")).toBeNull();
 });
 
@@ -50,16 +49,49 @@ test("a job with fewer rollouts a row names its own pass@k; what is not known is
     expect(figure(name), name).toBe("unknown");
 });
 
-test("every warning is one, and baselines name their temperature", () => {
+test("every warning is one", () => {
   const warnings = ["Every score is 0.", "Half of the answers are cut off."];
-  const baselines = [
-    { temperature: 0, mean_score: 0.1, low: 0.05, high: 0.2 },
-    { temperature: 0.7, mean_score: null, low: 0, high: 1 },
-  ];
-  render(<Preflight preflight={{ ...FOUND, warnings, baselines }} />);
+  render(<Preflight preflight={{ ...FOUND, warnings }} />);
   const shown = screen.getAllByLabelText("Warning").map((icon) => icon.parentElement as HTMLElement);
   expect(shown.map((line) => within(line).getByText(/./).textContent)).toEqual(warnings);
-  expect(screen.getByText(/Base model:/).textContent).toBe(
-    "Base model: 0.1 [0.05, 0.2] at temperature 0; unknown at temperature 0.7",
+  expect(screen.queryByRole("table")).toBeNull();
+});
+
+test("the base model at each temperature is a row, with no more digits than a few rows tell", () => {
+  const baselines = [
+    {
+      temperature: 0,
+      mean_score: 0.289352,
+      low: 0.276852,
+      high: 0.302778,
+      pass_at_1: 0.166667,
+      rollouts: 16,
+    },
+    { temperature: 0.7, mean_score: null, low: 0, high: 1, pass_at_1: null, rollouts: 0 },
+  ];
+  render(<Preflight preflight={{ ...FOUND, baselines }} />);
+  const [head, ...rows] = within(screen.getByRole("table")).getAllByRole("row");
+  const cells = (row: HTMLElement) => [...row.children].map((cell) => cell.textContent);
+  expect(cells(head as HTMLElement)).toEqual([
+    "Temperature",
+    "Mean score",
+    "95 % interval",
+    "Solved (≥ 1)",
+    "Rollouts",
+  ]);
+  expect(rows.map(cells)).toEqual([
+    ["0", "0.289", "0.277 to 0.303", "17 %", "16"],
+    ["0.7", "unknown", "0 to 1", "unknown", "0"],
+  ]);
+});
+
+test("what the whole job would roll out names rows, candidates and epochs, where they were recorded", () => {
+  const seconds = { low: 90, high: 10_800 };
+  render(
+    <Preflight preflight={{ ...FOUND, estimate: { rollouts: 48, rows: 12, n: 4, epochs: 1, seconds } }} />,
   );
+  expect(figure("Whole job's rollouts")).toBe("48 (12 rows, 4 each, 1 epoch)");
+  cleanup();
+  render(<Preflight preflight={{ ...FOUND, estimate: { rollouts: 48, seconds } }} />);
+  expect(screen.queryByText("Whole job's rollouts")).toBeNull();
 });

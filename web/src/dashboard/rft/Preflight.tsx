@@ -1,7 +1,7 @@
 // What a few rows said before the first step: whether there is anything to learn, and what the job would take.
 import { TriangleAlert } from "lucide-react";
 import type { RftPreflight } from "~/api/rft";
-import { count, figure, percent } from "~/design/figures";
+import { count, figure } from "~/design/figures";
 import { Panel } from "~/design/Panel";
 
 export function Preflight({ preflight }: { preflight: RftPreflight }) {
@@ -11,16 +11,19 @@ export function Preflight({ preflight }: { preflight: RftPreflight }) {
     ["pass@1", value(preflight.pass_at_1)],
     [`pass@${preflight.pass_at_8_k}`, value(preflight.pass_at_8)],
     ["Groups that vary", `${preflight.varying_groups} of ${preflight.groups}`],
-    ["Truncated", preflight.truncated === null ? "unknown" : percent(preflight.truncated)],
+    ["Truncated", preflight.truncated === null ? "unknown" : share(preflight.truncated)],
     ["Invalid", `${preflight.invalid} of ${preflight.rollouts}`],
     [
       "Tokens a rollout",
-      preflight.completion_tokens_mean === null ? "unknown" : figure(preflight.completion_tokens_mean),
+      preflight.completion_tokens_mean === null ? "unknown" : count(preflight.completion_tokens_mean),
     ],
     [
       "Whole job",
       estimate?.seconds ? `${span(estimate.seconds.low)} to ${span(estimate.seconds.high)}` : "unknown",
     ],
+    ...(estimate?.epochs
+      ? [["Whole job's rollouts", `${count(estimate.rollouts)} (${workOf(estimate)})`] as [string, string]]
+      : []),
   ];
   return (
     <Panel title="Preflight">
@@ -33,14 +36,7 @@ export function Preflight({ preflight }: { preflight: RftPreflight }) {
           </div>
         ))}
       </dl>
-      {preflight.baselines.length > 0 && (
-        <p className="tabular mt-2 text-ink-soft">
-          Base model:{" "}
-          {preflight.baselines
-            .map((one) => `${interval(one.mean_score, one.low, one.high)} at temperature ${one.temperature}`)
-            .join("; ")}
-        </p>
-      )}
+      {preflight.baselines.length > 0 && <Baselines preflight={preflight} />}
       {preflight.warnings.map((warning) => (
         <p key={warning} className="mt-2 flex gap-2 text-fair">
           <TriangleAlert size={16} aria-label="Warning" className="mt-0.5 shrink-0" />
@@ -56,12 +52,77 @@ export function Preflight({ preflight }: { preflight: RftPreflight }) {
   );
 }
 
+/** The base model at each temperature; what is trained has to beat the best of them. */
+function Baselines({ preflight: { baselines, threshold } }: { preflight: RftPreflight }) {
+  const best = Math.max(...baselines.map((one) => one.mean_score ?? Number.NEGATIVE_INFINITY));
+  const cell = "py-1 pr-4 text-right font-mono whitespace-nowrap last:pr-0";
+  return (
+    <div className="mt-3 overflow-x-auto">
+      <table className="tabular text-[13px]">
+        <caption className="pb-1 text-left text-xs text-ink-faint">
+          The base model, before any training: a tuned one has to beat the best of these
+        </caption>
+        <thead className="text-xs text-ink-faint">
+          <tr>
+            {[
+              "Temperature",
+              "Mean score",
+              "95 % interval",
+              `Solved (≥ ${figure(threshold)})`,
+              "Rollouts",
+            ].map((name) => (
+              <th
+                key={name}
+                scope="col"
+                className="py-1 pr-4 text-right font-medium whitespace-nowrap last:pr-0"
+              >
+                {name}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {baselines.map((one) => (
+            <tr
+              key={one.temperature}
+              className={one.mean_score === best ? "border-t font-semibold" : "border-t"}
+            >
+              <th scope="row" className={`${cell} font-normal`}>
+                {figure(one.temperature)}
+              </th>
+              <td className={cell}>{value(one.mean_score)}</td>
+              <td className={cell}>
+                {digits(one.low)} to {digits(one.high)}
+              </td>
+              <td className={cell}>{typeof one.pass_at_1 === "number" ? share(one.pass_at_1) : "unknown"}</td>
+              <td className={cell}>{count(one.rollouts)}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+/** A few rows tell no more than about two digits of a score; a third tells neighbours apart. */
+function digits(number: number): string {
+  return String(Number(number.toFixed(3)));
+}
+
+function share(number: number): string {
+  return `${Math.round(number * 100)} %`;
+}
+
 function value(number: number | null): string {
-  return number === null ? "unknown" : figure(number);
+  return number === null ? "unknown" : digits(number);
 }
 
 function interval(mean: number | null, low: number, high: number): string {
-  return mean === null ? "unknown" : `${figure(mean)} [${figure(low)}, ${figure(high)}]`;
+  return mean === null ? "unknown" : `${digits(mean)} [${digits(low)}, ${digits(high)}]`;
+}
+
+function workOf({ rows, n, epochs }: { rows?: number; n?: number; epochs?: number }): string {
+  return `${count(rows)} rows, ${n} each, ${epochs} ${epochs === 1 ? "epoch" : "epochs"}`;
 }
 
 /** Seconds in the largest unit of which there are at least two. */

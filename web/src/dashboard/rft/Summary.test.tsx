@@ -12,7 +12,20 @@ vi.mock("~/design/Chart", () => ({
 }));
 
 const VERDICT = { verdict: "There is something to learn.", baselines: [], warnings: [] };
-const PREFLIGHT = { ...VERDICT, rows: 4, rollouts: 32, estimate: null } as unknown as RftPreflight;
+const UNKNOWN = {
+  mean_score: null,
+  pass_at_1: null,
+  pass_at_8: null,
+  truncated: null,
+  completion_tokens_mean: null,
+};
+const PREFLIGHT = {
+  ...VERDICT,
+  ...UNKNOWN,
+  rows: 4,
+  rollouts: 32,
+  estimate: null,
+} as unknown as RftPreflight;
 const JOB = {
   name: "accounts/local/reinforcementFineTuningJobs/sums",
   state: "JOB_STATE_COMPLETED",
