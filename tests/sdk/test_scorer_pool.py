@@ -1,4 +1,4 @@
-"""The pool of scorers against a fork server that has no process to give."""
+"""The pool of scorers against a fork server that has no process to give, or none yet."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 from eval_protocol.host import pool as pools
 from eval_protocol.host.pool import ScorerLost, ScorerPool
+from eval_protocol.host.wire import TAKEN
 
 LINE = b'{"op":"score","row":{}}\n'
 
@@ -59,7 +60,7 @@ async def test_a_row_that_no_process_has_seen_waits_for_the_next(fork_server: tu
     assert (again, old) == (number + 1, 0), "nothing is to be ended: it never began"
     with connection:
         assert connection.recv(4096) == LINE
-        connection.sendall(b'{"score": 1}\n')
+        connection.sendall(TAKEN + b'{"score": 1}\n')
         assert await answer == {"score": 1}
     _, old, connection = await server.asked()
     assert old == again, "what has answered is ended"
@@ -98,7 +99,7 @@ async def test_a_scorer_that_died_while_it_was_idle_costs_no_row(fork_server: tu
     assert (again, old) == (number + 1, number)
     with connection:
         assert connection.recv(4096) == LINE
-        connection.sendall(b'{"score": 1}\n')
+        connection.sendall(TAKEN + b'{"score": 1}\n')
         assert await answer == {"score": 1}
     _, _, connection = await server.asked()
     assert connection is not None
@@ -119,3 +120,36 @@ async def test_scorers_that_always_die_are_told_of(fork_server: tuple[ScorerPool
         await asyncio.sleep(0.01)
     with pytest.raises(ScorerLost, match="killed by SIGKILL"):
         await answer
+
+
+async def test_a_row_has_its_time_from_when_a_process_has_it(fork_server: tuple[ScorerPool, ForkServer]):
+    pool, server = fork_server
+    answer = asyncio.create_task(pool.ask(LINE, 0.1))
+    _, _, connection = await server.asked()
+    assert connection is not None
+    with connection:
+        await asyncio.wait({answer}, timeout=0.3)
+        assert not answer.done(), "it waits for a process as long as that takes"
+        assert connection.recv(4096) == LINE
+        connection.sendall(TAKEN)
+        with pytest.raises(ScorerLost, match=r"did not return within 0.1 s for this row; its process was killed"):
+            await answer
+    _, _, connection = await server.asked()
+    assert connection is not None
+    connection.close()
+
+
+async def test_a_process_that_never_begins_is_given_up(
+    fork_server: tuple[ScorerPool, ForkServer], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(pools, "START_SECONDS", 0.05)
+    pool, server = fork_server
+    answer = asyncio.create_task(pool.ask(LINE, 20))
+    number, _, connection = await server.asked()
+    assert connection is not None
+    with connection, pytest.raises(ScorerLost, match=r"No process took this row within 0.05 s"):
+        await answer
+    _, old, connection = await server.asked()
+    assert old == number, "it is ended"
+    assert connection is not None
+    connection.close()

@@ -14,10 +14,13 @@ from typing import Any
 
 from eval_protocol.errors import EvalProtocolError
 from eval_protocol.host.forks import CONTROL_BYTES
+from eval_protocol.host.wire import TAKEN
 
 SPAWN_TRIES = 5
 SPAWN_PAUSE_SECONDS = 0.5
 """Between tries when the system has no process to give."""
+START_SECONDS = 600.0
+"""For a scorer to take its request. It has no process yet while the system is short of something; one that cannot begin is given up."""
 ADDED_BYTES = 16 * 1024 * 1024
 """An answer to a row may be that much longer than the row."""
 DEEPEST = 64
@@ -109,11 +112,15 @@ class ScorerPool:
                 self._replace(scorer)
 
     async def _exchange(self, scorer: _Scorer, line: bytes, timeout: float, what: str, longest: int) -> dict[str, Any]:
-        answer = b""
+        answer, taken = b"", False
         try:
-            async with asyncio.timeout(timeout):
-                answer = await _talk(scorer.connection, line, longest)
+            async with asyncio.timeout(START_SECONDS) as limit:
+                taken = await _hand_over(scorer.connection, line)
+                limit.reschedule(asyncio.get_running_loop().time() + timeout)
+                answer = await _answer(scorer.connection, longest) if taken else b""
         except TimeoutError:
+            if not taken:
+                raise ScorerLost(f"No process took {what} within {START_SECONDS:g} s.") from None
             raise ScorerLost(
                 f"The evaluator did not return within {timeout:g} s for {what}; its process was killed."
             ) from None
@@ -205,10 +212,16 @@ class ScorerPool:
             scorer.connection.shutdown(socket.SHUT_RDWR)
 
 
-async def _talk(connection: socket.socket, line: bytes, longest: int) -> bytes:
-    """The answering line; empty when the connection was closed before its end; its beginning when it is longer than `longest`."""
+async def _hand_over(connection: socket.socket, line: bytes) -> bool:
+    """Send the request and wait until a process has it; False when the connection was closed before that."""
     loop = asyncio.get_running_loop()
     await loop.sock_sendall(connection, line)
+    return await loop.sock_recv(connection, len(TAKEN)) == TAKEN
+
+
+async def _answer(connection: socket.socket, longest: int) -> bytes:
+    """The answering line; empty when the connection was closed before its end; its beginning when it is longer than `longest`."""
+    loop = asyncio.get_running_loop()
     pieces, size = [], 0
     while piece := await loop.sock_recv(connection, _PIECE_BYTES):
         answer, newline, _ = piece.partition(b"\n")

@@ -20,7 +20,7 @@ from eval_protocol.evaluation import scoring
 from eval_protocol.evaluation.aggregation import invalid_reason, valid_score
 from eval_protocol.evaluation.experiments import preprocess
 from eval_protocol.host.evaluator import HostedEvaluator
-from eval_protocol.host.wire import dump_row, encode, score_request
+from eval_protocol.host.wire import TAKEN, dump_row, encode, score_request
 from eval_protocol.models import EvaluateResult, EvaluationRow, ExecutionMetadata, Message, MetricResult
 
 _PIECE_BYTES = 1 << 16
@@ -39,6 +39,7 @@ def _serve(evaluator: HostedEvaluator, connection: socket.socket) -> None:
     line = _line(connection)
     if not line:
         return
+    connection.sendall(TAKEN)
     request = json.loads(line)
     if request["op"] == "adapt":
         reply = encode(_adapt(evaluator, request["rows"]))

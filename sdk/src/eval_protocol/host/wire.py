@@ -12,6 +12,8 @@ from eval_protocol.models import EvaluationRow
 
 LINE_LIMIT = 256 * 1024 * 1024
 """Longest line taken, in bytes: a whole dataset to adapt, or a row with images."""
+TAKEN = b"\n"
+"""What a scorer says once it has all of its request, before any of the evaluator's code sees it."""
 
 
 class Answers(StrEnum):
