@@ -716,6 +716,20 @@ def test_ctrl_c_leaves_the_job_running_and_says_so(platform: FakePlatform, proje
     assert not [line for line in platform.writes if line.endswith(":cancel")]
 
 
+@pytest.mark.usefixtures("profile")
+def test_an_export_in_the_project_is_not_uploaded_and_told(ep, platform: FakePlatform, project: Path) -> None:
+    (project / "m-peft").mkdir()
+    (project / "m-peft" / "adapter_model.safetensors").write_bytes(b"weights")
+    (project / "m-peft" / ".tunesmith-export").write_text("Written by `tunesmith model export`.")
+    result = ep("upload", "--yes")
+    assert result.status == 0
+    assert "Not sent: m-peft/ (an export; remove m-peft/.tunesmith-export to have it sent)" in result.out
+    content = next(request.body for request in platform.requests if request.path.startswith("/signed/"))
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        assert not any("m-peft" in name for name in archive.getnames())
+
+
+@pytest.mark.usefixtures("profile")
 def test_upload_sends_secrets_and_evaluator_and_starts_no_job(
     ep: Callable[..., Any], platform: FakePlatform, project: Path, profile: Path
 ) -> None:

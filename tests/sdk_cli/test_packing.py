@@ -198,6 +198,24 @@ def test_what_the_evaluator_needs_must_be_inside(tmp_path: Path) -> None:
         pack(tmp_path, required=("evaluation.py",))
 
 
+def test_what_the_platform_exported_here_stays_at_home(tmp_path: Path) -> None:
+    write(tmp_path, "evaluation.py", "my-job-step-3/step.json", "out/m-peft/adapter_model.safetensors", "out/notes.md")
+    sent = pack(tmp_path)
+    assert (len(sent.files), sent.exports) == (4, ())
+    write(tmp_path, "my-job-step-3/.tunesmith-export", "out/m-peft/.tunesmith-export")
+    packed = pack(tmp_path)
+    assert packed.files == ("evaluation.py", "out/notes.md")
+    assert packed.exports == ("my-job-step-3", "out/m-peft")
+    with pytest.raises(
+        PackingError, match=r"lies in my-job-step-3, which is left out as an export \(my-job-step-3/\.tunesmith-export"
+    ):
+        pack(tmp_path, required=("my-job-step-3/step.json",))
+    write(tmp_path, ".tunesmith-export")
+    assert pack(tmp_path).files == (".tunesmith-export", "evaluation.py", "out/notes.md"), (
+        "the project itself is no export"
+    )
+
+
 def test_a_project_that_is_too_large_names_its_largest_files(tmp_path: Path) -> None:
     write(tmp_path, "small.py")
     with open(tmp_path / "huge.bin", "wb") as file:

@@ -8,6 +8,7 @@ from pathlib import Path
 import gguf
 import pytest
 from click.testing import CliRunner
+from eval_protocol.client.packing import EXPORT_MARK
 from tunesmith.catalog import resolve
 from tunesmith.cli import models
 from tunesmith.db.tables import Model
@@ -51,9 +52,24 @@ def test_an_adapter_names_its_base_model(home: Platform, tmp_path: Path) -> None
     config = json.loads((tmp_path / "m-peft" / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == BASE_MODEL
     assert config["peft_type"] == "LORA"
+    assert "`ep upload`" in (tmp_path / "m-peft" / EXPORT_MARK).read_text()
+    said("download", "m")
+    assert (tmp_path / "m" / EXPORT_MARK).exists()
     assert "m-peft is not empty" in said("export", "m", code=1)
     assert "--format gguf only" in said("export", "m", "-o", "x", "--quantization", "f32", code=1)
     assert "no model accounts/local/models/none" in said("export", "none", code=1)
+
+
+def test_a_base_model_and_a_folder_that_cannot_be(home: Platform, tmp_path: Path) -> None:
+    for verb in ("export", "download"):
+        refused = said(verb, BASE_MODEL, code=1)
+        assert f"{BASE_MODEL} is a base model: no job made it" in refused
+        folder = refused.split("Its files are in ")[1].split(" on this machine")[0]
+        assert (Path(folder) / "config.json").is_file()
+    for form in ("peft", "gguf"):
+        told = said("export", "m", "-o", "/proc/x/y", "--format", form, code=1)
+        assert "/proc/x/y cannot be written (No such file or directory); nothing was fetched" in told
+    assert not (tmp_path / "m-peft").exists()
 
 
 def test_a_gguf_file_and_its_modelfile(home: Platform, tmp_path: Path) -> None:

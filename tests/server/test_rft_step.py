@@ -81,6 +81,7 @@ def test_a_step_becomes_a_folder(trained: Platform, tmp_path: Path):
     folder = tmp_path / "deep" / "step"
     assert f"Saved step 2 of first in {folder}: " in said("first", "--step", 2, "-o", folder)
     assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()) == [
+        ".tunesmith-export",
         "README.md",
         *(
             f"adapters/v{k:06d}/{name}"
@@ -130,6 +131,9 @@ def test_what_cannot_be_says_why_and_writes_nothing(trained: Platform, tmp_path:
     full = tmp_path / "full"
     full.mkdir()
     (full / "mine.txt").write_text("mine")
+    assert "/proc/x cannot be written (No such file or directory); nothing was fetched" in said(
+        "first", "--step", 2, "-o", "/proc/x", code=1
+    )
     assert "is not empty; nothing was written" in said("first", "--step", 2, "-o", full, code=1)
     assert [file.name for file in full.iterdir()] == ["mine.txt"]
     (tmp_path / "base" / "model.safetensors").unlink()

@@ -13,6 +13,7 @@ import click
 
 from tunesmith.cli.client import opened
 from tunesmith.cli.errors import told_plainly
+from tunesmith.cli.exports import check_new_folder, mark
 from tunesmith.cli.jobs import rft_path
 from tunesmith.cli.listing import short
 from tunesmith.cli.profile import read_profile
@@ -33,7 +34,8 @@ def export_step(job: str, step: int, output: Path | None, as_json: bool) -> None
     """Save everything that is needed to compute adapter K + 1 from adapter K again, without this program.
 
     The folder has the sealed batch, both adapters, AdamW's state, the settings, the hashes of the base model, and a README that says how
-    a step is computed. benchmarks/replay_step.py computes it with plain transformers, peft and torch, and compares.
+    a step is computed. benchmarks/replay_step.py computes it with plain transformers, peft and torch, and compares. `ep upload` leaves the
+    folder out of an evaluator's project.
 
     \b
     Examples:
@@ -46,8 +48,7 @@ def export_step(job: str, step: int, output: Path | None, as_json: bool) -> None
     with told_plainly():
         profile = read_profile()
         path = f"{rft_path(profile, job)}:exportStep?step={step}"
-        if folder.exists() and any(folder.iterdir()):
-            raise InvalidArgument(f"{folder} is not empty; nothing was written. Name another folder with -o.")
+        check_new_folder(folder)
         with opened(profile, "GET", path, silence=_SILENCE_SECONDS) as answer:
             _unpack(answer, folder)
     described: dict[str, Any] = json.loads((folder / "step.json").read_text())
@@ -75,6 +76,7 @@ def _unpack(stream: Any, folder: Path) -> None:
         with tarfile.open(fileobj=stream, mode="r|") as archive:
             archive.extractall(temporary, filter="data")
         (content,) = temporary.iterdir()
+        mark(content, "tunesmith job export")
         content.replace(folder)
     except (tarfile.TarError, ValueError) as error:
         raise Unavailable(f"The download broke off ({error}); nothing was saved. Try again.") from error

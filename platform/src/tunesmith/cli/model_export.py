@@ -19,6 +19,7 @@ import click
 from tunesmith.cli import transfer
 from tunesmith.cli.client import call, resource_path
 from tunesmith.cli.errors import told_plainly
+from tunesmith.cli.exports import check_new_folder, mark
 from tunesmith.cli.listing import short
 from tunesmith.cli.profile import Profile, read_profile
 from tunesmith.errors import FailedPrecondition, InvalidArgument
@@ -55,7 +56,7 @@ def export_model(
     merged   base and adapter in one, as safetensors, for transformers, vLLM, SGLang
     gguf     the same as one GGUF file, for llama.cpp, with a Modelfile for Ollama
 
-    merged and gguf need `pip install "tunesmith[train]"` on this machine; the platform may run on another one.
+    `ep upload` leaves the folder out of an evaluator's project. merged and gguf need `pip install "tunesmith[train]"` on this machine; the platform may run on another one.
 
     \b
     Examples:
@@ -67,20 +68,37 @@ def export_model(
     with told_plainly():
         if quantization and form != "gguf":
             raise InvalidArgument("--quantization takes effect with --format gguf only.")
-        if folder.exists() and any(folder.iterdir()):
-            raise InvalidArgument(f"{folder} is not empty; give another folder with -o.")
+        check_new_folder(folder)
         profile = read_profile()
         found = call(profile, "GET", _path(profile, model))
+        refuse_base_model(profile, found["name"])
         if form == "peft":
             files = _peft(profile, found, folder)
         else:
             files = _converted(profile, found, folder, form, quantization or QUANTIZATIONS[0], base)
+        mark(folder, "tunesmith model export")
     if as_json:
         click.echo(json.dumps({"model": found["name"], "format": form, "files": files}, indent=2))
         return
     click.echo(f"Saved {len(files)} files in {folder}.")
     if form == "gguf":
         click.echo(f"With Ollama: ollama create {short(model)} -f {folder / 'Modelfile'}")
+
+
+def refuse_base_model(profile: Profile, name: str) -> None:
+    """Raise FailedPrecondition for a model of the catalogue, which no job of the account made, with the place of its files."""
+    if name.startswith(f"accounts/{profile.account_id}/"):
+        return
+    from tunesmith.catalog import available
+    from tunesmith.settings import Settings
+
+    here = next((entry.path for entry in available(Settings.load().path("models")) if entry.name == name), None)
+    public = _public_name(name)
+    places = [f"in {here} on this machine"] if here else ["in models/ of the data folder of the platform's machine"]
+    places += [f"at https://huggingface.co/{public}"] if public != name else []
+    raise FailedPrecondition(
+        f"{name} is a base model: no job made it, and it is not copied. Its files are {', and '.join(places)}; other programs load them as they are."
+    )
 
 
 def _peft(profile: Profile, model: dict[str, Any], folder: Path) -> list[str]:

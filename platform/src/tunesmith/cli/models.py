@@ -11,8 +11,9 @@ import click
 from tunesmith.cli import transfer
 from tunesmith.cli.client import call, resource_path
 from tunesmith.cli.errors import told_plainly
+from tunesmith.cli.exports import mark
 from tunesmith.cli.listing import list_options, moment, print_fields, short, show
-from tunesmith.cli.model_export import export_model
+from tunesmith.cli.model_export import export_model, refuse_base_model
 from tunesmith.cli.profile import Profile, read_profile
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print the API's JSON.")
@@ -86,8 +87,13 @@ def download_model(model: str, output_dir: Path | None, as_json: bool) -> None:
     folder = output_dir or Path(short(model))
     with told_plainly():
         profile = read_profile()
+        if "/" in model:
+            refuse_base_model(profile, call(profile, "GET", _path(profile, model))["name"])
+        new = not folder.exists()
         urls = call(profile, "GET", f"{_path(profile, model)}:getDownloadEndpoint")["filenameToSignedUrls"]
         files = [str(transfer.download(url, folder / Path(name).name)) for name, url in urls.items()]
+        if new:
+            mark(folder, "tunesmith model download")
     click.echo(json.dumps({"files": files}, indent=2) if as_json else f"Saved {len(files)} files in {folder}.")
 
 

@@ -15,7 +15,7 @@ from eval_protocol.cli.rows import Rows, adapt, dataset_paths, read_jsonl, rows_
 from eval_protocol.cli.secrets import Secrets, find_secrets
 from eval_protocol.cli.selection import LocalTest, dataset_id, evaluator_id, select_test
 from eval_protocol.cli.session import Printer
-from eval_protocol.client.packing import pack
+from eval_protocol.client.packing import EXPORT_MARK, pack
 from eval_protocol.errors import DatasetError, EvalProtocolError
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def prepare(
     if test is None and not request.evaluator:
         return None
     name = request.evaluator or (evaluator_id(test) if test else "")
-    local = pack_evaluator(root, test, name.rsplit("/", 1)[-1]) if test else None
+    local = pack_evaluator(root, test, name.rsplit("/", 1)[-1], say) if test else None
     body = json.loads(json.dumps(request.body))
     dataset = _training_rows(root, request, test, name, say)
     evaluation = _evaluation_rows(root, body.pop("evaluationDataset", None), test, name)
@@ -115,8 +115,8 @@ def try_evaluator(root: Path, request: Request, plan: Plan, profile: Profile, sa
     return _validate(root, request, plan.test, profile, say)
 
 
-def pack_evaluator(root: Path, test: LocalTest, name: str) -> LocalEvaluator:
-    """Pack the project of an evaluator. Raises EvalProtocolError when it has no requirements.txt or cannot be packed."""
+def pack_evaluator(root: Path, test: LocalTest, name: str, say: Printer) -> LocalEvaluator:
+    """Pack the project of an evaluator; say what is left out of it. Raises EvalProtocolError when it has no requirements.txt or cannot be packed."""
     if not (root / REQUIREMENTS).exists():
         raise EvalProtocolError(
             f"Upload requires {REQUIREMENTS} in the project root ({root}), because the platform builds the evaluator's "
@@ -128,6 +128,8 @@ def pack_evaluator(root: Path, test: LocalTest, name: str) -> LocalEvaluator:
             "Leave one in completion_params and evaluation_test_kwargs."
         )
     archive = pack(root, required=(REQUIREMENTS, test.file))
+    for folder in archive.exports:
+        say(f"Not sent: {folder}/ (an export; remove {folder}/{EXPORT_MARK} to have it sent)")
     return LocalEvaluator(name, test.function, test.entry_point, archive)
 
 

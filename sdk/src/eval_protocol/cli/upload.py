@@ -53,7 +53,7 @@ def upload(
     test = select_test(root, say, entry=entry, assume_yes=yes)
     if test is None:
         return 1
-    local = pack_evaluator(root, test, name or evaluator_id(test))
+    local = pack_evaluator(root, test, name or evaluator_id(test), say)
     secrets = choose(find_secrets(root, env_file, profile.api_key), not yes and sys.stdin.isatty())
     return asyncio.run(_send(profile, local, secrets, force, wait, say))
 

@@ -2,7 +2,8 @@
 
 The same files give the same bytes: members are sorted, times and owners are zero. Names start with the folder's own name
 (`my-project/evaluation.py`), as the platform expects. Caches, environments, archives and what `.gitignore` names (nested
-files and negation included) stay at home; files that hold secrets (`.env`, `.env.*`) and `.git` always do.
+files and negation included) stay at home; files that hold secrets (`.env`, `.env.*`) and `.git` always do. So do folders that
+`tunesmith job export`, `tunesmith model export` or `tunesmith model download` made here: weights that no evaluator asked for.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ MAX_PROJECT_BYTES = 150 * 1024 * 1024
 
 NEVER = (".git", ".env", ".env.*", ".envrc", ".netrc", ".pypirc")
 """Not even a negation in `.gitignore` brings these back."""
+
+EXPORT_MARK = ".tunesmith-export"
+"""A file in every folder that the platform's commands export to."""
 
 BY_DEFAULT = [
     ".github/",
@@ -81,6 +85,8 @@ class PackedProject:
     """Paths relative to the project root, sorted."""
     source_hash: str
     """SHA-256 over paths, executable bits and contents: the same for the same source, whatever packed it."""
+    exports: tuple[str, ...] = ()
+    """Folders that were left out because the platform's commands exported something there."""
 
     @property
     def size(self) -> int:
@@ -99,26 +105,29 @@ def pack(root: Path, required: tuple[str, ...] = ()) -> PackedProject:
     missing or ignored.
     """
     root = root.resolve()
-    members = list(project_files(root))
+    exports: list[str] = []
+    members = list(project_files(root, exports))
     names = {name for name, _ in members}
     for name in required:
         if name not in names:
             where = "is ignored (see .gitignore and the packing rules)" if (root / name).exists() else "does not exist"
+            if left := next((folder for folder in exports if name.startswith(f"{folder}/")), None):
+                where = f"lies in {left}, which is left out as an export ({left}/{EXPORT_MARK} says so),"
             raise PackingError(
                 f"{name} {where} in {root}, but the evaluator needs it on the platform. Add it, or stop ignoring it."
             )
     _check_size(root, members)
-    return _write_archive(root, members)
+    return _write_archive(root, members, tuple(sorted(exports)))
 
 
-def project_files(root: Path) -> Iterator[tuple[str, Path]]:
-    """Yield (path relative to root, real file) of everything that would be packed, sorted by path."""
+def project_files(root: Path, exports: list[str]) -> Iterator[tuple[str, Path]]:
+    """Yield (path relative to root, real file) of everything that would be packed, sorted by path; add to `exports` what was left out as such."""
     rules = [rule for pattern in BY_DEFAULT if (rule := parse_rule(pattern))]
-    yield from sorted(_walk(root, root, "", rules, (root,)))
+    yield from sorted(_walk(root, root, "", rules, (root,), exports))
 
 
 def _walk(
-    root: Path, folder: Path, prefix: str, rules: list[Rule], ancestors: tuple[Path, ...]
+    root: Path, folder: Path, prefix: str, rules: list[Rule], ancestors: tuple[Path, ...], exports: list[str]
 ) -> Iterator[tuple[str, Path]]:
     rules = [*rules, *read_rules(folder / ".gitignore", prefix)]
     for entry in folder.iterdir():
@@ -133,7 +142,10 @@ def _walk(
             real = target.resolve()
             if real in ancestors:
                 raise PackingError(f"The link {name} points to a folder that contains it. Remove it or ignore it.")
-            yield from _walk(root, target, name, rules, (*ancestors, real))
+            if (real / EXPORT_MARK).is_file():
+                exports.append(name)
+                continue
+            yield from _walk(root, target, name, rules, (*ancestors, real), exports)
         elif target.is_file():
             yield name, target
 
@@ -168,7 +180,7 @@ def _check_size(root: Path, members: list[tuple[str, Path]]) -> None:
         )
 
 
-def _write_archive(root: Path, members: list[tuple[str, Path]]) -> PackedProject:
+def _write_archive(root: Path, members: list[tuple[str, Path]], exports: tuple[str, ...]) -> PackedProject:
     digest = hashlib.sha256()
     buffer = io.BytesIO()
     top = root.name or "project"
@@ -183,4 +195,6 @@ def _write_archive(root: Path, members: list[tuple[str, Path]]) -> PackedProject
             info = tarfile.TarInfo(f"{top}/{name}")
             info.size, info.mode = len(content), mode
             archive.addfile(info, io.BytesIO(content))
-    return PackedProject(f"{top}.tar.gz", buffer.getvalue(), tuple(name for name, _ in members), digest.hexdigest())
+    return PackedProject(
+        f"{top}.tar.gz", buffer.getvalue(), tuple(name for name, _ in members), digest.hexdigest(), exports
+    )
