@@ -81,16 +81,16 @@ async def test_a_resumed_job_keeps_its_progress_until_the_run_says_otherwise(set
         assert claimed is not None
         job = ClaimedJob.of(claimed)
     claim = rft._Claim(job, JobContext(settings, sessions, job, "worker"))
-    await claim.report("JOB_STATE_RUNNING")
+    await claim.progress.report("JOB_STATE_RUNNING")
     shown = _job(sessions)
     assert shown is not None
     assert shown.progress == {**stored, "processes": []}
     status = {"state": "RUNNING", "percent": 43, "epoch": 1, "step": 13, "total_steps": 30}
     (claim.run_dir / "status.json").write_text(json.dumps(status))
-    await claim.report("JOB_STATE_RUNNING")
+    await claim.progress.report("JOB_STATE_RUNNING")
     shown = _job(sessions)
     assert shown is not None
-    run = {**status, "sampled_tokens": 0, "trained_tokens": 0}
+    run = {**status, "sampled_tokens": 0, "trained_tokens": 0, "seconds": shown.progress["run"]["seconds"]}
     assert shown.progress == {"percent": 43, "epoch": 1, "run": run, "processes": []}
 
 

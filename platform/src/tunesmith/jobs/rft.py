@@ -27,19 +27,18 @@ from tunesmith.evaluators.hosts import EvaluatorHost, environment, start_host
 from tunesmith.jobs import dataset_rows, promotion, rft_inputs
 from tunesmith.jobs.admission import rft_need
 from tunesmith.jobs.handler import ClaimedJob, Handler, JobContext, Outcome
-from tunesmith.jobs.ingest import AUDIT_FILE, EVENTS_FILE, ROLLOUTS_FILE, Ingest
+from tunesmith.jobs.ingest import AUDIT_FILE, EVENTS_FILE, ROLLOUTS_FILE
 from tunesmith.jobs.memory import Need
 from tunesmith.jobs.models import base_model, warm_start
 from tunesmith.jobs.rft_audit import Auditor
 from tunesmith.jobs.rft_control import Steering
-from tunesmith.jobs.rft_cost import rft_cost
-from tunesmith.jobs.rft_processes import FINAL, RunProcesses, place_of
+from tunesmith.jobs.rft_processes import FINAL, RunProcesses
+from tunesmith.jobs.rft_progress import RunProgress
 from tunesmith.jobs.rft_resume import take_up
-from tunesmith.jobs.rft_trackers import RunTrackers
 from tunesmith.rendering.renderer import Renderer
 from tunesmith.runs.config import RunConfig
 from tunesmith.runs.files import adapter_path, file_mark
-from tunesmith.runs.fork import fork_run, rewindable_versions
+from tunesmith.runs.fork import fork_run
 from tunesmith.schemas.rft_spec import RftSpec
 from tunesmith.settings import Settings
 from tunesmith.storage.keys import load_keys
@@ -86,8 +85,7 @@ class RftHandler(Handler):
             if claim.auditor is not None:
                 await claim.auditor.stop()
             await claim.processes.down()
-            await asyncio.to_thread(claim.ingest.catch_up)
-            await claim.trackers.down()
+            await claim.progress.close()
 
     def need(self, spec: dict[str, Any], settings: Settings) -> Need | None:
         """Learner, host and orchestrator, and an engine unless one of that base model runs."""
@@ -131,9 +129,9 @@ class _Claim:
         self.spec = RftSpec.model_validate(job.spec)
         self.run_dir = self.settings.run_dir(job.id)
         self.run_dir.mkdir(parents=True, exist_ok=True)
-        self.ingest = Ingest(context.sessions, job.name, self.run_dir)
         self.keys = load_keys(self.settings)
         self.processes = RunProcesses(self.run_dir, self.spec.evaluator_version, self.start_host, context.start)
+        self.progress = RunProgress(job, context, self.spec, self.run_dir, self.processes)
         self.steering = Steering(job, context, self.spec, self.run_dir, self.processes)
         self.auditor = (
             Auditor(
@@ -147,19 +145,12 @@ class _Claim:
             if self.spec.audit_evaluator and not self.spec.preflight_only
             else None
         )
-        self.trackers = RunTrackers(self.run_dir, job, context, self.spec)
-        self.reported: tuple[dict[str, Any], str | None] | None = None
-        self.reached = place_of(job.progress.get("run") or {})
-        """The furthest place that was reported."""
-        self.expected: dict[str, Any] | None = None
-        """Cost that the preflight's estimate comes to; empty where no price is set."""
-        self.reckoned: tuple[tuple[int, int], dict[str, Any]] | None = None
 
     async def validate(self) -> None:
         """Everything that can be known to be wrong before training starts; then the inputs, unless they are there."""
         if (self.run_dir / "run.json").exists():
             return
-        await self.report("JOB_STATE_VALIDATING")
+        await self.progress.report("JOB_STATE_VALIDATING")
         if self.spec.rewound_from is not None:
             await self.fork(self.spec.rewound_from, self.spec.rewound_to or 0)
             return
@@ -235,14 +226,14 @@ class _Claim:
             if since > REPORT_SECONDS:
                 marks = [file_mark(f"{self.run_dir}/{name}") for name in REPORTED_FILES], self.processes.pids()
                 if marks != seen or since > QUIET_REPORT_SECONDS:
-                    await self.report("JOB_STATE_RUNNING")
+                    await self.progress.report("JOB_STATE_RUNNING")
                     seen, reported = marks, time.monotonic()
             if self.auditor is not None:
                 self.auditor.look()
             self.context.waits = self.processes.paused()
             await asyncio.sleep(PAUSED_WATCH_SECONDS if self.context.waits else WATCH_SECONDS)
         await self.processes.down()
-        await self.report()
+        await self.progress.report()
         status = self.processes.status()
         if status.get("state") not in FINAL:
             await self.retire_policies()
@@ -253,7 +244,7 @@ class _Claim:
             return Outcome(jobs.FAILED, status["message"], "FAILED_PRECONDITION")
         if self.auditor is not None:
             await self.auditor.finish()
-            await self.report()
+            await self.progress.report()
         return await asyncio.to_thread(self.outcome, status)
 
     def outcome(self, status: dict[str, Any]) -> Outcome:
@@ -282,56 +273,6 @@ class _Claim:
         }
         message = f"{why} {self.spec.output_model} serves policy version {best} of {status['optimizer_steps']}."
         return Outcome(state, message.lstrip(), data={"promote": promoted})
-
-    async def report(self, state: str | None = None) -> None:
-        """Take in what the run wrote, and write the job's progress."""
-        status = self.processes.status()
-        told = await asyncio.to_thread(self.take_in, status)
-        await self.trackers.follow()
-        before = {"percent": 0, "epoch": 0, "run": {}, **self.job.progress}  # what an earlier claim reported
-        run = {"percent": status.get("percent", 0), "epoch": status.get("epoch", 0), "run": told} if status else {}
-        progress = {**before, **run, "processes": self.processes.report()}
-        if host := self.processes.hosts.get(self.processes.version_in_force()):
-            progress["sandbox"] = host.protection.as_json()
-        if versions := rewindable_versions(self.run_dir):
-            progress["checkpoints"] = versions
-        if (progress, state) != self.reported:
-            place = place_of(status)
-            await self.context.progress(progress, state=state, moved_on=place > self.reached)
-            self.reported, self.reached = (progress, state), max(place, self.reached)
-
-    def take_in(self, status: dict[str, Any]) -> dict[str, Any]:
-        """Take the run's files into the database; what is then known of the run. Called in a thread."""
-        self.ingest.catch_up()
-        return {**status, **self.spent(), **self.preflight(status)} if status else {}
-
-    def spent(self) -> dict[str, Any]:
-        """Tokens so far, and what they and the time up to the last of them cost where prices are set."""
-        sampled, trained = tokens = self.ingest.tokens()
-        if self.reckoned is None or self.reckoned[0] != tokens:
-            hours = (time.time() - self.job.started) / 3600
-            cost = rft_cost(self.settings.data_dir, self.spec.base_model, sampled, trained, hours)
-            self.reckoned = tokens, {"sampled_tokens": sampled, "trained_tokens": trained, **cost}
-        return self.reckoned[1]
-
-    def preflight(self, status: dict[str, Any]) -> dict[str, Any]:
-        """What the preflight came to, with what the job would cost where prices are set."""
-        found = status.get("preflight")
-        estimate = (found or {}).get("estimate")
-        if not found or not estimate or not estimate["seconds"]:
-            return {}
-        if self.expected is None:
-            tokens, seconds = estimate["sampled_tokens"] or 0, estimate["seconds"]
-            spans = [
-                rft_cost(self.settings.data_dir, self.spec.base_model, tokens, trained, seconds[end] / 3600)
-                for end, trained in (("low", 0), ("high", tokens))
-            ]
-            self.expected = (
-                {"low": spans[0]["cost"], "high": spans[1]["cost"], "currency": spans[0]["currency"]}
-                if spans[0]
-                else {}
-            )
-        return {"preflight": {**found, "estimate": {**estimate, "cost": self.expected or None}}}
 
     async def start_host(self, version: int) -> EvaluatorHost:
         """Start the host of a version of the job's evaluator. Raises FailedPrecondition when that version is not built."""
