@@ -38,6 +38,7 @@ def test_a_link_that_a_client_printed_leads_to_its_page_after_signing_in(fresh: 
     seen = observe(page, elsewhere(world))
     page.goto(f"{elsewhere(world)}/dashboard/fine-tuning/reinforcement/{world.rft}?tab=options")
     expect(page.get_by_role("heading", name="Sign in to Tunesmith")).to_be_visible()
+    assert seen.console == [], "that nobody is signed in yet is no error"
 
     sign_in(page, "ts_0123456789ab_not-a-key")
     error = page.locator("form")

@@ -38,6 +38,7 @@ def sign_in(browser: httpx2.Client, body: dict[str, Any], status: int = 200, **h
 
 def test_the_cookie_is_the_key(platform: Platform, browser: httpx2.Client) -> None:
     assert browser.get(SESSION).status_code == 401
+    assert browser.get(SESSION, params={"optional": True}).json() == {"account": None, "mayLook": True}
     assert browser.get(f"{ACCOUNT}/secrets").status_code == 401
     response = browser.post(SESSION, json={"apiKey": f" {platform.key}\n"})
     who = response.json()
@@ -47,7 +48,7 @@ def test_the_cookie_is_the_key(platform: Platform, browser: httpx2.Client) -> No
         assert part in header
     assert "secure" not in header
     assert platform.key not in response.headers["set-cookie"]
-    assert browser.get(SESSION).json() == who
+    assert browser.get(SESSION).json() == browser.get(SESSION, params={"optional": True}).json() == who
     assert browser.get(f"{ACCOUNT}/secrets").status_code == 200
     assert browser.post(f"{ACCOUNT}/secrets", json=SECRET, headers=OURS).status_code == 200
     assert browser.get("/verifyApiKey").headers["x-fireworks-account-id"] == "local"
@@ -207,6 +208,8 @@ def test_nobody_else_looks_without_a_key(browser: httpx2.Client) -> None:
     strangers = {"Host": "evil.example:80", "X-Forwarded-For": "1.2.3.4", "Via": "1.1 proxy", "X-Real-IP": "::1"}
     for name, value in strangers.items():
         assert "own machine" in sign_in(browser, {}, 401, **{name: value})["message"]
+        nobody = browser.get(SESSION, params={"optional": True}, headers={name: value})
+        assert nobody.json() == {"account": None, "mayLook": False}
 
 
 def test_the_role_of_a_viewer_is_nobodys(platform: Platform) -> None:

@@ -33,7 +33,7 @@ export interface paths {
         };
         /**
          * Who
-         * @description Who is signed in.
+         * @description Who is signed in. With `optional`, that nobody is is no error: `account` is null then, and `mayLook` whether an empty sign-in would do.
          */
         get: operations["who_dashboard_session_get"];
         put?: never;
@@ -3814,7 +3814,9 @@ export interface operations {
     };
     who_dashboard_session_get: {
         parameters: {
-            query?: never;
+            query?: {
+                optional?: boolean;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -3828,6 +3830,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["BrowserSession"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
                 };
             };
         };

@@ -12,6 +12,12 @@ export interface Session {
   version: string;
 }
 
+interface Nobody {
+  account: null;
+  /** Whether looking needs no key from here. */
+  mayLook: boolean;
+}
+
 const KEY = ["session"];
 
 /** The session; `data` is null when somebody must sign in. */
@@ -25,11 +31,10 @@ export function useSession() {
 }
 
 async function whoAmI(): Promise<Session | null> {
-  try {
-    return await get<Session>("/dashboard/session");
-  } catch (error) {
-    if (!(error instanceof ApiError) || error.status !== 401) throw error;
-  }
+  // That nobody is signed in is an answer, not an error, which the browser would write to its console.
+  const found = await get<Session | Nobody>("/dashboard/session", { optional: true });
+  if (found.account !== null) return found;
+  if (!found.mayLook) return null;
   try {
     return await post<Session>("/dashboard/session", {});
   } catch (error) {

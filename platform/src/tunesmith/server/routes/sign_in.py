@@ -45,7 +45,7 @@ def sign_in(
         token = body.api_key.get_secret_value().strip()
     elif body.link is not None:
         token = links.take(body.link.get_secret_value())
-    elif is_local(request) and public_url is None:
+    elif _may_look(request, control):
         token = viewer_key(control)
     else:
         raise Unauthenticated(
@@ -68,10 +68,15 @@ def sign_in(
 
 
 @router.get("/session")
-def who(request: Request, response: Response, control: Control) -> dict[str, Any]:
-    """Who is signed in."""
-    key, rights = known_key(control, bearer(request), "GET", f"{router.prefix}/session")
+def who(request: Request, response: Response, control: Control, optional: bool = False) -> dict[str, Any]:
+    """Who is signed in. With `optional`, that nobody is is no error: `account` is null then, and `mayLook` whether an empty sign-in would do."""
     response.headers["cache-control"] = "no-store"
+    try:
+        key, rights = known_key(control, bearer(request), "GET", f"{router.prefix}/session")
+    except Unauthenticated:
+        if not optional:
+            raise
+        return {"account": None, "mayLook": _may_look(request, control)}
     return _wire(key, rights, getattr(request.state, UNTIL, key.expires))
 
 
@@ -90,6 +95,11 @@ def make_link(request: Request, control: Control, links: OpenLinks) -> dict[str,
     # Behind the #: a browser sends that part to nobody, so that it stands in no log.
     url = URL(str(request.base_url)).replace(path=f"{router.prefix}/sign-in", fragment=f"link={token}")
     return SignInLink.model_validate({"url": str(url), "expires": expires}).dump()
+
+
+def _may_look(request: Request, control: Control) -> bool:
+    """Whether whoever asks may look without a key: from this machine, unless the platform is for others too."""
+    return is_local(request) and control.settings.public_url is None
 
 
 def _wire(key: ApiKey, rights: Rights, expires: float | None) -> dict[str, Any]:
