@@ -3,8 +3,15 @@ import { useSyncExternalStore } from "react";
 
 const SHORT = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 
-/** A moment: an RFC 3339 text, a Date, or Unix seconds. */
-export function Time({ at, ago }: { at: string | number | Date | null | undefined; ago?: boolean }) {
+const BRIEF: Intl.DateTimeFormatOptions = {
+  month: "short",
+  day: "numeric",
+  hour: "numeric",
+  minute: "2-digit",
+};
+
+/** A moment: an RFC 3339 text, a Date, or Unix seconds. `brief` is for where there is little room: the year only where it is another. */
+export function Time({ at, ago, brief }: { at: Moment; ago?: boolean; brief?: boolean }) {
   const now = useNow(ago ? 30_000 : null);
   const date = moment(at);
   if (!date) return <span className="text-ink-faint">none</span>;
@@ -14,12 +21,20 @@ export function Time({ at, ago }: { at: string | number | Date | null | undefine
       title={`${date.toISOString().replace("T", " ").replace("Z", "")} UTC`}
       className="tabular whitespace-nowrap"
     >
-      {ago ? since(now - date.getTime()) : SHORT.format(date)}
+      {ago ? since(now - date.getTime()) : brief ? briefly(date) : SHORT.format(date)}
     </time>
   );
 }
 
-export function moment(at: string | number | Date | null | undefined): Date | null {
+type Moment = string | number | Date | null | undefined;
+
+/** "Nov 23, 12:14 PM", as the locale writes it. */
+export function briefly(date: Date, today = new Date()): string {
+  const year = date.getFullYear() === today.getFullYear() ? undefined : "numeric";
+  return new Intl.DateTimeFormat(undefined, { ...BRIEF, year }).format(date);
+}
+
+export function moment(at: Moment): Date | null {
   if (at === null || at === undefined || at === "") return null;
   const date = typeof at === "number" ? new Date(at * 1000) : new Date(at);
   return Number.isNaN(date.getTime()) ? null : date;

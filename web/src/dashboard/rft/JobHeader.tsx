@@ -8,6 +8,7 @@ import {
   FileCode2,
   GitCompareArrows,
   Paintbrush,
+  Play,
   RotateCw,
   Trash2,
 } from "lucide-react";
@@ -100,21 +101,25 @@ export function JobHeader({ job }: { job: RftJob }) {
           <LinkButton
             to="/dashboard/fine-tuning/create"
             search={{ kind: "rft", from: id }}
-            icon={<Copy size={14} />}
+            icon={job.preflightOnly ? <Play size={14} /> : <Copy size={14} />}
           >
-            Clone
+            {job.preflightOnly ? "Start the job itself" : "Clone"}
           </LinkButton>
-          <LinkButton
-            to="/dashboard/fine-tuning/compare"
-            search={{ job: [id] }}
-            icon={<GitCompareArrows size={14} />}
-          >
-            Compare
-          </LinkButton>
-          <LinkButton to={`/dashboard/studio/${id}`} icon={<Paintbrush size={14} />}>
-            Studio
-          </LinkButton>
-          <Promote job={job} />
+          {!job.preflightOnly && (
+            <>
+              <LinkButton
+                to="/dashboard/fine-tuning/compare"
+                search={{ job: [id] }}
+                icon={<GitCompareArrows size={14} />}
+              >
+                Compare
+              </LinkButton>
+              <LinkButton to={`/dashboard/studio/${id}`} icon={<Paintbrush size={14} />}>
+                Studio
+              </LinkButton>
+              <Promote job={job} />
+            </>
+          )}
           <Export id={id} />
           {!running && (
             <Button

@@ -6,7 +6,7 @@ import { type RftJob, useRftJob, useRftMetrics } from "~/api/reinforcementFineTu
 import { Failure, Loaded, Skeleton } from "~/design/Panel";
 import { EpochTab } from "./EpochTab";
 import { JobHeader } from "./JobHeader";
-import { JobTabs } from "./JobTabs";
+import { JobTabs, tabOf } from "./JobTabs";
 import { useLiveJob } from "./live";
 import { Summary } from "./Summary";
 import type { JobSearch } from "./search";
@@ -48,7 +48,7 @@ function Job({ job }: { job: RftJob }) {
       replace: !("tab" in change || "rollout" in change || "step" in change),
       resetScroll: false,
     } as never);
-  const tab = search.tab ?? "summary";
+  const tab = tabOf(job, search.tab);
   return (
     <div className="flex flex-col gap-4">
       <JobHeader job={job} />

@@ -9,6 +9,14 @@ import { chunksOf } from "./curated";
 import type { SearchProps } from "./JobPage";
 import type { JobTab } from "./search";
 
+/** What only a job that trains has. */
+const OF_TRAINING: readonly JobTab[] = ["epoch", "audit"];
+
+/** The tab that is shown: of a preflight, none of what it has not. */
+export function tabOf(job: RftJob, tab: JobTab | undefined): JobTab {
+  return !tab || (job.preflightOnly && OF_TRAINING.includes(tab)) ? "summary" : tab;
+}
+
 const OTHERS: [JobTab, string][] = [
   ["audit", "Audit"],
   ["logs", "Logs"],
@@ -17,7 +25,7 @@ const OTHERS: [JobTab, string][] = [
 
 export function JobTabs(props: SearchProps & { job: RftJob; metrics: RftMetrics | undefined }) {
   const { search, onSearch } = props;
-  const tab = search.tab ?? "summary";
+  const tab = tabOf(props.job, search.tab);
   const epochs = epochsOf(props.job, props.metrics);
   const current = search.epoch ?? 0;
   return (
@@ -41,7 +49,7 @@ export function JobTabs(props: SearchProps & { job: RftJob; metrics: RftMetrics 
           </One>
         ))}
       </Strip>
-      {OTHERS.map(([id, label]) => (
+      {OTHERS.filter(([id]) => tabOf(props.job, id) === id).map(([id, label]) => (
         <One key={id} active={tab === id} onChoose={() => onSearch({ tab: id, ...NOTHING_OPEN })}>
           {label}
         </One>
@@ -52,8 +60,9 @@ export function JobTabs(props: SearchProps & { job: RftJob; metrics: RftMetrics 
 
 const NOTHING_OPEN = { step: undefined, page: undefined, rollout: undefined, kind: undefined };
 
-/** Epochs that have begun; the first one always. */
+/** Epochs that have begun; the first one always, but of a preflight, which has none. */
 function epochsOf(job: RftJob, metrics: RftMetrics | undefined): number[] {
+  if (job.preflightOnly) return [];
   const seen = metrics ? chunksOf(metrics).map((event) => Number(event.epoch ?? 0)) : [];
   const last = seen.reduce((most, epoch) => Math.max(most, epoch), job.run?.epoch ?? 0);
   const most = Math.max(0, Math.ceil(job.trainingConfig.epochs ?? 1) - 1);

@@ -1,8 +1,12 @@
+import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
 import { createMemoryHistory, createRootRoute, createRouter, RouterProvider } from "@tanstack/react-router";
 import { cleanup, render, screen } from "@testing-library/react";
+import type { ReactNode } from "react";
 import { afterEach, expect, test, vi } from "vitest";
 import type { RftJob } from "~/api/reinforcementFineTuningJobs";
 import type { RftMetrics, RftPreflight, RunEvent } from "~/api/rft";
+import { JobHeader } from "./JobHeader";
+import { JobTabs, tabOf } from "./JobTabs";
 import { Summary } from "./Summary";
 import { Tiles } from "./Tiles";
 
@@ -43,12 +47,33 @@ function show(job: RftJob, data: RftMetrics) {
   render(<Summary job={job} metrics={data} search={{}} onSearch={() => {}} />);
 }
 
+function routed(component: () => ReactNode) {
+  const router = createRouter({ routeTree: createRootRoute({ component }), history: createMemoryHistory() });
+  const client = new QueryClient();
+  client.setQueryData(["session"], { account: "local", role: "admin", user: null, expires: "", version: "" });
+  render(
+    <QueryClientProvider client={client}>
+      <RouterProvider router={router as never} />
+    </QueryClientProvider>,
+  );
+}
+
 async function tiles(job: RftJob) {
-  const root = createRootRoute({ component: () => <Tiles job={job} metrics={metrics()} /> });
-  const router = createRouter({ routeTree: root, history: createMemoryHistory() });
-  render(<RouterProvider router={router as never} />);
+  routed(() => <Tiles job={job} metrics={metrics()} />);
   await screen.findByText("Models");
 }
+
+// Whoever asks for the session begins to watch the server; nothing comes from this one. Nothing is laid out either.
+class Silent {
+  static CLOSED = 2;
+  readyState = 0;
+  addEventListener() {}
+  close() {}
+  observe() {}
+  disconnect() {}
+}
+vi.stubGlobal("EventSource", Silent);
+vi.stubGlobal("ResizeObserver", Silent);
 
 // The router goes to the top of a new page, which jsdom has none of.
 vi.stubGlobal("scrollTo", () => {});
@@ -65,6 +90,31 @@ test("the page of a preflight shows what it found, no curves and no model", asyn
   expect(screen.getByText("none is made")).toBeTruthy();
   expect(screen.getByText("Preflight only")).toBeTruthy();
   expect(screen.getAllByRole("link").map((link) => link.textContent)).toEqual(["base"]);
+});
+
+test("a preflight has nothing of what only training brings: reward, epochs, audit, studio", async () => {
+  const job = { ...JOB, preflightOnly: true };
+  await tiles(job);
+  expect(screen.queryByText("Mean reward")).toBeNull();
+  const tabs = () => screen.getAllByRole("tab").map((tab) => tab.textContent);
+  render(<JobTabs job={job} metrics={metrics()} search={{}} onSearch={() => {}} />);
+  expect(tabs()).toEqual(["Summary", "Logs", "Options"]);
+  expect(tabOf(job, "epoch")).toBe("summary");
+  cleanup();
+  render(<JobTabs job={JOB} metrics={metrics()} search={{}} onSearch={() => {}} />);
+  expect(tabs()).toEqual(["Summary", "Epoch 0", "Audit", "Logs", "Options"]);
+  cleanup();
+  routed(() => <JobHeader job={job} />);
+  expect(await screen.findByRole("link", { name: "Start the job itself" })).toBeTruthy();
+  for (const name of ["Studio", "Compare", "Clone"]) expect(screen.queryByRole("link", { name })).toBeNull();
+});
+
+test("whiskers are spoken of where held-out rows have them", () => {
+  show(JOB, SOME);
+  expect(screen.queryByText(/whiskers/)).toBeNull();
+  cleanup();
+  show(JOB, metrics(...SOME.events, { kind: "evaluation", step: 0, score: 0.5, low: 0.4, high: 0.6 }));
+  expect(screen.getByText(/whiskers are 95 % intervals/)).toBeTruthy();
 });
 
 test("a preflight that is not there yet, or came to nothing, says so", () => {

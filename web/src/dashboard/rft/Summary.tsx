@@ -89,7 +89,8 @@ function Curves({ job, metrics, search, onSearch }: SearchProps & { job: RftJob;
               onPick={openStep}
             />
             <p className="mt-1 text-xs text-ink-faint">
-              Mean score of each step's valid rollouts; whiskers are 95 % intervals of the held-out score.
+              Mean score of each step's valid rollouts
+              {evaluationsOf(metrics).length > 0 && "; whiskers are 95 % intervals of the held-out score"}.
               Click a step to see its rollouts, drag to look closer.
             </p>
           </>

@@ -1,4 +1,5 @@
 // Where the job stands, at one glance.
+import { clsx } from "clsx";
 import { unfinished } from "~/api/fineTuningJobs";
 import type { RftJob } from "~/api/reinforcementFineTuningJobs";
 import type { Cost, RftMetrics } from "~/api/rft";
@@ -15,7 +16,12 @@ export function Tiles({ job, metrics }: { job: RftJob; metrics: RftMetrics | und
   const { cost: amount, currency } = run;
   const cost: Cost | null = amount !== undefined && currency !== undefined ? { amount, currency } : null;
   return (
-    <div className="grid grid-cols-2 gap-2.5 sm:grid-cols-3 xl:grid-cols-6">
+    <div
+      className={clsx(
+        "grid grid-cols-2 gap-2.5 sm:grid-cols-3",
+        job.preflightOnly ? "xl:grid-cols-5" : "xl:grid-cols-6",
+      )}
+    >
       <Elapsed job={job} />
       <div className="min-w-0 rounded-lg border bg-surface px-3.5 py-2.5">
         <div className="text-xs text-ink-faint">Progress</div>
@@ -40,7 +46,7 @@ export function Tiles({ job, metrics }: { job: RftJob; metrics: RftMetrics | und
           />
         </div>
       </div>
-      <Reward job={job} metrics={metrics} />
+      {!job.preflightOnly && <Reward job={job} metrics={metrics} />}
       <Tile
         label="Models"
         value={
@@ -86,7 +92,7 @@ function Elapsed({ job }: { job: RftJob }) {
           ? span(Math.max(0, Math.round((end - start) / 1000)))
           : "unknown"
       }
-      hint={<Time at={job.createTime} />}
+      hint={<Time at={job.createTime} brief />}
     />
   );
 }

@@ -24,7 +24,7 @@ export function TuningTiles(props: { kind: TuningKind; job: TuningJob; lines: re
       <Tile
         label="Elapsed"
         value={span(Math.max(0, (end - start) / 1000))}
-        hint={left ?? <Time at={job.createTime} />}
+        hint={left ?? <Time at={job.createTime} brief />}
       />
       <Tile
         label="Progress"
