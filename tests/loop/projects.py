@@ -41,13 +41,15 @@ FOOTER = "    row.evaluation_result = EvaluateResult(score=score, reason='scored
 
 
 def rows(count: int) -> list[dict[str, Any]]:
-    """Short prompts with a number in their metadata."""
+    """Short prompts with a number in their metadata.
+
+    None that the tiny model knows the answer to: it would say the same four times, and a group without a difference makes no step.
+    """
     return [
         {
             "messages": [
-                {"role": "user", "content": f"Tom has {i % 9 + 1} apples and buys {i % 7 + 2} more. How many now?"}
+                {"role": "user", "content": f"Why did Tom buy {i % 9 + 1} apples and eat {i % 7 + 2}?"},
             ],
-            "ground_truth": str(i % 9 + i % 7 + 3),
             "input_metadata": {"dataset_info": {"number": i}},
         }
         for i in range(count)
