@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tunesmith.db.jobs import enqueue
 from tunesmith.db.rollouts import METRICS_FILE, add_events, add_rollouts
-from tunesmith.server.job_doctor import Run, diagnose, repeated_answers
+from tunesmith.server.job_doctor import HeldOut, Run, diagnose, repeated_answers
 from tunesmith.server.reward_audit import AuditRow
 from tunesmith.server.routes.rft_doctor import moved
 
@@ -88,6 +88,7 @@ def test_each_cause_comes_first(code: str, run: Run):
     assert first["code"] == code
     assert found["flat"]
     assert "flat" in found["summary"]
+    assert found["gain"] == 0
     assert first["evidence"]
     assert first["remedy"].endswith(".")
 
@@ -119,6 +120,51 @@ def test_a_run_that_learns_is_left_in_peace():
     assert "rose" in found["summary"]
 
 
+def noisy(first: float, last: float, *, steps: int = 9, rows: int = 4, n: int = 8) -> Run:
+    """A run whose rows differ: some are always solved, some never; the share of the others' solved rollouts goes from `first` to `last`."""
+    rng = random.Random(1)
+    rollouts = []
+    for step in range(steps):
+        chance = first + (last - first) * step / (steps - 1)
+        for number in range(step * rows, (step + 1) * rows):
+            level = rng.choice([0.0, chance, chance, 1.0])
+            rollouts += [
+                AuditRow(
+                    f"{number}-{k}", number, step, float(rng.random() < level), 20 + rng.randrange(20), f"{number}/{k}"
+                )
+                for k in range(n)
+            ]
+    means = [[row.score for row in rollouts if row.step == step] for step in range(steps)]
+    events = [chunk(step, mean_score=sum(scores) / len(scores)) for step, scores in enumerate(means)]
+    return Run(events, [metric(step) for step in range(steps)], rollouts, 1e-3, moved=0.5, prompts=(9, 9))
+
+
+def test_a_rise_that_noise_may_have_made_is_not_called_one():
+    found = diagnose(noisy(0.4, 0.45))
+    low, high = found["interval"]
+    assert low < 0 < high
+    assert found["gain"] > 0.02, "it looks like a rise"
+    assert found["flat"]
+    assert "shows no change that its noise would allow to tell" in found["summary"]
+    assert f"95 % interval {low:+.3f} to {high:+.3f}" in found["summary"]
+    risen = diagnose(noisy(0.05, 0.95, rows=24))
+    assert risen["interval"][0] > 0
+    assert (risen["flat"], "The reward rose" in risen["summary"]) == (False, True)
+    alone = diagnose(Run(noisy(0.4, 0.45).events, []))
+    assert alone["interval"][0] < 0 < alone["interval"][1], "from the chunks' means where no rollout is known"
+
+
+def test_held_out_rows_are_compared_in_pairs():
+    before = {row: float(row % 4 == 0) for row in range(40)}
+    after = {row: float(row % 2 == 0) for row in range(40)}
+    found = diagnose(flat(held_out=HeldOut(0, 12, before, after)))
+    assert found["heldOut"]["versions"] == [0, 12]
+    assert (found["heldOut"]["gain"], found["heldOut"]["interval"][0] > 0) == (0.25, True)
+    assert "On held-out rows it rose (0.250 at version 0, 0.500 at version 12: +0.250" in found["summary"]
+    same = diagnose(flat(held_out=HeldOut(0, 12, before, {**before, 1: 1.0})))
+    assert "On held-out rows it shows no change that its noise would allow to tell" in same["summary"]
+
+
 def test_causes_are_ranked_and_a_failure_leads():
     run = flat(
         {"truncated": 0.6, **CONSTANT, "mean_score": 0.0, "solved_none": 1.0}, state="JOB_STATE_FAILED", message="boom"
@@ -132,6 +178,8 @@ def test_without_anything_it_says_so():
     assert diagnose(Run(events=[], metrics=[])) == {
         "summary": "There is no course of the reward yet; nothing stands out in what the run wrote.",
         "gain": None,
+        "interval": None,
+        "heldOut": None,
         "flat": True,
         "steps": 0,
         "findings": [],
@@ -163,8 +211,16 @@ def test_the_api_tells(platform: Platform):
         enqueue(session, name=NAME, account="accounts/local", kind="rft", spec=spec())
         add_rollouts(session, NAME, "rollouts.jsonl", [(k, line(0, 0, k, score=1.0)) for k in range(4)])
         events = [chunk(step, **CONSTANT, mean_score=1.0) for step in range(3)]
+        for version, score in ((0, 0.0), (3, 1.0)):
+            events.append({"kind": "evaluation", "step": version, "version": version, "score": score})
+            held_out = [
+                line(version, row, 0, kind="evaluation", rollout_id=f"e{version}-{row}", score=score)
+                for row in range(6)
+            ]
+            add_rollouts(session, NAME, "rollouts.jsonl", list(enumerate(held_out, start=10 * (version + 1))))
         add_events(session, NAME, "events.jsonl", list(enumerate(events)))
         add_events(session, NAME, METRICS_FILE, [(0, metric(0))])
     found = platform.ok("GET", "/reinforcementFineTuningJobs/j/doctor")
     assert [finding["code"] for finding in found["findings"]][0] == "saturated"
+    assert (found["heldOut"]["versions"], found["heldOut"]["gain"]) == ([0, 3], 1.0)
     platform.fails(404, "GET", "/reinforcementFineTuningJobs/none/doctor")

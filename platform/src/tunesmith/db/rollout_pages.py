@@ -180,6 +180,18 @@ def by_ids(session: Session, job: str, rollout_ids: Sequence[str]) -> list[Rollo
     return [found[key] for key in keys if key in found]
 
 
+def held_out_scores(session: Session, job: str, version: int) -> dict[int, float]:
+    """Valid scores of a policy version on a job's held-out rows, by row."""
+    columns = select(Rollout.row_index, Rollout.score).order_by(Rollout.id)
+    where = (
+        Rollout.job == job,
+        Rollout.kind == "evaluation",
+        Rollout.version == version,
+        Rollout.is_score_valid.is_(True),
+    )
+    return {row: score for row, score in session.execute(columns.where(*where)) if score is not None}
+
+
 def prompt_counts(session: Session, job: str) -> tuple[int, int] | None:
     """(different prompts, rows) among a job's training rollouts; None where prompts are longer than what is kept of them."""
     longest = func.max(func.length(Rollout.prompt))

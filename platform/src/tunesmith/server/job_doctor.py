@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from tunesmith.server.reward_audit import AuditRow, Correlation, normalised, spearman
+from tunesmith.server.score_course import Course, held_out_course, training_course
 
-FLAT_GAIN = 0.02
-"""Rise of the mean score, from the first third of the chunks to the last, below which a curve is called flat."""
 CONSTANT_SHARE, SATURATED = 0.7, 0.95
 """Share of groups without difference that is named; first mean score that leaves nothing to gain."""
 BARELY_MOVED = 0.01
@@ -50,6 +49,17 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class HeldOut:
+    """The first and the newest evaluation of held-out rows by one evaluator version."""
+
+    first_version: int
+    last_version: int
+    first: Mapping[int, float]
+    """Valid scores by row."""
+    last: Mapping[int, float]
+
+
+@dataclass(frozen=True)
 class Run:
     """What is known of a job."""
 
@@ -66,49 +76,59 @@ class Run:
     """Largest change of a canary log-probability from version 0 to the newest, in nats; None where it is not known."""
     prompts: tuple[int, int] | None = None
     """(different prompts, rows) among the rollouts; None where prompts are too long to tell."""
+    held_out: HeldOut | None = None
+    """None where there are no two evaluations of held-out rows."""
     state: str = ""
     message: str = ""
     """Of the job's status."""
     chunks: list[Mapping[str, Any]] = field(init=False)
+    course: Course | None = field(init=False)
+    """Of the training score."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "chunks", [event for event in self.events if event.get("kind") == "chunk"])
+        chunks = [event for event in self.events if event.get("kind") == "chunk"]
+        scored = [(line["step"], float(line["mean_score"])) for line in chunks if _values([line], "mean_score")]
+        object.__setattr__(self, "chunks", chunks)
+        object.__setattr__(self, "course", training_course(scored, self.rows))
 
 
 def diagnose(run: Run) -> dict[str, Any]:
-    """`{"summary", "gain", "flat", "steps", "findings": [{"code", "weight", "title", "evidence", "remedy"}]}`, heaviest first."""
-    change = gain(run.chunks)
-    flat = change is None or change < FLAT_GAIN
+    """`{"summary", "gain", "interval", "heldOut", "flat", "steps", "findings": [{"code", "weight", "title", "evidence", "remedy"}]}`.
+
+    Findings are heaviest first. `flat`: the training score did not rise beyond its noise.
+    """
+    course, held_out = run.course, run.held_out
+    flat = course is None or not course.rose
+    apart = held_out_course(held_out.first, held_out.last) if held_out else None
     found = [finding for look in LOOKS for finding in look(run, flat)]
     found.sort(key=lambda finding: -finding.weight)
     return {
-        "summary": _summary(run, change, flat, found),
-        "gain": None if change is None else round(change, 4),
+        "summary": _summary(run, apart, found),
+        "gain": None if course is None else round(course.change, 4),
+        "interval": None if course is None else [round(course.low, 4), round(course.high, 4)],
+        "heldOut": None
+        if apart is None or held_out is None
+        else {
+            "versions": [held_out.first_version, held_out.last_version],
+            "gain": round(apart.change, 4),
+            "interval": [round(apart.low, 4), round(apart.high, 4)],
+        },
         "flat": flat,
         "steps": len(run.metrics),
         "findings": [asdict(finding) for finding in found],
     }
 
 
-def gain(chunks: Sequence[Mapping[str, Any]]) -> float | None:
-    """Mean score of the last third of the chunks less that of the first; None with fewer than two."""
-    scores = _values(chunks, "mean_score")
-    if len(scores) < 2:
-        return None
-    third = max(1, len(scores) // 3)
-    return float(np.mean(scores[-third:]) - np.mean(scores[:third]))
-
-
-def _summary(run: Run, change: float | None, flat: bool, found: Sequence[Finding]) -> str:
-    if change is None:
+def _summary(run: Run, apart: Course | None, found: Sequence[Finding]) -> str:
+    if run.course is None:
         course = "There is no course of the reward yet"
     else:
-        scores = _values(run.chunks, "mean_score")
-        third = max(1, len(scores) // 3)
-        verb = "is flat" if flat and change > -FLAT_GAIN else "fell" if flat else "rose"
-        ends = f"{np.mean(scores[:third]):.3f} at first, {np.mean(scores[-third:]):.3f} at last"
+        ends = f"{run.course.first:.3f} at first, {run.course.last:.3f} at last: {run.course.figures()}"
         steps = f"{len(run.metrics)} optimizer step{'' if len(run.metrics) == 1 else 's'}"
-        course = f"The reward {verb} ({ends}, {steps})"
+        course = f"The reward {run.course.verb()} ({ends}; {steps})"
+    if apart is not None and run.held_out is not None:
+        versions = f"{apart.first:.3f} at version {run.held_out.first_version}, {apart.last:.3f} at version {run.held_out.last_version}"
+        course += f". On held-out rows it {apart.verb()} ({versions}: {apart.figures()}, the same rows)"
     if not found:
         return f"{course}; nothing stands out in what the run wrote."
     return f"{course}. Look first at this: {found[0].title[0].lower()}{found[0].title[1:]}."
@@ -178,7 +198,7 @@ def _learning_rate(run: Run, flat: bool) -> list[Finding]:
             )
         )
     clipped, kl, gradient = (_tail(run.metrics, name) for name in ("clip_fraction", "kl", "grad_norm"))
-    fell = (gain(run.chunks) or 0.0) < -FLAT_GAIN
+    fell = run.course is not None and run.course.fell
     wild = gradient is not None and gradient > WILD_GRADIENT
     if (clipped or 0.0) > CLIPPED or (kl or 0.0) > DIVERGED_KL or (wild and fell):
         found.append(

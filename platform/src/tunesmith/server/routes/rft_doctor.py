@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter
+from sqlalchemy.orm import Session
 
 from tunesmith.db.reinforcement_fine_tuning_jobs import get_rft_job
-from tunesmith.db.rollout_pages import prompt_counts
+from tunesmith.db.rollout_pages import held_out_scores, prompt_counts
 from tunesmith.db.rollouts import METRICS_FILE, list_events
 from tunesmith.errors import TunesmithError
 from tunesmith.runs.files import adapter_path
@@ -18,7 +20,7 @@ from tunesmith.schemas.rft_spec import RftSpec
 from tunesmith.server.auth import AccountId
 from tunesmith.server.base_models import find_base_model
 from tunesmith.server.control import Control, ControlPlane, Reader
-from tunesmith.server.job_doctor import Run, diagnose
+from tunesmith.server.job_doctor import HeldOut, Run, diagnose
 from tunesmith.server.routes.reinforcement_fine_tuning_jobs import NOUN
 from tunesmith.server.routes.rft_audit import audited_rows
 
@@ -47,10 +49,21 @@ def get_doctor(account: AccountId, job_id: str, session: Reader, control: Contro
             default_learning_rate=_default_learning_rate(control, account, spec.base_model),
             moved=moved(control.settings.run_dir(short_id(job.name))),
             prompts=prompt_counts(session, job.name),
+            held_out=_held_out(session, job.name, lines["events.jsonl"]),
             state=job.state,
             message=(job.status or {}).get("message", ""),
         )
     )
+
+
+def _held_out(session: Session, job: str, events: Sequence[Mapping[str, Any]]) -> HeldOut | None:
+    """The first and the newest evaluation by the newest one's evaluator version; None where they are the same."""
+    found = [event for event in events if event.get("kind") == "evaluation"]
+    same = [event["version"] for event in found if event.get("evaluator_version") == found[-1].get("evaluator_version")]
+    if len(set(same)) < 2:
+        return None
+    first, last = min(same), max(same)
+    return HeldOut(first, last, held_out_scores(session, job, first), held_out_scores(session, job, last))
 
 
 def moved(run_dir: Path) -> float | None:
