@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,6 +16,7 @@ from socketserver import BaseServer, ThreadingUnixStreamServer
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from tunesmith.cli import doctor
 
 
@@ -84,3 +87,44 @@ def test_every_engine_is_asked_for_its_health(tmp_path: Path, monkeypatch: pytes
         assert f"does not answer at {gone}" in both.found
         assert str(tmp_path / "logs") in both.remedy
         assert "if that lasts" in both.remedy
+
+
+HOLDER = """
+import sys, pathlib
+from tunesmith.cli.lockfile import hold, sign
+held = hold(pathlib.Path(sys.argv[1]) / "up.lock")
+sign(held, int(sys.argv[2]))
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_it_says_what_it_looked_at_and_who_runs_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int
+) -> None:
+    """The platform of the client profile runs on another data folder than the default, as after `tunesmith up --data-dir`."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("TUNESMITH_DATA_DIR", raising=False)
+    monkeypatch.setenv("TUNESMITH_PORT", str(unused_tcp_port))
+    (tmp_path / ".tunesmith").mkdir()
+    profile = {"api_base": "http://127.0.0.1:9", "api_key": "k", "account_id": "local"}
+    (tmp_path / ".tunesmith" / "profile.json").write_text(json.dumps(profile))
+    other = tmp_path / "other"
+    command = [sys.executable, "-c", HOLDER, str(other), "9"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        default, there = (
+            CliRunner().invoke(doctor.command, arguments) for arguments in ([], ["--data-dir", str(other), "--json"])
+        )
+        holder.communicate("")
+    lines = default.output.splitlines()
+    assert lines[0].startswith(f"Data folder  {tmp_path / '.tunesmith' / 'data'} (the default); another: --data-dir")
+    assert lines[1].startswith(f"Port         {unused_tcp_port} (TUNESMITH_PORT); another")
+    assert lines[2].startswith("API          http://127.0.0.1:9 (")
+    assert f"{other} on port 9 (process {holder.pid})" in default.output
+    assert f"`tunesmith doctor --data-dir {other}` looks at it." in default.output
+    found = json.loads(there.stdout)
+    assert (found["lookedAt"]["dataDirFrom"], found["lookedAt"]["port"]) == ("--data-dir", 9)
+    assert found["lookedAt"]["portFrom"] == f"process {holder.pid} runs there"
+    assert holder.pid not in [each["pid"] for each in found["lookedAt"]["elsewhere"]]

@@ -18,7 +18,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 import click
 
 from tunesmith.cli.client import call
+from tunesmith.cli.doctor_place import Check, Place
 from tunesmith.cli.errors import told_plainly
 from tunesmith.cli.jobs import all_rft_jobs, rft_path, state_of
 from tunesmith.cli.listing import short
@@ -43,17 +44,6 @@ LONG_QUEUE = 5
 ENGINE_SECONDS = 5.0
 """How long an engine may take to say that it is well."""
 _MARKS = {"ok": "ok   ", "warning": "WARN ", "error": "ERROR"}
-
-
-@dataclass(frozen=True)
-class Check:
-    """What was found of one thing."""
-
-    name: str
-    state: str
-    """`ok`, `warning` or `error`."""
-    found: str
-    remedy: str = ""
 
 
 @click.command("doctor")
@@ -82,12 +72,16 @@ def command(job: str | None, data_dir: str | None, as_json: bool) -> None:
     with told_plainly():
         settings = Settings.load(data_dir=data_dir)
     profile = find_profile()
+    place = Place.of(settings, data_dir, profile)
+    if not as_json:
+        click.echo("\n".join([*place.lines(), ""]))
     checks = [
-        *machine(settings.data_dir, settings.port, settings.sandbox),
+        *place.others(),
+        *machine(settings.data_dir, place.port, settings.sandbox),
         *platform(with_chosen_key(profile) if profile else None),
     ]
     if as_json:
-        click.echo(json.dumps({"checks": [asdict(check) for check in checks]}, indent=2))
+        click.echo(json.dumps({"lookedAt": place.as_json(), "checks": [asdict(check) for check in checks]}, indent=2))
     else:
         for check in checks:
             click.echo(f"{_MARKS[check.state]} {check.name:<16}{check.found}")

@@ -6,10 +6,20 @@ import fcntl
 import json
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from tunesmith.errors import FailedPrecondition
+
+
+@dataclass(frozen=True)
+class Running:
+    """A platform of this machine."""
+
+    data_dir: Path
+    pid: int
+    port: int
 
 
 def hold(path: Path) -> IO[str]:
@@ -37,6 +47,24 @@ def sign(file: IO[str], port: int) -> None:
     """Write into the held lock who holds it, for a second supervisor to tell."""
     json.dump({"pid": os.getpid(), "port": port, "since": time.time()}, file)
     file.flush()
+
+
+def running() -> list[Running]:
+    """The platforms that run on this machine, of those whose processes this user may look at; none where there is no /proc."""
+    found: list[Running] = []
+    for folder in Path("/proc").glob("[0-9]*/fd"):
+        try:
+            opened = [os.readlink(link) for link in folder.iterdir()]
+        except OSError:  # another user's, or gone
+            continue
+        for path in {Path(name) for name in opened if name.endswith("/up.lock")}:
+            try:
+                holder = json.loads(path.read_text())
+                if int(holder["pid"]) == int(folder.parent.name):
+                    found.append(Running(path.parent, int(holder["pid"]), int(holder["port"])))
+            except (OSError, ValueError, KeyError, TypeError):
+                continue  # it has not signed yet
+    return sorted(found, key=lambda each: each.pid)
 
 
 def _holder(text: str) -> str:
