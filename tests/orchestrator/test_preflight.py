@@ -70,7 +70,7 @@ def test_the_figures_of_known_scores():
 
 def test_scores_that_differ_below_the_threshold_are_told_by_their_mean():
     found = said([[0.2, 0.4, 0.2, 0.4]] * 6)
-    assert found["verdict"].endswith("(mean score 0.30; none passes with 1 yet).")
+    assert found["verdict"].endswith("(mean score 0.30; none reaches 1 yet).")
 
 
 def test_a_threshold_of_the_evaluator_counts_as_solved():

@@ -129,8 +129,8 @@ def lines_of(found: dict[str, Any]) -> list[str]:
         found["verdict"],
         found["advice"],
         "",
-        f"Its page    {found['page']}",
-        f"The job     {found['next']}",
+        f"Page        {found['page']}",
+        f"Start it    {found['next']}",
     ]
 
 

@@ -154,7 +154,7 @@ def verdict(found: dict[str, Any]) -> dict[str, str]:
         many = f", pass@{found['pass_at_8_k']} {found['pass_at_8']:.2f}" if found["pass_at_8"] is not None else ""
         reached = f"pass@1 {found['pass_at_1']:.2f}{many}"
     else:
-        reached = f"mean score {average:.2f}; none passes with {found['threshold']:g} yet"
+        reached = f"mean score {average:.2f}; none reaches {found['threshold']:g} yet"
     return {
         "verdict": f"Trainable: {varying} of {groups} groups have scores that differ ({reached}).",
         "advice": " ".join(warnings_of(found))
