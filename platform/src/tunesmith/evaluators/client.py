@@ -58,7 +58,7 @@ class HostClient:
         evaluator has no rollouts.
 
         Raises Unavailable when the host goes away, or says that it is done, before all are: the caller asks again for the
-        missing ones.
+        missing ones. Raises FailedPrecondition for an event that cannot be read.
         """
         for part in _parts(attempts):
             left = {_place(attempt): attempt["rollout_id"] for attempt in part}
@@ -74,9 +74,8 @@ class HostClient:
             async for answer in self._ask(request):
                 if answer["type"] == "done":
                     break
-                if answer["type"] == "rollout":
-                    left.pop(_place(answer), None)
-                    yield answer
+                if answer["type"] == "rollout" and (event := _event(answer, left)) is not None:
+                    yield event
             unanswered = set(left.values()) - self._cancelled
             if unanswered:
                 raise Unavailable(
@@ -161,14 +160,17 @@ def _clean(value: Any) -> Any:
     return [_clean(item) for item in value] if isinstance(value, list) else value
 
 
-def _event(answer: dict[str, Any], left: set[tuple[int, int, int]]) -> dict[str, Any] | None:
-    """An event that answers for one of the rollouts in `left`, which it leaves; None for any other: it was not asked for."""
-    key = tuple(answer.get(name) for name in ("row_index", "k", "attempt"))
+def _event(answer: dict[str, Any], left: dict[tuple[int, int, int], str]) -> dict[str, Any] | None:
+    """An event that answers for one of the rollouts in `left`, which it leaves; None for any other: it was not asked for.
+
+    The evaluator's code runs in the host, too, and may have written it. Raises FailedPrecondition.
+    """
+    key = answer.get("row_index"), answer.get("k"), answer.get("attempt")
     if not all(isinstance(part, int) for part in key) or key not in left:
         return None
-    left.discard(key)
+    del left[key]
     if not isinstance(answer.get("row"), dict) or not isinstance(answer.get("rollout_id"), str):
-        raise ValueError(f"the answer for row {key[0]} has no row or no rollout id")
+        raise FailedPrecondition(f"The evaluator host answered for row {key[0]} without a row or a rollout id.")
     score, valid, reason = answer.get("score"), answer.get("is_score_valid"), answer.get("reason")
     if valid is not True or isinstance(score, bool):
         score, valid = None, False
