@@ -165,7 +165,7 @@ def _event(answer: dict[str, Any], left: dict[tuple[int, int, int], str]) -> dic
 
     The evaluator's code runs in the host, too, and may have written it. Raises FailedPrecondition.
     """
-    key = answer.get("row_index"), answer.get("k"), answer.get("attempt")
+    key: Any = answer.get("row_index"), answer.get("k"), answer.get("attempt")
     if not all(isinstance(part, int) for part in key) or key not in left:
         return None
     del left[key]
