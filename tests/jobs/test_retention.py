@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import pty
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -212,6 +215,33 @@ def test_the_command_prints_what_it_removed(world, settings, sessions, monkeypat
     assert "is not an age" in CliRunner().invoke(command, ["--older-than", "soon"]).output
     nowhere = CliRunner().invoke(command, ["--data-dir", str(settings.data_dir / "elsewhere")])
     assert (nowhere.exit_code, "no data folder of Tunesmith" in nowhere.output) == (1, True)
+
+
+def test_what_is_less_than_a_day_old_is_asked_about(world, settings, sessions):
+    folder = world.job("fresh", days=0.1)
+    arguments = ["--data-dir", str(settings.data_dir), "--older-than", "0h"]
+    refused = CliRunner().invoke(command, arguments)
+    assert refused.exit_code == 1
+    assert "--older-than 0s removes what jobs of the last day left, too: 1 thing, " in refused.output
+    assert "--dry-run; with --yes it goes." in refused.output
+    assert names(folder) == WHOLE
+    ours, theirs = pty.openpty()  # a person's terminal
+    for answer, left in ((b"n\n", WHOLE), (b"y\n", {"run.json", "events.jsonl"})):
+        os.write(ours, answer)
+        asked = subprocess.run(
+            [sys.executable, "-m", "tunesmith", "gc", *arguments],
+            stdin=theirs,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert "though some of it is less than a day old? [y/N]" in asked.stderr
+        assert names(folder) == left
+    os.close(ours)
+    os.close(theirs)
+    world.job("second", days=0.1)
+    assert CliRunner().invoke(command, [*arguments, "--yes"]).exit_code == 0
+    assert names(world.data / "runs" / "second") == {"run.json", "events.jsonl"}
 
 
 async def test_the_worker_collects_once_a_day_where_a_retention_is_set(world, settings, sessions, monkeypatch):

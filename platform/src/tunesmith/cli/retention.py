@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from tunesmith.cli.errors import told_plainly
 from tunesmith.errors import FailedPrecondition
 
+if TYPE_CHECKING:
+    from tunesmith.jobs.retention import Collected
+
+YOUNG = 86_400.0
+"""Seconds: what ended less long ago may still be wanted, so that a collection of it is asked about first."""
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
@@ -39,18 +46,21 @@ def _shown(seconds: float) -> str:
 )
 @click.option("--models", is_flag=True, help="Also downloaded base models that no model, job or deployment uses.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask, also with --older-than below a day.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object: every item with its bytes.")
-def command(data_dir: str | None, older_than: float, models: bool, dry_run: bool, as_json: bool) -> None:
+def command(data_dir: str | None, older_than: float, models: bool, dry_run: bool, yes: bool, as_json: bool) -> None:
     """Remove what is no longer needed: intermediate files and recorded calls of jobs that ended long ago, old builds, what was left over.
 
     Jobs that run or can be resumed, models and deployments keep everything that they need. A job whose files were removed keeps its figures and
-    its model; it can no longer be rewound. Works while the platform runs and while it is down.
+    its model; it can no longer be rewound. With --older-than below a day it shows what would go, and asks. Works while the platform runs and
+    while it is down.
 
     \b
     Examples:
       tunesmith gc --dry-run
       tunesmith gc --older-than 7d
       tunesmith gc --older-than 90d --models --json
+      tunesmith gc --older-than 0h --yes
     """
     from tunesmith.cli.lockfile import hold
     from tunesmith.db.session import open_database
@@ -71,6 +81,8 @@ def command(data_dir: str | None, older_than: float, models: bool, dry_run: bool
             lock = None  # the platform runs, which is fine
         try:
             sessions = open_database(database)
+            if older_than < YOUNG and not (yes or dry_run):
+                _ask(collect(settings, sessions, older_than=older_than, models=models, dry_run=True), older_than)
             collected = collect(
                 settings,
                 sessions,
@@ -88,9 +100,32 @@ def command(data_dir: str | None, older_than: float, models: bool, dry_run: bool
     if as_json:
         click.echo(json.dumps({**collected.as_json(), "dryRun": dry_run}, indent=2))
         return
-    for category, (count, size) in collected.by_category().items():
-        click.echo(f"{category:<40} {count:>5}  {gib(size):>9}")
+    _print_table(collected)
     verb = "Would remove" if dry_run else "Removed"
     click.echo(f"{verb} {gib(collected.total_bytes)}." if collected.leftovers else "Nothing to remove.")
     if collected.database_bytes:
         click.echo(f"The databases gave {gib(collected.database_bytes)} back to the disk.")
+
+
+def _ask(found: Collected, older_than: float) -> None:
+    """Show what would go, and ask. Raises FailedPrecondition where nobody can answer, click.Abort for a no."""
+    from tunesmith.jobs.memory import gib
+
+    if not found.leftovers:
+        return
+    count = len(found.leftovers)
+    what = f"{count} thing{'s' if count != 1 else ''}, {gib(found.total_bytes)}"
+    if not sys.stdin.isatty():
+        raise FailedPrecondition(
+            f"--older-than {_shown(older_than)} removes what jobs of the last day left, too: {what}. Nothing was removed. "
+            "Look at it with --dry-run; with --yes it goes."
+        )
+    _print_table(found, err=True)
+    click.confirm(f"Remove this ({what}), though some of it is less than a day old?", abort=True, err=True)
+
+
+def _print_table(found: Collected, *, err: bool = False) -> None:
+    from tunesmith.jobs.memory import gib
+
+    for category, (count, size) in found.by_category().items():
+        click.echo(f"{category:<40} {count:>5}  {gib(size):>9}", err=err)
