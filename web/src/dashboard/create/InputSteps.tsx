@@ -161,7 +161,14 @@ export function EvaluatorStep({ form, onChange }: { form: Form; onChange: Change
           }
         >
           {(ids) => (
-            <Select {...ids} value={name} onChange={(event) => onChange({ evaluator: event.target.value })}>
+            <Select
+              {...ids}
+              value={name}
+              onChange={({ target }) => {
+                const second = target.value === form.auditEvaluator ? "" : form.auditEvaluator;
+                onChange({ evaluator: target.value, auditEvaluator: second });
+              }}
+            >
               <option value="">Choose an evaluator</option>
               {evaluators.data?.map((one) => (
                 <option key={one.name} value={one.name} disabled={one.state !== "ACTIVE"}>
@@ -184,6 +191,30 @@ export function EvaluatorStep({ form, onChange }: { form: Form; onChange: Change
           </p>
         )}
       </div>
+      {(evaluators.data?.length ?? 0) > 1 && (
+        <Field
+          label="Second evaluator"
+          hint="Scores some rollouts besides, and is not trained on: the audit compares the two."
+        >
+          {(ids) => (
+            <Select
+              {...ids}
+              value={form.auditEvaluator}
+              onChange={(event) => onChange({ auditEvaluator: event.target.value })}
+              className="max-w-full md:max-w-md"
+            >
+              <option value="">None (default)</option>
+              {evaluators.data
+                ?.filter((one) => one.name !== name)
+                .map((one) => (
+                  <option key={one.name} value={one.name} disabled={one.state !== "ACTIVE"}>
+                    {shortId(one.name)}
+                  </option>
+                ))}
+            </Select>
+          )}
+        </Field>
+      )}
       {evaluator && (
         <>
           <Look label="Look at its code">

@@ -76,6 +76,17 @@ test("a quorum goes with a deadline", () => {
   expect(formOf("rft", job, BASE).values).toMatchObject(values);
 });
 
+test("a second evaluator and a preflight's rows are sent, and the evaluator comes back from a job", () => {
+  const form = rft({ auditEvaluator: "accounts/local/evaluators/judge", values: { preflightRows: "0" } });
+  expect(bodyOf(form, BASE)).toMatchObject({
+    auditEvaluator: "accounts/local/evaluators/judge",
+    preflight: { rows: 0 },
+  });
+  expect(commandOf(form, BASE)).toMatch(/--audit-evaluator judge .*--preflight-rows 0 /s);
+  const job = { ...bodyOf(form, BASE), preflight: { rows: 4, verdict: "Trainable" }, preflightOnly: true };
+  expect(formOf("rft", job, BASE)).toMatchObject({ auditEvaluator: form.auditEvaluator, values: {} });
+});
+
 test("an option that no longer applies is not sent", () => {
   expect(bodyOf(rft({ values: { lossMethod: "DAPO", klBeta: "0.01" } }), BASE).lossConfig).toEqual({
     method: "DAPO",

@@ -11,6 +11,8 @@ export interface Form {
   warmStartFrom: string;
   dataset: string;
   evaluator: string;
+  /** A second one, which is not trained on. */
+  auditEvaluator: string;
   evaluationDataset: string;
   carveout: boolean;
   jobId: string;
@@ -24,6 +26,7 @@ export const EMPTY: Omit<Form, "kind"> = {
   warmStartFrom: "",
   dataset: "",
   evaluator: "",
+  auditEvaluator: "",
   evaluationDataset: "",
   carveout: false,
   jobId: "",
@@ -57,6 +60,7 @@ export function bodyOf(form: Form, base: Model | undefined): JobBody {
   if (form.outputModel) set([...nested, "outputModel"], form.outputModel);
   body.dataset = form.dataset;
   if (form.kind === "rft") body.evaluator = form.evaluator;
+  if (form.kind === "rft" && form.auditEvaluator) body.auditEvaluator = form.auditEvaluator;
   if (form.evaluationDataset) body.evaluationDataset = form.evaluationDataset;
   else if (form.carveout) body.evalAutoCarveout = true;
   if (form.displayName.trim()) body.displayName = form.displayName.trim();
@@ -91,6 +95,7 @@ export function commandOf(form: Form, base: Model | undefined): string {
   else add("--base-model", form.baseModel || "BASE_MODEL");
   add("--dataset", shortId(form.dataset) || "DATASET");
   if (form.kind === "rft") add("--evaluator", shortId(form.evaluator) || "EVALUATOR");
+  if (form.kind === "rft" && form.auditEvaluator) add("--audit-evaluator", shortId(form.auditEvaluator));
   if (form.evaluationDataset) add("--evaluation-dataset", shortId(form.evaluationDataset));
   else if (form.carveout) words.push("--eval-auto-carveout");
   const extra: Record<string, unknown> = {};
@@ -129,6 +134,7 @@ export function formOf(kind: Kind, job: Record<string, unknown>, base: Model | u
   const values: Values = {};
   for (const option of OPTIONS[kind]) {
     if (option.key === "seed" || option.key === "stop" || option.path[0] === "lrScheduler") continue;
+    if (option.key === "preflightRows") continue; // what a job shows there is what its preflight found
     let value = text(at(option.path));
     if (/UNSPECIFIED|_DEFAULT$/.test(value)) value = "";
     if (option.input === "switch" && value === "false") value = "";
@@ -142,6 +148,7 @@ export function formOf(kind: Kind, job: Record<string, unknown>, base: Model | u
     baseModel: warm ? "" : text(at([...nested, "baseModel"])),
     dataset: text(job.dataset),
     evaluator: text(job.evaluator),
+    auditEvaluator: text(job.auditEvaluator),
     evaluationDataset: text(job.evaluationDataset),
     carveout: job.evalAutoCarveout === true,
     values,
