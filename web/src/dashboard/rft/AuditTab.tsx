@@ -44,11 +44,11 @@ function Audit({ audit, onRollout }: { audit: RftAudit; onRollout: OnRollout }) 
           <Scatter points={length.points} onPick={onRollout} />
           {length.spearman !== null && (
             <p className="mt-2 text-ink-soft">
-              Rank correlation <b className="tabular font-mono text-ink">{figure(length.spearman)}</b>
+              Rank correlation <b className="tabular font-mono text-ink">{correlation(length.spearman)}</b>
               {length.low !== null && length.high !== null && (
                 <span className="tabular">
                   {" "}
-                  (95 % interval {figure(length.low)} to {figure(length.high)})
+                  (95 % interval {correlation(length.low)} to {correlation(length.high)})
                 </span>
               )}
               . Near 0 is healthy: a score that grows with length invites padding.
@@ -69,6 +69,11 @@ function Audit({ audit, onRollout }: { audit: RftAudit; onRollout: OnRollout }) 
       </p>
     </div>
   );
+}
+
+/** Two digits, as findings give it. */
+function correlation(value: number): string {
+  return figure(Number(value.toFixed(2)));
 }
 
 function Findings({ audit }: { audit: RftAudit }) {
@@ -230,7 +235,7 @@ function TopScored({ rollouts, onRollout }: { rollouts: RolloutSummary[]; onRoll
             width: 70,
             cell: (row) => count(row.completionTokens),
           },
-          { id: "answer", header: "Answer", width: 280, cell: (row) => <Answer text={row.answer} /> },
+          { id: "answer", header: "Answer", cell: (row) => <Answer text={row.answer} /> },
         ]}
       />
     </Panel>
@@ -265,17 +270,13 @@ function Duplicates({ audit, onRollout }: { audit: RftAudit; onRollout: OnRollou
             id: "count",
             header: "Times",
             align: "right",
-            width: 70,
+            width: 95,
             value: (row) => row.count,
-            cell: (row) => count(row.count),
-          },
-          {
-            id: "share",
-            header: "Share",
-            align: "right",
-            width: 80,
-            value: (row) => row.share,
-            cell: (row) => percent(row.share),
+            cell: (row) => (
+              <>
+                {count(row.count)} <span className="text-ink-faint">({percent(row.share)})</span>
+              </>
+            ),
           },
           {
             id: "score",
@@ -285,7 +286,7 @@ function Duplicates({ audit, onRollout }: { audit: RftAudit; onRollout: OnRollou
             value: (row) => row.meanScore,
             cell: (row) => <Score value={row.meanScore} />,
           },
-          { id: "answer", header: "Answer", width: 260, cell: (row) => <Answer text={row.answer} /> },
+          { id: "answer", header: "Answer", cell: (row) => <Answer text={row.answer} /> },
         ]}
       />
     </Panel>

@@ -80,8 +80,8 @@ test("the base model at each temperature is a row, with no more digits than a fe
     "Rollouts",
   ]);
   expect(rows.map(cells)).toEqual([
-    ["0", "0.289", "0.277 to 0.303", "17 %", "16"],
-    ["0.7", "unknown", "0 to 1", "unknown", "0"],
+    ["0", "0.289", "0.277–0.303", "17 %", "16"],
+    ["0.7", "unknown", "0–1", "unknown", "0"],
   ]);
 });
 

@@ -55,27 +55,18 @@ export function Preflight({ preflight }: { preflight: RftPreflight }) {
 /** The base model at each temperature; what is trained has to beat the best of them. */
 function Baselines({ preflight: { baselines, threshold } }: { preflight: RftPreflight }) {
   const best = Math.max(...baselines.map((one) => one.mean_score ?? Number.NEGATIVE_INFINITY));
-  const cell = "py-1 pr-4 text-right font-mono whitespace-nowrap last:pr-0";
+  const cell = "py-1 pr-3 text-right align-bottom last:pr-0 sm:pr-6";
+  const heads = ["Temperature", "Mean score", "95 % interval", `Solved (≥ ${figure(threshold)})`, "Rollouts"];
   return (
-    <div className="mt-3 overflow-x-auto">
-      <table className="tabular text-[13px]">
-        <caption className="pb-1 text-left text-xs text-ink-faint">
-          The base model, before any training: a tuned one has to beat the best of these
-        </caption>
+    <div className="mt-3">
+      <p className="pb-1 text-xs text-ink-faint">
+        The base model before any training. A tuned one has to beat the best of these:
+      </p>
+      <table aria-label="Base model" className="tabular text-[13px]">
         <thead className="text-xs text-ink-faint">
           <tr>
-            {[
-              "Temperature",
-              "Mean score",
-              "95 % interval",
-              `Solved (≥ ${figure(threshold)})`,
-              "Rollouts",
-            ].map((name) => (
-              <th
-                key={name}
-                scope="col"
-                className="py-1 pr-4 text-right font-medium whitespace-nowrap last:pr-0"
-              >
+            {heads.map((name) => (
+              <th key={name} scope="col" className={`${cell} font-medium`}>
                 {name}
               </th>
             ))}
@@ -87,15 +78,17 @@ function Baselines({ preflight: { baselines, threshold } }: { preflight: RftPref
               key={one.temperature}
               className={one.mean_score === best ? "border-t font-semibold" : "border-t"}
             >
-              <th scope="row" className={`${cell} font-normal`}>
+              <th scope="row" className={`${cell} font-mono font-normal`}>
                 {figure(one.temperature)}
               </th>
-              <td className={cell}>{value(one.mean_score)}</td>
-              <td className={cell}>
-                {digits(one.low)} to {digits(one.high)}
+              <td className={`${cell} font-mono whitespace-nowrap`}>{value(one.mean_score)}</td>
+              <td className={`${cell} font-mono whitespace-nowrap`}>
+                {digits(one.low)}–{digits(one.high)}
               </td>
-              <td className={cell}>{typeof one.pass_at_1 === "number" ? share(one.pass_at_1) : "unknown"}</td>
-              <td className={cell}>{count(one.rollouts)}</td>
+              <td className={`${cell} font-mono whitespace-nowrap`}>
+                {typeof one.pass_at_1 === "number" ? share(one.pass_at_1) : "unknown"}
+              </td>
+              <td className={`${cell} font-mono whitespace-nowrap`}>{count(one.rollouts)}</td>
             </tr>
           ))}
         </tbody>

@@ -42,7 +42,7 @@ export function AuditSummary({ data }: { data: Omit<RftAudit, "topScored"> }) {
         ))}
       </ul>
       <dl className="tabular grid grid-cols-3 gap-2 text-[13px]">
-        <Fact name="Same answers" value={percent(data.duplicateShare)} />
+        <Fact name="One answer to several rows" value={percent(data.duplicateShare)} />
         <Fact name="Score with length" value={figure(data.lengthCorrelation.spearman)} />
         <Fact
           name="Strongest metric"

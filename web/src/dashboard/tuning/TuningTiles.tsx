@@ -62,7 +62,7 @@ export function TuningTiles(props: { kind: TuningKind; job: TuningJob; lines: re
       <Tile
         label="Tokens trained on"
         value={count(Number(run.trained_tokens ?? 0))}
-        hint={cost ? `${money(cost)} at the operator's prices` : `${count(tokens)} read, no prices are set`}
+        hint={cost ? `${money(cost)} at the operator's prices` : `${count(tokens)} read, no prices set`}
       />
       <Tile
         label="Models"
