@@ -116,7 +116,8 @@ def test_another_version_takes_the_model_s_place(ended: Platform) -> None:
         assert (model.job, model.base_model, model.details["version"]) == (NAME, BASE_MODEL, 2)
     kept = [*ended.control.settings.path("objects", "models", "local", "x").parent.iterdir()]
     assert [path.name for path in kept] == [Path(model.adapter_path).name], "the replaced weights are gone"
-    assert promote(ended, version=2) == again
+    assert again["versionBefore"] == 4
+    assert promote(ended, version=2) == {**again, "versionBefore": 2}
     said = ended.ok("GET", f"{JOBS}/first")["status"]["message"]
     assert said == "Stopped early: idle. accounts/local/models/first serves policy version 2 of 4, promoted by hand."
     promote(ended, version=1, model="at-one")
@@ -182,5 +183,14 @@ def test_both_from_the_command_line(ended: Platform, tmp_path: Path, monkeypatch
     assert said("promote", "first", "--step", "3", "--as", "third") == (
         "accounts/local/models/third serves policy version 3 of first.\n"
     )
+    assert said("promote", "first", "--step", "0", "--as", "third") == (
+        "accounts/local/models/third serves policy version 0 of first in place of version 3.\n"
+        "Version 0 is the adapter before the first optimizer step: it has learned nothing in this job.\n"
+        "Back: tunesmith job promote first --step 3 --as third\n"
+    )
+    assert "serves policy version 3 of first in place of version 0." in said(
+        "promote", "first", "--step", "3", "--as", "third"
+    )
+    assert said("promote", "first", "--step", "3", "--as", "third").endswith("version 3 of first, as before.\n")
     assert said("extend", "first", "--job-id", "more") == "Started more; see `tunesmith rftj get more`.\n"
     assert json.loads(said("extend", NAME, "--epochs", "2", "--json"))["trainingConfig"]["epochs"] == 3

@@ -23,7 +23,8 @@ from tunesmith.cli.profile import read_profile
 def promote_step(job: str, step: int, model: str | None, as_json: bool) -> None:
     """Serve the adapter that JOB had after some step, in place of the one that was chosen at its end.
 
-    With --as the chosen one stays, and the step's is a model beside it; that works while the job runs, too.
+    With --as the chosen one stays, and the step's is a model beside it; that works while the job runs, too. The version that was served before
+    stays with the job, and can be promoted again.
 
     \b
     Examples:
@@ -34,5 +35,18 @@ def promote_step(job: str, step: int, model: str | None, as_json: bool) -> None:
         profile = read_profile()
         body = {"version": step, **({"model": model} if model else {})}
         found = call(profile, "POST", f"{rft_path(profile, job)}:promote", body)
-    said = f"{found['model']} serves policy version {step} of {short(job)}."
-    click.echo(json.dumps(found, indent=2) if as_json else said)
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    before, name = found.get("versionBefore"), short(job)
+    click.echo(f"{found['model']} serves policy version {step} of {name}{_instead(before, step)}.")
+    if step == 0:
+        click.echo("Version 0 is the adapter before the first optimizer step: it has learned nothing in this job.")
+    if before is not None and before != step:
+        click.echo(f"Back: tunesmith job promote {name} --step {before}{f' --as {model}' if model else ''}")
+
+
+def _instead(before: int | None, step: int) -> str:
+    if before is None:
+        return ""
+    return ", as before" if before == step else f" in place of version {before}"

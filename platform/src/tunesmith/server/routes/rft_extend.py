@@ -93,6 +93,7 @@ def promote(account: AccountId, job_id: str, body: RftPromoteInput, control: Con
         _check_name(session, account, name, model, old, spec)
         kept = promotion.keep_adapter_beside(control.settings, adapter, model, sha256)
         before = old.adapter_path if old is not None else None
+        version_before = (old.details or {}).get("version") if old is not None else None
         promotion.promote(
             session,
             name=model,
@@ -111,7 +112,7 @@ def promote(account: AccountId, job_id: str, body: RftPromoteInput, control: Con
         and control.settings.path("objects", "models") in Path(before).parents
     ):
         shutil.rmtree(before, ignore_errors=True)
-    return {"model": model, "version": body.version, "sha256": sha256}
+    return {"model": model, "version": body.version, "versionBefore": version_before, "sha256": sha256}
 
 
 def _told(job: Job, model: str, version: int) -> dict[str, str]:
