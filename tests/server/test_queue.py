@@ -10,6 +10,7 @@ from tunesmith.db.tables import Job
 
 from tests.server.conftest import BASE_MODEL, Platform
 from tests.server.test_tuning_jobs import CHAT, PAIR, rows
+from tests.server.test_watch import watching
 
 DATASET = "accounts/local/datasets/d"
 CREATES: dict[str, dict[str, Any]] = {
@@ -56,6 +57,8 @@ def test_a_job_names_its_user_and_its_place(ready: Platform, path: str) -> None:
     assert {name: place["position"] for name, place in listed.items()} == {"first": 1, "second": 2}
     assert listed["second"]["waitingFor"] == "Waits for its turn: 1 before it."
     assert ready.ok("GET", f"/{noun}/second")["queue"] == listed["second"]
+    with watching(ready, f"jobs/{first['name'].rsplit('/', 1)[0]}/second") as page:
+        assert page.until("job")[0]["job"]["queue"] == listed["second"], "a page that watches is told, too"
     with ready.control.sessions.begin() as session:
         job = session.get_one(Job, first["name"])
         assert claim(session, "worker", [job.kind], 30, name=job.name)

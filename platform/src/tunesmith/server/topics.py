@@ -27,6 +27,7 @@ from tunesmith.schemas.names import short_id
 from tunesmith.server.changes import NOUNS, Changes
 from tunesmith.server.control import ControlPlane
 from tunesmith.server.job_logs import read_lines
+from tunesmith.server.queue import queue_places
 from tunesmith.server.routes.dpo_jobs import dpo_job_wire
 from tunesmith.server.routes.evaluation_jobs import evaluation_job_wire
 from tunesmith.server.routes.reinforcement_fine_tuning_jobs import rft_job_wire
@@ -132,7 +133,7 @@ class JobTopic:
                 yield "end", {"job": self.name}, {**at}
             return
         final = job.state in FINAL_STATES
-        yield from self._job(job, at)
+        yield from self._job(session, job, at)
         more = False
         for kind, file in FILES.items():
             lines = self._lines(session, job, file, at[kind])
@@ -150,11 +151,11 @@ class JobTopic:
             at["end"] = 0  # it was resumed
             self.position = {**at}
 
-    def _job(self, job: Job, at: dict[str, Any]) -> Iterator[Event]:
+    def _job(self, session: Session, job: Job, at: dict[str, Any]) -> Iterator[Event]:
         if job.updated == at["job"]:
             return
         at["job"] = job.updated
-        wire = job_wire(self.watcher, job)
+        wire = job_wire(self.watcher, session, job)
         shown = {key: value for key, value in wire.items() if not key.endswith(("SignedUrl", "SignedUrls"))}
         if shown == self._shown:
             self.position = {**at}
@@ -283,17 +284,22 @@ def open_topic(watcher: Watcher, text: str) -> Topic:
     return _KINDS[text.partition("/")[0]](watcher, name)
 
 
-def job_wire(watcher: Watcher, job: Job) -> dict[str, Any]:
-    """A job of any kind as its own route shows it. Raises NotFound for one that no route shows."""
+def job_wire(watcher: Watcher, session: Session, job: Job) -> dict[str, Any]:
+    """A job of any kind as its own route shows it, its place in the queue included. Raises NotFound for one that no route shows."""
+    settings = watcher.control.settings
+
+    def place(most: int) -> dict[str, Any] | None:
+        return queue_places(session, job.kind, [job], most).get(job.name)
+
     match job.kind:
         case "rft":
-            return rft_job_wire(job)
+            return rft_job_wire(job, place(settings.concurrent_rft_jobs))
         case "sft":
-            return sft_job_wire(watcher.control, watcher.request, job)
+            return sft_job_wire(watcher.control, watcher.request, job, place(settings.concurrent_tuning_jobs))
         case "dpo":
-            return dpo_job_wire(watcher.control, watcher.request, job)
+            return dpo_job_wire(watcher.control, watcher.request, job, place(settings.concurrent_tuning_jobs))
         case "evaluation":
-            return evaluation_job_wire(job)
+            return evaluation_job_wire(job, place(settings.concurrent_evaluations))
     raise NotFound(f"{job.name} is no job that can be watched.")
 
 
