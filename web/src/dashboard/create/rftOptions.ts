@@ -223,7 +223,7 @@ export const RFT: readonly Option[] = [
     group: "rollout",
     flag: "--preflight-rows",
     range: { low: 0, high: 1000 },
-    whenEmpty: "the platform's, 16",
+    whenEmpty: "the platform's",
     hint: "Rolled out before the first step, to say whether there is anything to learn; they are not trained on. 0: none.",
   },
   {
