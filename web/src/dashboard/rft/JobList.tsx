@@ -190,7 +190,7 @@ const COLUMNS: Column<AnyJob>[] = [
   {
     id: "base",
     header: "Base model",
-    width: 140,
+    width: 135,
     value: (job) => job.baseModel,
     cell: (job) => (
       <span title={job.baseModel}>
@@ -216,16 +216,16 @@ const COLUMNS: Column<AnyJob>[] = [
     id: "result",
     header: "Reward or loss",
     align: "right",
-    width: 130,
+    width: 125,
     value: result,
     cell: (job) => <Result job={job} />,
   },
   {
     id: "created",
     header: "Created",
-    width: 170,
+    width: 130,
     value: (job) => job.createTime,
-    cell: (job) => <Time at={job.createTime} />,
+    cell: (job) => <Time at={job.createTime} brief />,
   },
 ];
 
