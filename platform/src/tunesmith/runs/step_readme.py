@@ -43,7 +43,7 @@ program that trained it. The base model is not in here: it is {base}; step.json 
 5. **Update.** The gradient of all adapter tensors together is clipped to norm {norm}. AdamW with betas {betas}, eps {eps}, weight decay {decay}; learning
    rate: that of the batch's header{warmup}. AdamW's step count before the step is {step}.
 6. **Compare.** Two correct float32 programs agree to 1e-5, but for elements whose gradients were no larger than rounding so far: AdamW divides
-   by their root mean square, sqrt(v). Leave out, and count, what gradients off by 1e-5 of the tensor's largest sqrt(v) would move by more than that.
+   by their root mean square, sqrt(v). Leave out, and count, what gradients off by 5e-6 of the tensor's largest sqrt(v) would move by more than 1e-5.
 """
 
 
