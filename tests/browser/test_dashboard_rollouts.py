@@ -118,6 +118,10 @@ def test_audit_and_options_tell_what_the_api_tells(page: Page, world: World) -> 
     for finding in audit["findings"]:
         expect(page.get_by_text(finding["title"])).to_be_visible()
     expect(page.get_by_text(f"Read from {audit['rollouts']} scored rollouts")).to_be_visible()
+    page.set_viewport_size({"width": 390, "height": 844})
+    for name in ("Best-scored rollouts", "One answer to several rows"):
+        assert hidden_sideways(page, name) == 0, name
+    page.set_viewport_size({"width": 1280, "height": 844})
     page.get_by_role("table", name="Best-scored rollouts").locator("tr[tabindex]").first.click()
     expect(page.get_by_role("dialog")).to_be_visible()
     page.get_by_role("button", name="Close").click()
@@ -126,9 +130,17 @@ def test_audit_and_options_tell_what_the_api_tells(page: Page, world: World) -> 
     expect(page.get_by_role("link", name=job["dataset"].rsplit("/", 1)[-1])).to_be_visible()
 
 
+def hidden_sideways(page: Page, table: str) -> int:
+    """Pixels of a table's width that are out of sight."""
+    return page.get_by_role("region", name=table).evaluate("box => box.scrollWidth - box.clientWidth")
+
+
 def test_two_jobs_are_compared_from_the_list(page: Page, world: World) -> None:
+    page.set_viewport_size({"width": 1280, "height": 844})
     page.goto(f"{world.platform.url}/dashboard/fine-tuning")
     page.get_by_label("Name or model").fill("-job")
+    expect(page.get_by_label(f"Compare {world.rft}")).to_be_visible()
+    assert hidden_sideways(page, "Jobs") == 0
     page.get_by_label(f"Compare {world.rft}").check()
     page.get_by_label(f"Compare {world.failed}").check()
     page.get_by_role("button", name="Compare 2").click()
