@@ -244,6 +244,38 @@ def test_what_is_less_than_a_day_old_is_asked_about(world, settings, sessions):
     assert names(world.data / "runs" / "second") == {"run.json", "events.jsonl"}
 
 
+class Asked:
+    """`tunesmith gc` in front of a person, who has been asked and has not answered yet."""
+
+    def __init__(self, world: World, *arguments: str) -> None:
+        self.ours, self._theirs = pty.openpty()
+        command = [sys.executable, "-m", "tunesmith", "gc", "--data-dir", str(world.data), *arguments]
+        self._process = subprocess.Popen(command, stdin=self._theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert self._process.stderr is not None
+        self.said = b""
+        while not self.said.endswith(b"[y/N]: "):
+            byte = self._process.stderr.read(1)
+            assert byte, self.said
+            self.said += byte
+
+    def answer(self, text: str) -> int:
+        os.write(self.ours, f"{text}\n".encode())
+        self._process.communicate()
+        os.close(self.ours)
+        os.close(self._theirs)
+        return self._process.returncode
+
+
+def test_only_what_was_shown_goes(world, settings, sessions):
+    """Whatever ends, or comes into use, while the question stands open."""
+    shown, forked = world.job("shown", days=0.1), world.job("forked", days=0.1)
+    asked = Asked(world, "--older-than", "0h")
+    later = world.job("later", days=0)
+    world.job("fork", jobs.PENDING, rewound_from=f"{ACCOUNT}/reinforcementFineTuningJobs/forked")
+    assert asked.answer("y") == 0
+    assert [names(folder) for folder in (shown, later, forked)] == [{"run.json", "events.jsonl"}, WHOLE, WHOLE]
+
+
 async def test_the_worker_collects_once_a_day_where_a_retention_is_set(world, settings, sessions, monkeypatch):
     monkeypatch.setattr(worker, "BEAT_SECONDS", 0.05)
     folder = world.job("old")

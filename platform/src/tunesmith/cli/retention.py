@@ -81,8 +81,10 @@ def command(data_dir: str | None, older_than: float, models: bool, dry_run: bool
             lock = None  # the platform runs, which is fine
         try:
             sessions = open_database(database)
+            agreed = None
             if older_than < YOUNG and not (yes or dry_run):
-                _ask(collect(settings, sessions, older_than=older_than, models=models, dry_run=True), older_than)
+                agreed = collect(settings, sessions, older_than=older_than, models=models, dry_run=True)
+                _ask(agreed, older_than)
             collected = collect(
                 settings,
                 sessions,
@@ -92,6 +94,7 @@ def command(data_dir: str | None, older_than: float, models: bool, dry_run: bool
                 alone=lock is not None,
                 by=f"`tunesmith gc --older-than {_shown(older_than)}`",
                 told=lambda leftover: None if as_json else click.echo(f"  {leftover.name}", err=True),
+                only=agreed,
             )
             sessions.kw["bind"].dispose()
         finally:

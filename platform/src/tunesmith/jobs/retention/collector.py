@@ -23,9 +23,16 @@ from tunesmith.settings import Settings
 class Collected:
     """What a collection found, and removed unless it was a dry run."""
 
+    before: float
+    """What ended before (Unix seconds) was past its retention."""
     leftovers: list[Leftover] = field(default_factory=list)
     database_bytes: int = 0
     """What the databases shrank by."""
+
+    @property
+    def keys(self) -> set[tuple[str, str]]:
+        """(category, name) of each."""
+        return {(each.category, each.name) for each in self.leftovers}
 
     @property
     def total_bytes(self) -> int:
@@ -56,6 +63,7 @@ def collect(
     alone: bool = False,
     by: str = "`tunesmith gc`",
     told: Callable[[Leftover], None] = lambda leftover: None,
+    only: Collected | None = None,
 ) -> Collected:
     """Remove what is not needed any more. Killed in the middle, it can simply be run again.
 
@@ -68,14 +76,17 @@ def collect(
         alone: nobody else uses the data folder.
         by: who removes, for jobs to tell whose files they were: the command, or the setting.
         told: called for each thing before it is removed.
+        only: what an earlier dry run found and somebody agreed to: nothing else goes, its retention counts, and what came into use since
+            then stays.
     """
-    before = time.time() - older_than
-    collected = Collected()
+    before = only.before if only else time.time() - older_than
+    collected = Collected(before)
     trash = settings.data_dir / ".trash"
     if not dry_run:
         empty(trash)
     with reading(sessions) as session:
-        collected.leftovers = list(Rules(settings, session, before, models=models).leftovers())
+        found = Rules(settings, session, before, models=models).leftovers()
+        collected.leftovers = [each for each in found if only is None or (each.category, each.name) in only.keys]
     if dry_run:
         return collected
     kept = []
