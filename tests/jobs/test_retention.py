@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from tunesmith.cli.lockfile import hold
 from tunesmith.cli.retention import command
 from tunesmith.db import jobs
 from tunesmith.db.completions import Completion, CompletionStatus, CompletionStore, CorrelationIds
@@ -274,6 +275,14 @@ def test_only_what_was_shown_goes(world, settings, sessions):
     world.job("fork", jobs.PENDING, rewound_from=f"{ACCOUNT}/reinforcementFineTuningJobs/forked")
     assert asked.answer("y") == 0
     assert [names(folder) for folder in (shown, later, forked)] == [{"run.json", "events.jsonl"}, WHOLE, WHOLE]
+
+
+def test_the_platform_can_be_started_while_it_asks(world):
+    folder = world.job("fresh", days=0.1)
+    asked = Asked(world, "--older-than", "0h")
+    with hold(world.data / "up.lock"):
+        assert asked.answer("y") == 0
+    assert names(folder) == {"run.json", "events.jsonl"}
 
 
 async def test_the_worker_collects_once_a_day_where_a_retention_is_set(world, settings, sessions, monkeypatch):

@@ -75,16 +75,16 @@ def command(data_dir: str | None, older_than: float, models: bool, dry_run: bool
             raise FailedPrecondition(
                 f"{settings.data_dir} is no data folder of Tunesmith (it has no tunesmith.db). Name it with --data-dir."
             )
-        try:
+        sessions = open_database(database)
+        agreed = None
+        if older_than < YOUNG and not (yes or dry_run):
+            agreed = collect(settings, sessions, older_than=older_than, models=models, dry_run=True)
+            _ask(agreed, older_than)
+        try:  # not before the answer: the platform may be started while it is awaited
             lock = hold(settings.data_dir / "up.lock")
         except FailedPrecondition:
             lock = None  # the platform runs, which is fine
         try:
-            sessions = open_database(database)
-            agreed = None
-            if older_than < YOUNG and not (yes or dry_run):
-                agreed = collect(settings, sessions, older_than=older_than, models=models, dry_run=True)
-                _ask(agreed, older_than)
             collected = collect(
                 settings,
                 sessions,
