@@ -50,6 +50,7 @@ async def test_what_was_not_asked_for_and_what_was_answered_already_is_left_out(
         event(0, k=3),
         event("0"),
         event(None),
+        event(True),
         {"type": "rollout"},
         event(1, score=1.0),
         {"type": "x"},
@@ -76,3 +77,20 @@ async def test_an_answer_without_its_row_is_refused(tmp_path: Path, fields: dict
     async with host(tmp_path, event(0, **fields)) as client:
         with pytest.raises(FailedPrecondition, match="answered for row 0 without a row or a rollout id"):
             await answers(client)
+
+
+@pytest.mark.parametrize("name", ["execution_metadata", "rollout_status"])
+async def test_a_row_whose_fields_are_no_objects_is_refused(tmp_path: Path, name: str) -> None:
+    async with host(tmp_path, event(0, row={name: [1]})) as client:
+        with pytest.raises(FailedPrecondition, match=f"answered for row 0 with a row whose {name} is no object"):
+            await answers(client)
+
+
+@pytest.mark.parametrize("other", ["../gateway?x=", "r1", "r0-t2/..", "r0-t2\n", "r0-t", ""])
+async def test_an_answer_under_another_rollouts_id_is_its_own_without_a_score(tmp_path: Path, other: str) -> None:
+    renamed = [event(0, rollout_id=other), event(1, rollout_id="r1-t3"), event(2), {"type": "done"}]
+    async with host(tmp_path, *renamed) as client:
+        first, *others = await answers(client)
+    assert others == renamed[1:3], "a new try of the same is fine"
+    assert (first["rollout_id"], first["score"], first["is_score_valid"]) == ("r0", None, False)
+    assert f"answered for rollout {other!r} instead of r0" in first["reason"]

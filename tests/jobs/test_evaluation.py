@@ -18,12 +18,15 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from tunesmith.db import throughputs
 from tunesmith.db.accounts import ensure_account
 from tunesmith.db.api_keys import new_key
 from tunesmith.db.session import reading
 from tunesmith.db.tables import ApiKey, Dataset, Evaluator, Job, Model
 from tunesmith.jobs.evaluation import EvaluationHandler
+from tunesmith.jobs.evaluation_gateway import GatewayRecords
 from tunesmith.jobs.evaluation_rows import EvaluationRows
 from tunesmith.server import create_app
 from tunesmith.settings import Settings
@@ -384,3 +387,18 @@ async def test_an_evaluator_of_an_older_sdk_is_told_to_be_built_anew(stage: Stag
         "JOB_STATE_FAILED",
         True,
     )
+
+
+async def test_a_rollout_id_stays_one_segment_of_the_address_and_odd_usage_is_none() -> None:
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.raw_path)
+        return web.json_response({"completions": [{"prompt_ids": [1, 2], "sampled_ids": [3]}]})
+
+    app = web.Application()
+    app.router.add_get("/{rest:.*}", answer)
+    async with TestServer(app) as server:
+        gateway = GatewayRecords(str(server.make_url("")).rstrip("/"), "key")
+        assert await gateway.tokens("../gateway?x=", {"execution_metadata": {"usage": [1]}}) == (2, 1)
+    assert asked == ["/internal/rollouts/..%2Fgateway%3Fx=/completions"]

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import math
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +20,10 @@ _MOST_DIGITS = 18
 """Digits of a whole number; a longer one becomes a float."""
 REQUEST_BYTES = 64 * 1024 * 1024
 """Attempts of one `run` request hold at most about this much; the rest goes into the next. Each attempt carries its row."""
+_LONGEST_ID = 200
+"""Characters of a wrong rollout id that are repeated in a reason."""
+_OBJECTS = ("execution_metadata", "rollout_status")
+"""Fields of a row that are read here: objects, where they are there."""
 
 
 class HostClient:
@@ -160,18 +165,34 @@ def _clean(value: Any) -> Any:
     return [_clean(item) for item in value] if isinstance(value, list) else value
 
 
+def is_try_of(rollout_id: str, asked: str) -> bool:
+    """Whether this is the id of a rollout that was asked for as `asked`: itself, or `{asked}-t2`, as the SDK calls a new try of its own."""
+    return re.fullmatch(re.escape(asked) + r"(-t[0-9]{1,9})?", rollout_id) is not None
+
+
 def _event(answer: dict[str, Any], left: dict[tuple[int, int, int], str]) -> dict[str, Any] | None:
     """An event that answers for one of the rollouts in `left`, which it leaves; None for any other: it was not asked for.
 
-    The evaluator's code runs in the host, too, and may have written it. Raises FailedPrecondition.
+    The evaluator's code runs in the host, too, and may have written it. One that names another rollout counts as this one's, without a
+    score: its calls are recorded under the id that was asked for, or under nobody's. Raises FailedPrecondition.
     """
     key: Any = answer.get("row_index"), answer.get("k"), answer.get("attempt")
-    if not all(isinstance(part, int) for part in key) or key not in left:
+    if not all(type(part) is int for part in key) or key not in left:  # True is no 1
         return None
-    del left[key]
-    if not isinstance(answer.get("row"), dict) or not isinstance(answer.get("rollout_id"), str):
+    asked = left.pop(key)
+    row, rollout_id = answer.get("row"), answer.get("rollout_id")
+    if not isinstance(row, dict) or not isinstance(rollout_id, str):
         raise FailedPrecondition(f"The evaluator host answered for row {key[0]} without a row or a rollout id.")
+    if wrong := [name for name in _OBJECTS if not isinstance(row.get(name), dict | None)]:
+        raise FailedPrecondition(
+            f"The evaluator host answered for row {key[0]} with a row whose {wrong[0]} is no object."
+        )
     score, valid, reason = answer.get("score"), answer.get("is_score_valid"), answer.get("reason")
     if valid is not True or isinstance(score, bool):
         score, valid = None, False
-    return {**answer, "score": score, "is_score_valid": valid, "reason": reason if isinstance(reason, str) else ""}
+    if not is_try_of(rollout_id, asked):
+        if valid:
+            reason = f"the evaluator answered for rollout {rollout_id[:_LONGEST_ID]!r} instead of {asked}: keep execution_metadata.rollout_id"
+        rollout_id, score, valid = asked, None, False
+    reason = reason if isinstance(reason, str) else ""
+    return {**answer, "rollout_id": rollout_id, "score": score, "is_score_valid": valid, "reason": reason}

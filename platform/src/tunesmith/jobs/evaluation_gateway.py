@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 
@@ -46,11 +47,12 @@ class GatewayRecords:
 
     async def tokens(self, rollout_id: str, row: dict[str, Any]) -> tuple[int, int]:
         """(read, sampled) by the model for a row: as the row says, else as they were recorded."""
-        usage = (row.get("execution_metadata") or {}).get("usage") or {}
-        read, sampled = usage.get("prompt_tokens"), usage.get("completion_tokens")
-        if isinstance(read, int) and isinstance(sampled, int):
-            return read, sampled
-        answer = await self._get(f"/internal/rollouts/{rollout_id}/completions")
+        usage = (row.get("execution_metadata") or {}).get("usage")
+        if isinstance(usage, dict):
+            read, sampled = usage.get("prompt_tokens"), usage.get("completion_tokens")
+            if isinstance(read, int) and isinstance(sampled, int):
+                return read, sampled
+        answer = await self._get(f"/internal/rollouts/{quote(rollout_id, safe='')}/completions")
         calls = answer["completions"] if answer else []
         return sum(len(call["prompt_ids"]) for call in calls), sum(len(call["sampled_ids"]) for call in calls)
 

@@ -12,7 +12,6 @@ whatever still comes of them is dropped. What was recorded is what counts, also 
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterable, Sequence
@@ -21,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tunesmith.errors import Unavailable
-from tunesmith.evaluators.client import HostClient
+from tunesmith.evaluators.client import HostClient, is_try_of
 from tunesmith.orchestrator.deadlines import GroupClocks, GroupDeadline, paced, stragglers
 from tunesmith.orchestrator.gateway import Gateway
 from tunesmith.orchestrator.gathering import batched, together
@@ -45,8 +44,6 @@ GATHER_SECONDS = 0.4
 Under a group deadline none waits: it counts from when it is recorded."""
 MOST_AT_ONCE = 32
 """Rollouts that are read back together."""
-_TRY = re.compile(r"-t\d+$")
-"""What the SDK appends to the id for a new try of its own."""
 
 
 @dataclass(frozen=True)
@@ -222,7 +219,7 @@ class Roller:
         ours = []
         for record in records:
             asked = plan.rollout_id(record["row_index"], record["k"], record["attempt"])
-            ours.append(_TRY.sub("", record["rollout_id"]) == asked)
+            ours.append(is_try_of(record["rollout_id"], asked))
         wanted = [
             record["rollout_id"]
             for record, ok in zip(records, ours, strict=True)
@@ -258,10 +255,6 @@ def _record_of(plan: RolloutPlan, event: dict[str, Any]) -> dict[str, Any]:
     score, valid, reason = event["score"], event["is_score_valid"], event["reason"]
     if valid and not (isinstance(score, int | float) and 0.0 <= score <= 1.0):
         valid, reason = False, f"score {score!r} is not a number in 0..1"
-    asked = plan.rollout_id(event["row_index"], event["k"], event["attempt"])
-    if valid and _TRY.sub("", event["rollout_id"]) != asked:
-        valid = False  # its calls are recorded under the id that was asked for, or under nobody's
-        reason = f"the evaluator answered for rollout {event['rollout_id']!r} instead of {asked}: keep execution_metadata.rollout_id"
     return {
         **_place(plan, event["row_index"], event["k"], event["attempt"]),
         "rollout_id": event["rollout_id"],
