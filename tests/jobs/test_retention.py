@@ -223,7 +223,7 @@ def test_what_is_less_than_a_day_old_is_asked_about(world, settings, sessions):
     arguments = ["--data-dir", str(settings.data_dir), "--older-than", "0h"]
     refused = CliRunner().invoke(command, arguments)
     assert refused.exit_code == 1
-    assert "--older-than 0s removes what jobs of the last day left, too: 1 thing, " in refused.output
+    assert "--older-than 0s removes what jobs of the last day left, too: 1 thing. " in refused.output
     assert "--dry-run; with --yes it goes." in refused.output
     assert names(folder) == WHOLE
     ours, theirs = pty.openpty()  # a person's terminal
@@ -275,6 +275,15 @@ def test_only_what_was_shown_goes(world, settings, sessions):
     world.job("fork", jobs.PENDING, rewound_from=f"{ACCOUNT}/reinforcementFineTuningJobs/forked")
     assert asked.answer("y") == 0
     assert [names(folder) for folder in (shown, later, forked)] == [{"run.json", "events.jsonl"}, WHOLE, WHOLE]
+
+
+def test_it_asks_about_nothing_that_is_older_than_a_day(world, settings):
+    old, fresh = world.job("old", days=90), world.job("fresh", days=0.1)
+    arguments = ["--data-dir", str(settings.data_dir), "--older-than"]
+    refused = CliRunner().invoke(command, [*arguments, "0h"])
+    assert "what jobs of the last day left, too: 1 thing. Nothing was removed." in refused.output
+    done = CliRunner().invoke(command, [*arguments, "12h"])
+    assert (done.exit_code, names(old), names(fresh)) == (0, {"run.json", "events.jsonl"}, WHOLE), done.output
 
 
 def test_the_platform_can_be_started_while_it_asks(world):

@@ -52,8 +52,8 @@ def command(data_dir: str | None, older_than: float, models: bool, dry_run: bool
     """Remove what is no longer needed: intermediate files and recorded calls of jobs that ended long ago, old builds, what was left over.
 
     Jobs that run or can be resumed, models and deployments keep everything that they need. A job whose files were removed keeps its figures and
-    its model; it can no longer be rewound. With --older-than below a day it shows what would go, and asks. Works while the platform runs and
-    while it is down.
+    its model; it can no longer be rewound. Where it would take what is less than a day old, it shows what would go, and asks. Works while the
+    platform runs and while it is down.
 
     \b
     Examples:
@@ -79,7 +79,8 @@ def command(data_dir: str | None, older_than: float, models: bool, dry_run: bool
         agreed = None
         if older_than < YOUNG and not (yes or dry_run):
             agreed = collect(settings, sessions, older_than=older_than, models=models, dry_run=True)
-            _ask(agreed, older_than)
+            old = collect(settings, sessions, older_than=YOUNG, models=models, dry_run=True)
+            _ask(agreed, sum(key not in old.keys for key in agreed.keys), older_than)
         try:  # not before the answer: the platform may be started while it is awaited
             lock = hold(settings.data_dir / "up.lock")
         except FailedPrecondition:
@@ -110,21 +111,27 @@ def command(data_dir: str | None, older_than: float, models: bool, dry_run: bool
         click.echo(f"The databases gave {gib(collected.database_bytes)} back to the disk.")
 
 
-def _ask(found: Collected, older_than: float) -> None:
-    """Show what would go, and ask. Raises FailedPrecondition where nobody can answer, click.Abort for a no."""
+def _ask(found: Collected, young: int, older_than: float) -> None:
+    """Show what would go, and ask where some of it, `young` things, is less than a day old.
+
+    Raises FailedPrecondition where nobody can answer, click.Abort for a no.
+    """
     from tunesmith.jobs.memory import gib
 
-    if not found.leftovers:
+    if not young:
         return
-    count = len(found.leftovers)
-    what = f"{count} thing{'s' if count != 1 else ''}, {gib(found.total_bytes)}"
     if not sys.stdin.isatty():
         raise FailedPrecondition(
-            f"--older-than {_shown(older_than)} removes what jobs of the last day left, too: {what}. Nothing was removed. "
+            f"--older-than {_shown(older_than)} removes what jobs of the last day left, too: {_things(young)}. Nothing was removed. "
             "Look at it with --dry-run; with --yes it goes."
         )
     _print_table(found, err=True)
+    what = f"{_things(len(found.leftovers))}, {gib(found.total_bytes)}"
     click.confirm(f"Remove this ({what}), though some of it is less than a day old?", abort=True, err=True)
+
+
+def _things(count: int) -> str:
+    return f"{count} thing{'s' if count != 1 else ''}"
 
 
 def _print_table(found: Collected, *, err: bool = False) -> None:
