@@ -10,8 +10,9 @@ import pytest
 from click.testing import CliRunner
 from eval_protocol.client.packing import EXPORT_MARK
 from tunesmith.catalog import resolve
-from tunesmith.cli import models
+from tunesmith.cli import models, transfer
 from tunesmith.db.tables import Model
+from tunesmith.errors import Unavailable
 
 from tests.engines.makers import write_adapter
 from tests.server.conftest import BASE_MODEL, Platform
@@ -58,6 +59,43 @@ def test_an_adapter_names_its_base_model(home: Platform, tmp_path: Path) -> None
     assert "m-peft is not empty" in said("export", "m", code=1)
     assert "--format gguf only" in said("export", "m", "-o", "x", "--quantization", "f32", code=1)
     assert "no model accounts/local/models/none" in said("export", "none", code=1)
+
+
+@pytest.mark.parametrize(("verb", "flag"), [("download", "--output-dir"), ("export", "--output")])
+def test_what_breaks_off_is_marked_too(
+    home: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str, flag: str
+) -> None:
+    """A folder that is new or empty; one with files of a person's own is not, as the whole of it would stay at home."""
+    whole = transfer.download
+
+    def break_off(after: int) -> None:
+        left = iter(range(after))
+
+        def download(url: str, target: Path) -> Path:
+            if next(left, None) is None:
+                raise Unavailable("The file did not get through.")
+            return whole(url, target)
+
+        monkeypatch.setattr(transfer, "download", download)
+
+    for name in ("new", "empty"):
+        if name == "empty":
+            (tmp_path / name).mkdir()
+        break_off(0)
+        said(verb, "m", flag, name, code=1)
+        assert (tmp_path / name).exists() == (name == "empty"), "it is not left behind with nothing in it"
+        break_off(1)
+        said(verb, "m", flag, name, code=1)
+        assert len(list((tmp_path / name).iterdir())) == 2
+        assert (tmp_path / name / EXPORT_MARK).exists()
+    monkeypatch.setattr(transfer, "download", whole)
+    if verb == "download":
+        said("download", "m", flag, "new")
+        assert (tmp_path / "new" / EXPORT_MARK).exists()
+        (tmp_path / "own").mkdir()
+        (tmp_path / "own" / "evaluator.py").touch()
+        said("download", "m", flag, "own")
+        assert not (tmp_path / "own" / EXPORT_MARK).exists()
 
 
 def test_a_base_model_and_a_folder_that_cannot_be(home: Platform, tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ A person often stands in an evaluator's project when exporting. The SDK's packin
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tunesmith.errors import InvalidArgument
@@ -38,3 +40,28 @@ def mark(folder: Path, command: str) -> None:
     """Say in a folder what wrote it, for `ep upload` to leave it out."""
     text = f"Written by `{command}`. `ep upload` and `ep create rft` leave this folder out; remove this file to have it sent with an evaluator.\n"
     (folder / MARK).write_text(text)
+
+
+@contextmanager
+def marked(folder: Path, command: str) -> Iterator[None]:
+    """Around the writing of files into a folder: a new or empty one has the mark before its first file, as one that breaks off is made for a
+    person, too. What holds something already stays as it is; a folder that gets nothing is not left behind.
+
+    Raises InvalidArgument when it cannot be written.
+    """
+    try:
+        made = not folder.exists()
+        empty = made or not any(folder.iterdir())
+        if empty:
+            folder.mkdir(parents=True, exist_ok=True)
+            mark(folder, command)
+    except OSError as error:
+        raise InvalidArgument(f"{folder} cannot be written: {error.strerror or error}.") from error
+    try:
+        yield
+    except BaseException:
+        if empty and [each.name for each in folder.iterdir()] == [MARK]:
+            (folder / MARK).unlink()
+            if made:
+                folder.rmdir()
+        raise

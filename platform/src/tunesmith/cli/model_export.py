@@ -19,13 +19,14 @@ import click
 from tunesmith.cli import transfer
 from tunesmith.cli.client import call, resource_path
 from tunesmith.cli.errors import told_plainly
-from tunesmith.cli.exports import check_new_folder, mark
+from tunesmith.cli.exports import check_new_folder, mark, marked
 from tunesmith.cli.listing import short
 from tunesmith.cli.profile import Profile, read_profile
 from tunesmith.errors import FailedPrecondition, InvalidArgument
 from tunesmith.schemas.model_exports import FORMATS, QUANTIZATIONS
 
 FULL_MODEL = "HF_BASE_MODEL"
+_COMMAND = "tunesmith model export"
 
 
 @click.command("export")
@@ -73,10 +74,11 @@ def export_model(
         found = call(profile, "GET", _path(profile, model))
         refuse_base_model(profile, found["name"])
         if form == "peft":
-            files = _peft(profile, found, folder)
-        else:
+            with marked(folder, _COMMAND):
+                files = _peft(profile, found, folder)
+        else:  # whole or not at all
             files = _converted(profile, found, folder, form, quantization or QUANTIZATIONS[0], base)
-        mark(folder, "tunesmith model export")
+            mark(folder, _COMMAND)
     if as_json:
         click.echo(json.dumps({"model": found["name"], "format": form, "files": files}, indent=2))
         return

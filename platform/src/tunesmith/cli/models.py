@@ -11,7 +11,7 @@ import click
 from tunesmith.cli import transfer
 from tunesmith.cli.client import call, resource_path
 from tunesmith.cli.errors import told_plainly
-from tunesmith.cli.exports import mark
+from tunesmith.cli.exports import marked
 from tunesmith.cli.listing import list_options, moment, print_fields, short, show
 from tunesmith.cli.model_export import export_model, refuse_base_model
 from tunesmith.cli.profile import Profile, read_profile
@@ -89,11 +89,9 @@ def download_model(model: str, output_dir: Path | None, as_json: bool) -> None:
         profile = read_profile()
         if "/" in model:
             refuse_base_model(profile, call(profile, "GET", _path(profile, model))["name"])
-        new = not folder.exists()
         urls = call(profile, "GET", f"{_path(profile, model)}:getDownloadEndpoint")["filenameToSignedUrls"]
-        files = [str(transfer.download(url, folder / Path(name).name)) for name, url in urls.items()]
-        if new:
-            mark(folder, "tunesmith model download")
+        with marked(folder, "tunesmith model download"):
+            files = [str(transfer.download(url, folder / Path(name).name)) for name, url in urls.items()]
     click.echo(json.dumps({"files": files}, indent=2) if as_json else f"Saved {len(files)} files in {folder}.")
 
 
