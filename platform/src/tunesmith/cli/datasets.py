@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from tunesmith.cli import transfer
-from tunesmith.cli.client import call, resource_id, resource_path
+from tunesmith.cli.client import call, resource_path
 from tunesmith.cli.errors import told_plainly
 from tunesmith.cli.listing import list_options, moment, print_fields, short, show
 from tunesmith.cli.profile import Profile, read_profile
@@ -42,12 +42,14 @@ def create_dataset(dataset: str, file: Path, display_name: str | None, as_json: 
         if not file.stat().st_size:
             raise click.ClickException(f"{file} is empty. A dataset has one row a line, as JSON.")
         profile = read_profile()
-        call(profile, "POST", _path(profile), {"datasetId": resource_id("datasets", dataset), "dataset": described})
+        path = _path(profile, dataset)  # of the account that a full name names, for every call
+        parent, _, identity = path.rpartition("/")
+        call(profile, "POST", parent, {"datasetId": identity, "dataset": described})
         sizes = {"filenameToSize": {file.name: str(file.stat().st_size)}}
-        urls = call(profile, "POST", f"{_path(profile, dataset)}:getUploadEndpoint", sizes)["filenameToSignedUrls"]
+        urls = call(profile, "POST", f"{path}:getUploadEndpoint", sizes)["filenameToSignedUrls"]
         transfer.upload(urls[file.name], file)
-        call(profile, "POST", f"{_path(profile, dataset)}:validateUpload", {})
-        made = call(profile, "GET", _path(profile, dataset))
+        call(profile, "POST", f"{path}:validateUpload", {})
+        made = call(profile, "GET", path)
     click.echo(json.dumps(made, indent=2) if as_json else f"{made['name']} has {made['exampleCount']} rows.")
 
 
