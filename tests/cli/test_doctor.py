@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from socketserver import BaseServer, ThreadingUnixStreamServer
@@ -18,6 +19,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from tunesmith.cli import doctor
+from tunesmith.cli.doctor_place import Place
+from tunesmith.cli.lockfile import Running
 
 
 class Answers(BaseHTTPRequestHandler):
@@ -128,3 +131,26 @@ def test_it_says_what_it_looked_at_and_who_runs_elsewhere(
     assert (found["lookedAt"]["dataDirFrom"], found["lookedAt"]["port"]) == ("--data-dir", 9)
     assert found["lookedAt"]["portFrom"] == f"process {holder.pid} runs there"
     assert holder.pid not in [each["pid"] for each in found["lookedAt"]["elsewhere"]]
+
+
+@pytest.mark.parametrize(
+    ("url", "state"),
+    [
+        ("http://127.0.0.1:8080", "warning"),
+        ("http://localhost:8080", "warning"),
+        ("http://[::1]:8080", "warning"),
+        ("http://127.0.0.1:8081", "ok"),
+        ("https://gpu.example:8080", "ok"),
+        ("http://192.0.2.7:8080", "ok"),
+        ("http://localhost:many", "ok"),
+        (None, "ok"),
+    ],
+)
+def test_a_profile_leads_elsewhere_on_this_machine_only(tmp_path: Path, url: str | None, state: str) -> None:
+    """One platform runs on the data folder, another beside it on port 8080."""
+    own, other = Running(tmp_path, 1, 8081), Running(tmp_path / "other", 2, 8080)
+    place = Place(tmp_path, "the default", own.port, "process 1 runs there", url, own, (other,))
+    (check,) = place.others()
+    assert (check.state, bool(check.remedy)) == (state, state == "warning")
+    (alone,) = replace(place, own=None).others()
+    assert (alone.state, alone.remedy) == ("warning", f"`tunesmith doctor --data-dir {other.data_dir}` looks at it.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -39,6 +40,8 @@ class Place:
     port_from: str
     url: str | None
     """Of the client profile; None without one."""
+    own: Running | None
+    """The platform of the data folder, where it runs."""
     elsewhere: tuple[Running, ...]
     """Platforms on other data folders."""
 
@@ -53,6 +56,7 @@ class Place:
             port=own.port if own else settings.port,
             port_from=f"process {own.pid} runs there" if own else _origin("port", settings.data_dir),
             url=profile.api_base if profile else None,
+            own=own,
             elsewhere=tuple(each for each in platforms if each != own),
         )
 
@@ -68,8 +72,8 @@ class Place:
         """Platforms that are not looked at: a warning where the one that is does not run, or the client profile leads to another."""
         if not self.elsewhere:
             return []
-        port = urlsplit(self.url).port if self.url else None
-        missed = not self.port_from.startswith("process") or any(each.port == port for each in self.elsewhere)
+        port = _port_here(self.url)
+        missed = self.own is None or any(each.port == port for each in self.elsewhere)
         named = "; ".join(f"{each.data_dir} on port {each.port} (process {each.pid})" for each in self.elsewhere)
         first = next((each for each in self.elsewhere if each.port == port), self.elsewhere[0])
         remedy = f"`tunesmith doctor --data-dir {first.data_dir}` looks at it." if missed else ""
@@ -88,6 +92,16 @@ class Place:
                 {"dataDir": str(each.data_dir), "port": each.port, "pid": each.pid} for each in self.elsewhere
             ],
         }
+
+
+def _port_here(url: str | None) -> int | None:
+    """The port of a URL that surely leads to this machine; None for any other."""
+    found = urlsplit(url or "")
+    try:
+        here = found.hostname == "localhost" or ip_address(found.hostname or "").is_loopback
+        return (found.port or {"http": 80, "https": 443}.get(found.scheme)) if here else None
+    except ValueError:  # a name of another machine, or no URL at all
+        return None
 
 
 def _origin(name: str, data_dir: Path) -> str:
