@@ -154,6 +154,21 @@ def test_a_rise_that_noise_may_have_made_is_not_called_one():
     assert alone["interval"][0] < 0 < alone["interval"][1], "from the chunks' means where no rollout is known"
 
 
+@pytest.mark.parametrize(("rows", "rose"), [(2, False), (400, True)])
+def test_rows_that_are_all_alike_are_no_certainty(rows: int, rose: bool):
+    scores = [0.5, 0.55, 0.6]
+    rollouts = [
+        AuditRow(f"{step}-{number}-{k}", number, step, score, 20, f"{number}/{k}")
+        for step, score in enumerate(scores)
+        for number in range(rows)
+        for k in range(2)
+    ]
+    found = diagnose(Run([chunk(step, mean_score=score) for step, score in enumerate(scores)], [], rollouts))
+    low, high = found["interval"]
+    assert low < found["gain"] < high
+    assert ("The reward rose" in found["summary"], low > 0) == (rose, rose)
+
+
 def test_held_out_rows_are_compared_in_pairs():
     before = {row: float(row % 4 == 0) for row in range(40)}
     after = {row: float(row % 2 == 0) for row in range(40)}

@@ -1,8 +1,10 @@
 """How a job's score went, with the noise it has: the first third of its chunks against the last, and held-out rows in pairs. Pure functions.
 
-The 95 % interval of the training score's change comes from the rollouts of both thirds, clustered by row, where they are known; else from
-the mean square of successive differences of the chunks' means (von Neumann 1941), which a trend hardly touches. Chunks have different rows,
-so that the change of a few of them is mostly a change of rows: held-out rows, scored at the first and the newest version, say more.
+The 95 % interval of the training score's change comes from the rollouts of both thirds, clustered by row, where they are known: the
+interval of each (`runs.intervals.bounded`), put together by Newcombe's method 10 (1998, "Interval estimation for the difference between
+independent proportions"), which leaves room also where all rows of a third are alike. Else it comes from the mean square of successive
+differences of the chunks' means (von Neumann 1941), which a trend hardly touches. Chunks have different rows, so that the change of a few
+of them is mostly a change of rows: held-out rows, scored at the first and the newest version, say more.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tunesmith.runs.intervals import clustered_standard_error, mean, t_quantile
+from tunesmith.runs.intervals import bounded, clustered_standard_error, mean, t_quantile
 from tunesmith.runs.paired import paired
 from tunesmith.server.reward_audit import AuditRow
 
@@ -30,11 +32,6 @@ class Course:
     low: float
     """95 % interval of the change, in -1..1."""
     high: float
-
-    @property
-    def can_be_told(self) -> bool:
-        """Whether the noise leaves no doubt of the change's direction."""
-        return self.low > 0 or self.high < 0
 
     @property
     def rose(self) -> bool:
@@ -71,11 +68,14 @@ def training_course(chunks: Sequence[tuple[int, float]], rows: Sequence[AuditRow
     third = max(1, len(chunks) // 3)
     begin, end = chunks[:third], chunks[-third:]
     first, last = (mean([score for _, score in part]) for part in (begin, end))
-    half = _half_of_rollouts(begin, end, rows)
-    if half is None:
-        half = _half_of_chunks([score for _, score in chunks], third)
     change = last - first
-    return Course(first, last, change, max(-1.0, change - half), min(1.0, change + half))
+    before, after = (_interval_of_rollouts(part, score, rows) for part, score in ((begin, first), (end, last)))
+    if before is None or after is None:
+        down = up = _half_of_chunks([score for _, score in chunks], third)
+    else:
+        down = math.hypot(last - after[0], before[1] - first)
+        up = math.hypot(after[1] - last, first - before[0])
+    return Course(first, last, change, max(-1.0, change - down), min(1.0, change + up))
 
 
 def held_out_course(first: Mapping[int, float], last: Mapping[int, float]) -> Course | None:
@@ -88,28 +88,23 @@ def held_out_course(first: Mapping[int, float], last: Mapping[int, float]) -> Co
     return Course(mean(before), mean(after), found.difference, found.low, found.high)
 
 
-def _half_of_rollouts(
-    begin: Sequence[tuple[int, float]], end: Sequence[tuple[int, float]], rows: Sequence[AuditRow]
-) -> float | None:
-    """Half the width of the interval, from the rollouts of both parts; None where some are not known, or too few rows are."""
-    variance, fewest = 0.0, math.inf
-    for part in (begin, end):
-        steps = {step for step, _ in part}
-        if not steps <= {row.step for row in rows}:
-            return None
-        groups: dict[int, list[float]] = {}
-        for row in rows:
-            if row.step in steps:
-                groups.setdefault(row.row, []).append(row.score)
-        error = clustered_standard_error(list(groups.values()))
-        if error is None:
-            return None
-        variance, fewest = variance + error * error, min(fewest, len(groups))
-    return t_quantile(int(fewest) - 1) * math.sqrt(variance)
+def _interval_of_rollouts(
+    part: Sequence[tuple[int, float]], center: float, rows: Sequence[AuditRow]
+) -> tuple[float, float] | None:
+    """95 % interval of a part's mean score, from its rollouts; None where some are not known, or too few rows are."""
+    steps = {step for step, _ in part}
+    if not steps <= {row.step for row in rows}:
+        return None
+    groups: dict[int, list[float]] = {}
+    for row in rows:
+        if row.step in steps:
+            groups.setdefault(row.row, []).append(row.score)
+    error = clustered_standard_error(list(groups.values()))
+    return None if error is None else bounded(center, error, len(groups))
 
 
 def _half_of_chunks(scores: Sequence[float], third: int) -> float:
-    """The same from the chunks' means alone."""
+    """Half the width of the change's interval, from the chunks' means alone."""
     pairs = len(scores) - 1
     variance = math.fsum((b - a) ** 2 for a, b in zip(scores, scores[1:], strict=False)) / (2 * pairs)
     # Successive differences share values: they have about two thirds of the degrees of freedom that they seem to have.
