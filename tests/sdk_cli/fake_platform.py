@@ -165,7 +165,10 @@ class FakePlatform:
     ) -> tuple[int, Any, dict[str, str]]:
         if request.method == "POST" and identity is None and verb == "validate":
             asked = request.query.get("reinforcementFineTuningJobId", [""])[0]
-            return _taken(asked) if asked in self.jobs else (200, {}, {})
+            made = self.jobs.get(asked)
+            if made is not None and made.get("trainingConfig") != request.json["trainingConfig"]:
+                return _taken(asked)
+            return 200, {"job": made["name"]} if made else {}, {}
         if request.method == "POST" and identity is None:
             identity = request.query["reinforcementFineTuningJobId"][0]
             if identity in self.jobs:

@@ -380,6 +380,18 @@ def test_a_taken_job_id_is_told_before_anything_is_uploaded(ep, platform: FakePl
     assert (tried.status, "Validating the evaluator" in tried.out) == (1, False)
 
 
+@pytest.mark.usefixtures("profile", "project")
+def test_the_same_command_again_is_told_of_its_job_and_uploads_nothing(ep, platform: FakePlatform) -> None:
+    assert ep(*FAST).status == 0
+    before = platform.writes
+    for again in (FAST, (*FAST, "--dry-run"), [flag for flag in FAST if flag != "--skip-validation"]):
+        result = ep(*again)
+        assert (result.status, "Validating the evaluator" in result.out) == (1, False)
+        assert f"'{JOB_ID}' exists already" in result.err
+        assert f"tunesmith rftj logs {JOB_ID} -f" in result.err
+    assert platform.writes == before
+
+
 @pytest.mark.usefixtures("profile")
 def test_a_dry_run_changes_nothing_anywhere(ep, platform: FakePlatform, project: Path, tmp_path: Path) -> None:
     (project / ".env").write_text("OPENAI_API_KEY=sk-0123456789abcdef\n")

@@ -256,9 +256,12 @@ def test_a_job_may_name_the_version_of_its_evaluator(ready: Platform):
 def test_the_id_of_a_job_is_checked_before_anything_is_uploaded(ready: Platform):
     ready.ok("POST", f"{JOBS}?reinforcementFineTuningJobId=mine", json=body())
     check = f"{JOBS}:validate?reinforcementFineTuningJobId="
-    ready.ok("POST", f"{check}free", json=body())
+    assert ready.ok("POST", f"{check}free", json=body()) == {}
     not_yet = body(dataset="yet-to-come", evaluator="e/versions/3")
-    ready.ok("POST", f"{check}mine", json=not_yet)  # as far as it goes, the create that made it
+    made = ready.ok("POST", f"{check}mine", json=not_yet)
+    assert made == {"job": "accounts/local/reinforcementFineTuningJobs/mine"}, (
+        "as far as it goes, the create that made it"
+    )
     assert "with other options" in ready.fails(409, "POST", f"{check}mine", json=body(chunkSize=2))
     assert "reinforcementFineTuningJobId" in ready.fails(400, "POST", f"{check}No%20Id", json=body())
     with ready.control.sessions.begin() as session:

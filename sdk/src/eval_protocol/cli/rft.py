@@ -77,8 +77,9 @@ async def _check(profile: Profile, account: str, plan: Plan, job_id: str | None)
 
 
 async def _check_options(platform: ControlPlane, plan: Plan, job_id: str | None) -> None:
-    """Have the platform check the options and the job's id, though evaluator and rows may not be there yet. Raises Refused with its words."""
-    await platform.validate_job(
+    """Have the platform check the options and the job's id, though evaluator and rows may not be there yet. Raises Refused with its words,
+    and EvalProtocolError where the job is there: rows that are uploaded anew would make it another one."""
+    made = await platform.validate_job(
         {
             **plan.body,
             "dataset": platform.resource("datasets", plan.dataset.id),
@@ -86,6 +87,12 @@ async def _check_options(platform: ControlPlane, plan: Plan, job_id: str | None)
         },
         job_id,
     )
+    if made and any(each is not None and each.rows is not None for each in (plan.dataset, plan.evaluation)):
+        name = made.rsplit("/", 1)[-1]
+        raise EvalProtocolError(
+            f"RFT job '{name}' exists already, with these options: nothing was uploaded. Follow it with `tunesmith rftj logs {name} -f`, "
+            "or choose another --job-id."
+        )
 
 
 async def _send(plan: Plan, request: Request, profile: Profile, say: Printer) -> int:

@@ -208,11 +208,16 @@ class ControlPlane:
 
     # Reinforcement fine-tuning jobs
 
-    async def validate_job(self, body: dict[str, Any], job_id: str | None = None) -> None:
-        """Have the platform check a job's options, and its id, before anything is uploaded for it. Raises Refused with its words, Taken."""
+    async def validate_job(self, body: dict[str, Any], job_id: str | None = None) -> str | None:
+        """Have the platform check a job's options, and its id, before anything is uploaded for it.
+
+        Returns the name of the job that these options have made under this id already; None where there is none. Raises Refused with
+        the platform's words, Taken.
+        """
         path = f"{self._path('reinforcementFineTuningJobs')}:validate"
         params = {"reinforcementFineTuningJobId": job_id} if job_id else None
-        await self._call("Checking the job's options", "POST", path, json=body, params=params)
+        answer = await self._call("Checking the job's options", "POST", path, json=body, params=params)
+        return answer.get("job")
 
     async def create_job(self, body: dict[str, Any], job_id: str | None = None) -> Job:
         """Launch a job. Without `job_id` a random one is chosen here. Raises Taken when the id exists."""

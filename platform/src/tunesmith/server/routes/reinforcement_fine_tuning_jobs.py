@@ -65,14 +65,17 @@ def validate(
     control: Control,
     job_id: Annotated[str | None, Query(alias="reinforcementFineTuningJobId")] = None,
 ) -> dict[str, Any]:
-    """Check the options of a create, and its id, before its dataset and evaluator are there; nothing is kept."""
+    """Check the options of a create, and its id, before its dataset and evaluator are there; nothing is kept.
+
+    `{"job": name}` where the job is there and may be this create's; else `{}`.
+    """
     training = body.training_config
     with reading(control.sessions) as session:
         if job_id is not None:
             name = _name(account, job_id)
             job_id = check_job_id(short_id(name), "reinforcementFineTuningJobId")
-            if table.check_id_for(session, name, body.given()) is not None:
-                return {}
+            if (made := table.check_id_for(session, name, body.given())) is not None:
+                return {"job": made.name}
         check_options(body)
         base_name = named_base(session, account, training.base_model, training.warm_start_from)
     base = trainable_base_model(base_name, control.settings, account)
