@@ -137,6 +137,12 @@ def test_a_preflight_takes_no_field_twice(home: Platform) -> None:
         ("dataset=other", "--dataset says"),
         ("trainingConfig.baseModel=other", "--base-model says"),
         ("responseCandidatesCount=2", "--n says"),
+        ('trainingConfig={"baseModel":"other"}', "--base-model says"),
+        ("trainingConfig=5", "trainingConfig is an object. Give one of its fields, as in --set trainingConfig."),
+        ("trainingConfig=null", "takes away what was given already: baseModel"),
+        ("inferenceParameters=0.5", "inferenceParameters is an object"),
+        ("inferenceParameters=null", "takes away what was given already: responseCandidatesCount"),
+        ("lossConfig=null", "no dataset accounts/local/datasets/d"),  # the default
     ):
         assert told in said(*asked, change, code=1, command=rft.command), change
     assert home.ok("GET", "/reinforcementFineTuningJobs")["reinforcementFineTuningJobs"] == []
@@ -171,8 +177,14 @@ def test_fields_of_a_create_from_the_command_line() -> None:
         "chunkSize": 20,
         "lossConfig": {"method": "GRPO"},
     }
-    with pytest.raises(InvalidArgument, match="was given a value"):
+    assert fields_of(["baseModel=b", 'trainingConfig={"epochs":2}', "lossConfig=null"]) == {
+        "trainingConfig": {"baseModel": "b", "epochs": 2},
+        "lossConfig": None,
+    }
+    with pytest.raises(InvalidArgument, match="is an object"):
         fields_of(["trainingConfig=1", "learningRate=2"])
+    with pytest.raises(InvalidArgument, match="was given a value"):
+        fields_of(["chunkSize=1", "chunkSize.rows=2"])
 
 
 def test_short_names_are_fields_of_a_create() -> None:

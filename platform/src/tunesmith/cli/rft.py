@@ -13,7 +13,7 @@ from tunesmith.cli.client import call
 from tunesmith.cli.errors import told_plainly
 from tunesmith.cli.jobs import FINAL, rft_path, state_of
 from tunesmith.cli.profile import Profile, read_profile
-from tunesmith.cli.rftj_again import NESTED, fields_of
+from tunesmith.cli.rftj_again import NESTED, fields_of, of_a_create
 from tunesmith.errors import FailedPrecondition, InvalidArgument
 
 BASELINE = (0.0, 0.3, 0.7, 1.0)
@@ -67,7 +67,7 @@ def preflight(
         fields["preflight"] = {"rows": rows, "only": True, "temperatures": list(BASELINE)}
         job_id = f"preflight-{secrets.token_hex(5)}"
         path = rft_path(profile)
-        body = {"dataset": dataset, "evaluator": evaluator, **fields}
+        body = {"dataset": dataset, "evaluator": evaluator, **of_a_create(fields)}
         call(profile, "POST", f"{path}?reinforcementFineTuningJobId={job_id}", body)
         click.echo(f"Rolling out {rows} rows, {n} times each, as {job_id} …", err=True)
         job = _ended(profile, f"{path}/{job_id}")
@@ -84,7 +84,7 @@ def _refuse_own(changes: dict[str, Any]) -> None:
             "--set preflight has no place here: this command makes nothing but a preflight, of --rows rows. A job without one: "
             "`ep create rft --preflight-rows 0`, or `tunesmith rftj clone JOB --set preflight.rows=0`."
         )
-    nested = {name for parent in NESTED for name in changes.get(parent, {})}
+    nested = {name for parent in NESTED for name in changes.get(parent) or {}}
     for field, flag in _OWN.items():
         if field in changes or field in nested:
             raise InvalidArgument(f"--set {field} is what {flag} says: give it there.")

@@ -85,7 +85,7 @@ def estimate_job(dataset: str, evaluator: str, base_model: str, changes: tuple[s
     with told_plainly():
         profile = read_profile()
         fields = fields_of([f"baseModel={json.dumps(base_model)}", *changes])
-        body = {"dataset": dataset, "evaluator": evaluator, **fields}
+        body = {"dataset": dataset, "evaluator": evaluator, **of_a_create(fields)}
         found = call(profile, "POST", f"{rft_path(profile)}:estimate", body)
     if as_json:
         click.echo(json.dumps(found, indent=2))
@@ -108,7 +108,7 @@ def estimate_job(dataset: str, evaluator: str, base_model: str, changes: tuple[s
 def fields_of(changes: tuple[str, ...] | list[str]) -> dict[str, Any]:
     """`FIELD=VALUE` pairs as fields of a create. A value is JSON where it can be read as such, else text; `null` takes a field away.
 
-    Raises InvalidArgument for what is no such pair.
+    Raises InvalidArgument for what is no such pair, and for a value of an object that is none.
     """
     fields: dict[str, Any] = {}
     for change in changes:
@@ -127,8 +127,29 @@ def fields_of(changes: tuple[str, ...] | list[str]) -> dict[str, Any]:
             place = place.setdefault(part, {})
             if not isinstance(place, dict):
                 raise InvalidArgument(f"--set {change!r}: {part} was given a value already.")
-        place[last] = value
+        if path in ([name] for name in NESTED):
+            place[last] = _object(change, last, value, place.get(last))
+        else:
+            place[last] = value
     return fields
+
+
+def of_a_create(fields: dict[str, Any]) -> dict[str, Any]:
+    """What is given of them: a create takes the default of what is not there, and no null for an object."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _object(change: str, name: str, value: Any, before: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The object `name` with what a change gives of it, beside what was given before. Raises InvalidArgument for what is no object."""
+    if isinstance(value, dict):
+        return {**(before or {}), **value}
+    if value is not None:
+        raise InvalidArgument(
+            f"--set {change!r}: {name} is an object. Give one of its fields, as in --set {name}.{NESTED[name][-1]}=VALUE."
+        )
+    if before:
+        raise InvalidArgument(f"--set {change!r} takes away what was given already: {', '.join(before)}.")
+    return None
 
 
 def _span(span: dict[str, Any], unit: str = "") -> str:
