@@ -8,6 +8,7 @@ from tunesmith.orchestrator.groups import ScoredRollout, commonest_reasons, grou
 from tunesmith.orchestrator.samples import Completion, TokenSequence, merge
 from tunesmith.orchestrator.schedule import chunks
 from tunesmith.runs.batch import Batch
+from tunesmith.runs.held_out import comparable
 
 POLICY = "accounts/local/models/job-v3"
 
@@ -124,3 +125,16 @@ def test_interval_of_graded_scores_knows_how_few_they_are():
 def test_the_later_of_equal_versions_is_best_and_version_0_is_never_promoted():
     assert best_version({0: 0.9, 10: 0.5, 20: 0.5}) == 20
     assert best_version({0: 0.9}) is None
+
+
+def test_evaluations_are_compared_that_the_newest_ones_evaluator_version_gave():
+    def event(version: int, *evaluator: int | None) -> dict[str, object]:
+        return {"version": version, **({"evaluator_version": evaluator[0]} if evaluator else {})}
+
+    assert comparable([]) == {}
+    events = [event(2, 1), event(0), event(6, 2), event(4, 2), event(3, None)]
+    assert list(comparable(events)) == [0, 4, 6], (
+        "what names none is of the newest's; what says that none is known is not"
+    )
+    assert list(comparable([event(0), event(5)])) == [0, 5]
+    assert comparable([event(0, 1), event(0, 2)]) == {0: event(0, 2)}

@@ -29,6 +29,7 @@ from tunesmith.orchestrator.schedule import Chunk, chunks
 from tunesmith.runs.config import RunConfig
 from tunesmith.runs.control import Control, InForce, version_number
 from tunesmith.runs.files import adapter_path, batch_path, write_atomic
+from tunesmith.runs.held_out import comparable
 
 POLL_SECONDS = 0.02
 LONGEST_POLL_SECONDS = 0.25
@@ -357,16 +358,10 @@ class Run:
             invalid=len(rollouts) - len(scores),
             evaluator_version=version_number(self.control.evaluator_version),
         )
-        best = best_version(self.comparable_scores())
+        found = comparable(self.record.evaluations.values())
+        best = best_version({version: event["score"] for version, event in found.items()})
         if best is not None:
             self.record.update(best_version=best, best_score=self.record.evaluations[best]["score"])
-
-    def comparable_scores(self) -> dict[int, float]:
-        """Held-out score by version, as far as the evaluator version of the newest evaluation gave it: others mean something else."""
-        newest = max(self.record.evaluations.values(), key=lambda event: event["version"], default={})
-        by = newest.get("evaluator_version")
-        found = self.record.evaluations.items()
-        return {version: event["score"] for version, event in found if event.get("evaluator_version", by) == by}
 
     async def finish(self, step: int, state: RunState) -> RunState:
         """Tell the learner that no batch follows, wait for the last version, evaluate it, and choose what is promoted."""

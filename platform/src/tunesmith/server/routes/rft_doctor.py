@@ -15,6 +15,7 @@ from tunesmith.db.rollout_pages import held_out_scores, prompt_counts
 from tunesmith.db.rollouts import METRICS_FILE, list_events
 from tunesmith.errors import TunesmithError
 from tunesmith.runs.files import adapter_path
+from tunesmith.runs.held_out import comparable
 from tunesmith.schemas.names import resource_name, short_id
 from tunesmith.schemas.rft_spec import RftSpec
 from tunesmith.server.auth import AccountId
@@ -58,11 +59,10 @@ def get_doctor(account: AccountId, job_id: str, session: Reader, control: Contro
 
 def _held_out(session: Session, job: str, events: Sequence[Mapping[str, Any]]) -> HeldOut | None:
     """The first and the newest evaluation by the newest one's evaluator version; None where they are the same."""
-    found = [event for event in events if event.get("kind") == "evaluation"]
-    same = [event["version"] for event in found if event.get("evaluator_version") == found[-1].get("evaluator_version")]
-    if len(set(same)) < 2:
+    found = list(comparable(event for event in events if event.get("kind") == "evaluation"))
+    if len(found) < 2:
         return None
-    first, last = min(same), max(same)
+    first, last = found[0], found[-1]
     return HeldOut(first, last, held_out_scores(session, job, first), held_out_scores(session, job, last))
 
 
