@@ -223,6 +223,7 @@ def test_a_preflight_is_of_as_many_rows_as_asked(ready: Platform, given: dict[st
     with reading(ready.control.sessions) as session:
         spec = session.get_one(Job, made["name"]).spec
     assert (spec["preflight_rows"], spec["preflight_only"], made["preflightOnly"]) == (rows, only, only)
+    assert made.get("preflightRows") == rows, "0 is no absence"
 
 
 def test_references_must_be_there_and_ready(ready: Platform):

@@ -1416,6 +1416,8 @@ export interface paths {
         /**
          * Validate
          * @description Check the options of a create, and its id, before its dataset and evaluator are there; nothing is kept.
+         *
+         *     `{"job": name}` where the job is there and may be this create's; else `{}`.
          */
         post: operations["validate_v1_accounts__account_id__reinforcementFineTuningJobs_validate_post"];
         delete?: never;
@@ -3124,6 +3126,8 @@ export interface components {
             };
             /** Preflightonly */
             preflightOnly: boolean;
+            /** Preflightrows */
+            preflightRows?: number;
             /** Processes */
             processes: {
                 [key: string]: unknown;

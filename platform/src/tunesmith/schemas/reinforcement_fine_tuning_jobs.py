@@ -185,6 +185,8 @@ class RftJob(Wire):
     """JSON text: the run's latest figures."""
     preflight: dict[str, Any] | None = None
     """What a few rows said before the first step; none before it ended, or where it is off."""
+    preflight_rows: int | None = None
+    """As asked for, 0 for none; absent: the platform's setting."""
     preflight_only: bool = False
     """Nothing else is done: no step is taken, and no model made."""
     audit_evaluator: str | None = None

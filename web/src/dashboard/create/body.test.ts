@@ -85,6 +85,11 @@ test("a second evaluator and a preflight's rows are sent, and the evaluator come
   expect(commandOf(form, BASE)).toMatch(/--audit-evaluator judge .*--preflight-rows 0 /s);
   const job = { ...bodyOf(form, BASE), preflight: { rows: 4, verdict: "Trainable" }, preflightOnly: true };
   expect(formOf("rft", job, BASE)).toMatchObject({ auditEvaluator: form.auditEvaluator, values: {} });
+  for (const preflightRows of [0, 64]) {
+    const shown = { ...job, preflightOnly: false, preflightRows };
+    expect(formOf("rft", shown, BASE).values).toEqual({ preflightRows: `${preflightRows}` });
+    expect(formOf("rft", { ...shown, preflightOnly: true }, BASE).values).toEqual({});
+  }
 });
 
 test("an option that no longer applies is not sent", () => {

@@ -134,8 +134,10 @@ export function formOf(kind: Kind, job: Record<string, unknown>, base: Model | u
   const values: Values = {};
   for (const option of OPTIONS[kind]) {
     if (option.key === "seed" || option.key === "stop" || option.path[0] === "lrScheduler") continue;
-    if (option.key === "preflightRows") continue; // what a job shows there is what its preflight found
-    let value = text(at(option.path));
+    // What a job shows under `preflight` is what its preflight found; the rows of one that was nothing else are not those of a job.
+    const path = option.key === "preflightRows" ? ["preflightRows"] : option.path;
+    if (option.key === "preflightRows" && job.preflightOnly) continue;
+    let value = text(at(path));
     if (/UNSPECIFIED|_DEFAULT$/.test(value)) value = "";
     if (option.input === "switch" && value === "false") value = "";
     if (!isDefault(option, value, rangeOf(kind, option, base))) values[option.key] = value;

@@ -160,6 +160,7 @@ def rft_job_wire(job: Job, queue: dict[str, Any] | None = None) -> dict[str, Any
             "jobProgress": job.progress,
             "outputMetrics": to_json(run, inf_nan_mode="null").decode() if run else None,
             "preflight": preflight,
+            "preflightRows": spec.preflight_rows,
             "preflightOnly": spec.preflight_only,
             "auditEvaluator": spec.audit_evaluator,
             "auditEvaluatorVersion": spec.audit_evaluator_version or None,
