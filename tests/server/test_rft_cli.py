@@ -77,6 +77,24 @@ def test_an_audit_names_the_answer_that_several_rows_were_given(home: Platform) 
     assert "most often (4 times, mean score 0.10): All of them." in audit
 
 
+def test_what_a_model_wrote_does_not_drive_the_terminal(home: Platform) -> None:
+    name = make(home, "a", rollouts=0)
+    answer = "a\x1b]0;title\x07b\x9b2Jc\x7fd\u202eté\n\tend"
+    asked = [{"role": "user", "content": "What?"}, {"role": "assistant", "content": answer}]
+    lines = [line(0, row, 0) | {"row": {"messages": asked}, "reason": answer} for row in range(4)]
+    with home.control.sessions.begin() as session:
+        add_rollouts(session, name, "rollouts.jsonl", list(enumerate(lines)))
+    listed = said("rollouts", "a")
+    identity = listed.splitlines()[1].split()[0]
+    shown = said("rollouts", "a", identity)
+    spelled = r"a\x1b]0;title\x07b\x9b2Jc\x7fd\u202eté"
+    assert f"[assistant] {spelled}\n\tend\n" in shown, "what is no more than text, or its layout, is as it was"
+    for printed in (listed, shown, said("audit", "a")):
+        assert spelled in printed
+        assert not set(printed) & set("\x1b\x07\x9b\x7f\u202e")
+    assert r"no rollout \x1b[2J" in said("rollouts", "a", "\x1b[2J", code=1)
+
+
 def test_logs_are_followed_to_the_end(home: Platform) -> None:
     home.dataset("d")
     home.evaluator("e")

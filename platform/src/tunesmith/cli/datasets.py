@@ -13,6 +13,7 @@ from tunesmith.cli.client import call, resource_path
 from tunesmith.cli.errors import told_plainly
 from tunesmith.cli.listing import list_options, moment, print_fields, short, show
 from tunesmith.cli.profile import Profile, read_profile
+from tunesmith.cli.terminal import say
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print the API's JSON.")
 
@@ -126,13 +127,13 @@ def render_preview(
     for example in page["examples"]:
         for rendering in example["renderings"]:
             mode = rendering["thinkingTraceHistoryMode"].rsplit("_", 1)[-1].lower()
-            click.echo(f"--- row {example['sourceJsonlRowIndex']}, thinking history {mode}")
+            say(f"--- row {example['sourceJsonlRowIndex']}, thinking history {mode}")
             if "error" in rendering:
-                click.echo(f"cannot be trained: {rendering['error']}")
+                say(f"cannot be trained: {rendering['error']}")
             for datum in rendering["renderedDatums"]:
-                click.echo("".join(_shown(part) for part in datum["segments"]))
+                say("".join(_shown(part) for part in datum["segments"]))
     if page["nextPageToken"]:
-        click.echo(f"More: --page-token {page['nextPageToken']}")
+        say(f"More: --page-token {page['nextPageToken']}")
 
 
 @command.command("delete")

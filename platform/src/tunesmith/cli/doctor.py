@@ -32,6 +32,7 @@ from tunesmith.cli.jobs import all_rft_jobs, rft_path, state_of
 from tunesmith.cli.listing import short
 from tunesmith.cli.profile import Profile, find_profile, read_profile, with_chosen_key
 from tunesmith.cli.status import running_processes
+from tunesmith.cli.terminal import plain, say
 from tunesmith.errors import TunesmithError
 
 GB = 2**30
@@ -65,7 +66,7 @@ def command(job: str | None, data_dir: str | None, as_json: bool) -> None:
         with told_plainly():
             profile = read_profile()
             found = call(profile, "GET", f"{rft_path(profile, job)}/doctor")
-        click.echo(json.dumps(found, indent=2) if as_json else "\n".join(_job_lines(found)))
+        click.echo(json.dumps(found, indent=2) if as_json else plain("\n".join(_job_lines(found))))
         return
     from tunesmith.settings import Settings
 
@@ -74,7 +75,7 @@ def command(job: str | None, data_dir: str | None, as_json: bool) -> None:
     profile = find_profile()
     place = Place.of(settings, data_dir, profile)
     if not as_json:
-        click.echo("\n".join([*place.lines(), ""]))
+        say("\n".join([*place.lines(), ""]))
     checks = [
         *place.others(),
         *machine(settings.data_dir, place.port, settings.sandbox),
@@ -84,9 +85,9 @@ def command(job: str | None, data_dir: str | None, as_json: bool) -> None:
         click.echo(json.dumps({"lookedAt": place.as_json(), "checks": [asdict(check) for check in checks]}, indent=2))
     else:
         for check in checks:
-            click.echo(f"{_MARKS[check.state]} {check.name:<16}{check.found}")
+            say(f"{_MARKS[check.state]} {check.name:<16}{check.found}")
             if check.remedy:
-                click.echo(f"{'':<22}{check.remedy}")
+                say(f"{'':<22}{check.remedy}")
     if any(check.state == "error" for check in checks):
         raise SystemExit(1)
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import click
 
+from tunesmith.cli.terminal import plain
 from tunesmith.disk import trouble
 from tunesmith.errors import TunesmithError
 
@@ -17,7 +18,7 @@ def told_plainly() -> Iterator[None]:
     try:
         yield
     except TunesmithError as error:
-        raise click.ClickException(error.message) from error
+        raise click.ClickException(plain(error.message)) from error
     except Exception as error:
         if (full := trouble(error)) is None:
             raise

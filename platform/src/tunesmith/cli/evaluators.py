@@ -14,6 +14,7 @@ from tunesmith.cli.client import call, resource_path
 from tunesmith.cli.errors import told_plainly
 from tunesmith.cli.listing import list_options, moment, print_table, short, show
 from tunesmith.cli.profile import Profile, read_profile
+from tunesmith.cli.terminal import say
 from tunesmith.errors import FailedPrecondition, InvalidArgument
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print the API's JSON.")
@@ -86,10 +87,10 @@ def source(evaluator: str, version: int | None, output_dir: Path | None, as_json
     if as_json:
         click.echo(json.dumps(files, indent=2))
     elif output_dir is not None:
-        click.echo(f"Saved {sum(file['text'] is not None for file in files)} of {len(files)} files in {output_dir}.")
+        say(f"Saved {sum(file['text'] is not None for file in files)} of {len(files)} files in {output_dir}.")
     else:
         for file in files:
-            click.echo(f"{file['size']:>9}  {file['path']}")
+            say(f"{file['size']:>9}  {file['path']}")
 
 
 @command.command("diff")
@@ -107,9 +108,9 @@ def diff(evaluator: str, version: int | None, base: int | None, as_json: bool) -
         click.echo(json.dumps(files, indent=2))
         return
     for file in files:
-        click.echo(file["diff"] if file.get("diff") else f"{file['status']}: {file['path']} (no text)\n", nl=False)
+        say(file["diff"] if file.get("diff") else f"{file['status']}: {file['path']} (no text)\n", nl=False)
     if not files:
-        click.echo("No difference.")
+        say("No difference.")
 
 
 @command.command("edit")
@@ -131,7 +132,7 @@ def edit(evaluator: str, folder: Path, message: str, base_version: int | None, n
         base = base_version or _newest(profile, evaluator)
         changes = _changes(_files(profile, evaluator, base), dict(_texts(folder)))
         if not changes:
-            click.echo(f"{folder} is what version {base} is: nothing to send.")
+            say(f"{folder} is what version {base} is: nothing to send.")
             return
         body = {"baseVersion": base, "files": changes, "message": message}
         made = call(profile, "POST", f"{_path(profile, evaluator)}:edit", body)

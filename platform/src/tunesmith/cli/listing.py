@@ -11,6 +11,7 @@ import click
 
 from tunesmith.cli.client import all_pages, call
 from tunesmith.cli.profile import Profile
+from tunesmith.cli.terminal import plain, say
 
 Row = Sequence[str]
 
@@ -58,18 +59,19 @@ def show(
         click.echo(json.dumps({key: found, "nextPageToken": token} if page_size or page_token else found, indent=2))
         return
     if not found:
-        click.echo(nothing)
+        say(nothing)
         return
     print_table([header, *(row(item) for item in found)])
     if token:
-        click.echo(f"More: --page-token {token}")
+        say(f"More: --page-token {token}")
 
 
 def print_table(rows: Sequence[Row]) -> None:
     """Print rows in columns; the first is the header."""
+    rows = [[plain(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def print_fields(fields: Sequence[tuple[str, str]]) -> None:
@@ -77,7 +79,7 @@ def print_fields(fields: Sequence[tuple[str, str]]) -> None:
     width = max(len(name) for name, _ in fields) + 2
     for name, value in fields:
         if value:
-            click.echo(f"{name:<{width}}{value}")
+            say(f"{name:<{width}}{value}")
 
 
 def short(name: str) -> str:

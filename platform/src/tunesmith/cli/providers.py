@@ -10,6 +10,7 @@ import click
 from tunesmith.cli.client import call, resource_path
 from tunesmith.cli.errors import told_plainly
 from tunesmith.cli.profile import Profile, read_profile
+from tunesmith.cli.terminal import say
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print the API's JSON.")
 
@@ -53,12 +54,12 @@ def list_providers(as_json: bool) -> None:
         click.echo(json.dumps(found, indent=2))
         return
     if not found:
-        click.echo("No providers yet. See `tunesmith provider create --help`.")
+        say("No providers yet. See `tunesmith provider create --help`.")
         return
     rows = [("PROVIDER", "BASE URL", "MODELS", "SECRET"), *(_row(provider) for provider in found)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 @command.command("get")
@@ -73,7 +74,7 @@ def get_provider(provider: str, as_json: bool) -> None:
         click.echo(json.dumps(found, indent=2))
         return
     for name, value in zip(("Provider", "Base URL", "Models", "Secret"), _row(found), strict=True):
-        click.echo(f"{name:<10}{value}")
+        say(f"{name:<10}{value}")
 
 
 @command.command("delete")
@@ -83,7 +84,7 @@ def delete_provider(provider: str) -> None:
     with told_plainly():
         profile = read_profile()
         call(profile, "DELETE", _path(profile, provider))
-    click.echo(f"Deleted {_short(provider)}.")
+    say(f"Deleted {_short(provider)}.")
 
 
 def _all(profile: Profile) -> list[dict[str, Any]]:

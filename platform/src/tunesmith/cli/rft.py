@@ -14,6 +14,7 @@ from tunesmith.cli.errors import told_plainly
 from tunesmith.cli.jobs import FINAL, rft_path, state_of
 from tunesmith.cli.profile import Profile, read_profile
 from tunesmith.cli.rftj_again import NESTED, fields_of, of_a_create
+from tunesmith.cli.terminal import plain, say
 from tunesmith.errors import FailedPrecondition, InvalidArgument
 
 BASELINE = (0.0, 0.3, 0.7, 1.0)
@@ -69,12 +70,12 @@ def preflight(
         path = rft_path(profile)
         body = {"dataset": dataset, "evaluator": evaluator, **of_a_create(fields)}
         call(profile, "POST", f"{path}?reinforcementFineTuningJobId={job_id}", body)
-        click.echo(f"Rolling out {rows} rows, {n} times each, as {job_id} …", err=True)
+        say(f"Rolling out {rows} rows, {n} times each, as {job_id} …", err=True)
         job = _ended(profile, f"{path}/{job_id}")
         if state_of(job) != "COMPLETED" or not job.get("preflight"):
             raise FailedPrecondition(f"{job_id} ended as {state_of(job)}: {job['status']['message']}")
     found = {"job": job["name"], "page": page_of(profile, job_id), "next": next_of(job_id), **job["preflight"]}
-    click.echo(json.dumps(found, indent=2) if as_json else "\n".join(lines_of(found)))
+    click.echo(json.dumps(found, indent=2) if as_json else plain("\n".join(lines_of(found))))
 
 
 def _refuse_own(changes: dict[str, Any]) -> None:
@@ -152,7 +153,7 @@ def _ended(profile: Profile, path: str) -> dict[str, Any]:
             now = f"place {queue['position']} in the queue: {queue['waitingFor']}" if queue else state_of(job)
             if now != told:
                 told = now
-                click.echo(f"   {now}", err=True)
+                say(f"   {now}", err=True)
             time.sleep(_POLL_SECONDS)
     except KeyboardInterrupt:
         call(profile, "POST", f"{path}:cancel", {})

@@ -16,6 +16,7 @@ from tunesmith.cli.profile import Profile, read_profile
 from tunesmith.cli.rftj_again import clone_job, estimate_job, resume_job
 from tunesmith.cli.rftj_control import control_job, report_job, rewind_job
 from tunesmith.cli.rftj_results import audit, compare, export, logs, rollouts
+from tunesmith.cli.terminal import say
 
 _DELETE_SECONDS = 10.0
 """How long `delete` waits for the worker to have removed the job."""
@@ -47,12 +48,12 @@ def list_jobs(as_json: bool) -> None:
         click.echo(json.dumps(jobs, indent=2))
         return
     if not jobs:
-        click.echo("No RFT jobs yet. Start one with `ep create rft`.")
+        say("No RFT jobs yet. Start one with `ep create rft`.")
         return
     rows = [("JOB", "STATE", "PROGRESS", "MEAN SCORE", "CREATED"), *(_row(job) for job in jobs)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 @command.command("get")
@@ -67,7 +68,7 @@ def get_job(job: str, as_json: bool) -> None:
         click.echo(json.dumps(found, indent=2))
         return
     for name, value in _details(found):
-        click.echo(f"{name:<12}{value}")
+        say(f"{name:<12}{value}")
 
 
 @command.command("cancel")
@@ -82,9 +83,9 @@ def cancel_job(job: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(answer, indent=2))
     elif found.get("completedTime"):
-        click.echo(f"{short(job)} has ended already ({state_of(found)}); there is nothing to cancel.")
+        say(f"{short(job)} has ended already ({state_of(found)}); there is nothing to cancel.")
     else:
-        click.echo(f"Cancelling {short(job)}; see `tunesmith rftj get {short(job)}`.")
+        say(f"Cancelling {short(job)}; see `tunesmith rftj get {short(job)}`.")
 
 
 @command.command("delete")
@@ -99,9 +100,9 @@ def delete_job(job: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(answer, indent=2))
     elif gone:
-        click.echo(f"Deleted {short(job)}.")
+        say(f"Deleted {short(job)}.")
     else:
-        click.echo(f"Deleting {short(job)}; its processes are being stopped and its files removed.")
+        say(f"Deleting {short(job)}; its processes are being stopped and its files removed.")
 
 
 for _verb in (

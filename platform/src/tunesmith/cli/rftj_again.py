@@ -13,6 +13,7 @@ from tunesmith.cli.errors import told_plainly
 from tunesmith.cli.jobs import RFT_JOBS, rft_path
 from tunesmith.cli.listing import short
 from tunesmith.cli.profile import read_profile
+from tunesmith.cli.terminal import say
 from tunesmith.errors import InvalidArgument
 
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print the API's JSON.")
@@ -90,19 +91,19 @@ def estimate_job(dataset: str, evaluator: str, base_model: str, changes: tuple[s
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
-    click.echo(f"{'Steps':<16}{found['steps']:,} at most\n{'Rollouts':<16}{found['rollouts']:,}")
+    say(f"{'Steps':<16}{found['steps']:,} at most\n{'Rollouts':<16}{found['rollouts']:,}")
     named = (
         ("Prompt tokens", "promptTokens"),
         ("Sampled tokens", "sampledTokens"),
         ("Trained tokens", "trainedTokens"),
     )
     for name, field in named:
-        click.echo(f"{name:<16}{_span(found[field])}")
-    click.echo(f"{'Time':<16}{_span(found['seconds'], ' s') if found['seconds'] else 'not known'}")
+        say(f"{name:<16}{_span(found[field])}")
+    say(f"{'Time':<16}{_span(found['seconds'], ' s') if found['seconds'] else 'not known'}")
     cost = found["cost"]
-    click.echo(f"{'Cost':<16}{_span(cost, ' ' + cost['currency']) if cost else 'no prices are set'}")
+    say(f"{'Cost':<16}{_span(cost, ' ' + cost['currency']) if cost else 'no prices are set'}")
     for assumption in found["assumptions"]:
-        click.echo(f"- {assumption}")
+        say(f"- {assumption}")
 
 
 def fields_of(changes: tuple[str, ...] | list[str]) -> dict[str, Any]:

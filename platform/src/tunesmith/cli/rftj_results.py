@@ -15,8 +15,9 @@ import click
 from tunesmith.cli.client import call, opened, resource_id
 from tunesmith.cli.errors import told_plainly
 from tunesmith.cli.jobs import FINAL, RFT_JOBS, rft_path, state_of
-from tunesmith.cli.listing import short
+from tunesmith.cli.listing import print_table, short
 from tunesmith.cli.profile import read_profile
+from tunesmith.cli.terminal import say
 
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print the API's JSON.")
 _FOLLOW_SECONDS = 1.0
@@ -59,8 +60,8 @@ def rollouts(job: str, rollout: str | None, limit: int, order_by: str, as_json: 
         _show_rollout(found)
     else:
         rows = [("ROLLOUT", "STEP", "ROW", "SCORE", "TOKENS", "REASON"), *map(_row, found["rollouts"])]
-        _table(rows)
-        click.echo(f"{len(found['rollouts'])} of {found['totalSize']} rollouts.")
+        print_table(rows)
+        say(f"{len(found['rollouts'])} of {found['totalSize']} rollouts.")
 
 
 @click.command("logs")
@@ -116,38 +117,36 @@ def audit(job: str, as_json: bool) -> None:
         click.echo(json.dumps(found, indent=2))
         return
     length = found["lengthCorrelation"]
-    click.echo(f"{found['rollouts']} scored rollouts.")
+    say(f"{found['rollouts']} scored rollouts.")
     if length["spearman"] is not None:
         interval = f"{length['low']:+.2f} to {length['high']:+.2f}"
-        click.echo(f"Score against length: rank correlation {length['spearman']:+.2f} (95 % interval {interval}).")
+        say(f"Score against length: rank correlation {length['spearman']:+.2f} (95 % interval {interval}).")
     if found["duplicates"]:
         most = max(found["duplicates"], key=lambda each: each["count"])
-        click.echo(f"{found['duplicateShare']:.0%} of the rollouts gave an answer that another row was given, too.")
+        say(f"{found['duplicateShare']:.0%} of the rollouts gave an answer that another row was given, too.")
         shown = " ".join(most["answer"].split())
-        click.echo(f"  most often ({most['count']} times, mean score {most['meanScore']:.2f}): {shown[:80]}")
+        say(f"  most often ({most['count']} times, mean score {most['meanScore']:.2f}): {shown[:80]}")
     else:
-        click.echo("No answer was given to more than one row.")
+        say("No answer was given to more than one row.")
     if not found["metricDominance"]:
-        click.echo("The evaluator reports no metrics that vary.")
+        say("The evaluator reports no metrics that vary.")
     for metric in found["metricDominance"]:
-        click.echo(f"{metric['metric']} explains {metric['share']:.0%} of the score's variance.")
+        say(f"{metric['metric']} explains {metric['share']:.0%} of the score's variance.")
     if second := found["auditEvaluator"]:
         agreement = second["agreement"]
-        click.echo(f"Second evaluator {short(second['evaluator'])}: {second['rollouts']} rollouts scored.")
+        say(f"Second evaluator {short(second['evaluator'])}: {second['rollouts']} rollouts scored.")
         if agreement["spearman"] is not None:
             between = f"{agreement['low']:+.2f} to {agreement['high']:+.2f}"
             auroc = f", AUROC {second['auroc']:.2f}" if second["auroc"] is not None else ""
-            click.echo(
-                f"  Rank correlation with the score {agreement['spearman']:+.2f} (95 % interval {between}){auroc}."
-            )
+            say(f"  Rank correlation with the score {agreement['spearman']:+.2f} (95 % interval {between}){auroc}.")
         for step in second["bySteps"]:
-            click.echo(
+            say(
                 f"  step {step['step']:<6} score {step['score']:.3f}  second {step['auditScore']:.3f}  ({step['rollouts']} rollouts)"
             )
     for finding in found["findings"]:
-        click.echo(f"\n{finding['severity'].upper()}: {finding['title']}\n  {finding['detail']}")
+        say(f"\n{finding['severity'].upper()}: {finding['title']}\n  {finding['detail']}")
     if not found["findings"]:
-        click.echo("Nothing stands out. That is no proof: read some top-scored rollouts.")
+        say("Nothing stands out. That is no proof: read some top-scored rollouts.")
 
 
 @click.command("compare")
@@ -179,10 +178,10 @@ def compare(jobs: tuple[str, ...], as_json: bool) -> None:
                 f"{cost['amount']:g} {cost['currency']}" if cost else "",
             )
         )
-    _table(rows)
+    print_table(rows)
     for difference in found["differences"]:
         shown = " | ".join("-" if value is None else str(value) for value in difference["values"])
-        click.echo(f"{difference['field']}: {shown}")
+        say(f"{difference['field']}: {shown}")
 
 
 @click.command("export")
@@ -199,6 +198,10 @@ def export(job: str, what: str, form: str, output: Path | None) -> None:
         path = f"{rft_path(profile, job)}/export?{_query({'what': what, 'format': form})}"
         with opened(profile, "GET", path, silence=_EXPORT_SILENCE_SECONDS) as response:
             if output is None:
+                if sys.stdout.isatty():
+                    for line in response:
+                        say(line.decode(errors="replace"), nl=False)
+                    return
                 shutil.copyfileobj(response, sys.stdout.buffer)
                 sys.stdout.buffer.flush()
                 return
@@ -206,23 +209,21 @@ def export(job: str, what: str, form: str, output: Path | None) -> None:
             with partial.open("wb") as file:
                 shutil.copyfileobj(response, file)
             partial.replace(output)
-    click.echo(f"Saved {output}.")
+    say(f"Saved {output}.")
 
 
 def _show_rollout(found: dict[str, Any]) -> None:
     score = "invalid" if found["score"] is None else f"{found['score']:.3f}"
-    click.echo(f"{found['rolloutId']}: step {found['step']}, row {found['rowIndex']}, version {found['version']}")
-    click.echo(f"Score {score}: {found['reason']}")
+    say(f"{found['rolloutId']}: step {found['step']}, row {found['rowIndex']}, version {found['version']}")
+    say(f"Score {score}: {found['reason']}")
     for name, value in (found["metrics"] or {}).items():
-        click.echo(f"  {name} {value:g}")
+        say(f"  {name} {value:g}")
     for message in found["row"].get("messages") or []:
         content = message.get("content")
-        click.echo(
-            f"\n[{message.get('role')}] {content if isinstance(content, str) else json.dumps(content or message)}"
-        )
+        say(f"\n[{message.get('role')}] {content if isinstance(content, str) else json.dumps(content or message)}")
     for turn in found["turns"]:
         sampled = [token for token in turn["tokens"] if token["sampled"]]
-        click.echo(f"\nTurn {turn['turn']}: {len(sampled)} tokens sampled, ended by {turn['finishReason']}.")
+        say(f"\nTurn {turn['turn']}: {len(sampled)} tokens sampled, ended by {turn['finishReason']}.")
 
 
 def _show_lines(lines: list[dict[str, Any]], as_json: bool) -> None:
@@ -231,7 +232,7 @@ def _show_lines(lines: list[dict[str, Any]], as_json: bool) -> None:
             click.echo(json.dumps(line))
         else:
             about = f" {line['rolloutId']}:" if line["rolloutId"] else ""
-            click.echo(f"{line['time'][:19]} {line['level']:<7} {line['source']:<14}{about} {line['message']}")
+            say(f"{line['time'][:19]} {line['level']:<7} {line['source']:<14}{about} {line['message']}")
 
 
 def _row(rollout: dict[str, Any]) -> tuple[str, ...]:
@@ -239,12 +240,6 @@ def _row(rollout: dict[str, Any]) -> tuple[str, ...]:
     tokens = rollout["completionTokens"]
     reason = " ".join(rollout["reason"].split())[:60]
     return (rollout["rolloutId"], str(rollout["step"]), str(rollout["rowIndex"]), score, str(tokens or ""), reason)
-
-
-def _table(rows: list[tuple[str, ...]]) -> None:
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
-    for row in rows:
-        click.echo("  ".join(map(str.ljust, row, widths)).rstrip())
 
 
 def _query(values: dict[str, Any]) -> str:

@@ -6,7 +6,6 @@ A connection that breaks (the platform restarts) is opened again behind the last
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -16,13 +15,13 @@ import click
 
 from tunesmith.cli.client import ApiError, call, opened
 from tunesmith.cli.profile import Profile
+from tunesmith.cli.terminal import plain
 from tunesmith.errors import Unavailable
 
 SILENCE_SECONDS = 60.0
 """The platform says something every 15 seconds; a connection silent for this long is dead."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0
 _PAGE = 1000
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def past_events(profile: Profile, path: str, after: int = 0) -> Iterator[dict[str, Any]]:
@@ -65,8 +64,7 @@ def followed(profile: Profile, path: str, after: int = 0) -> Iterator[dict[str, 
 def line_of(event: dict[str, Any]) -> str:
     """`[YYYY-MM-DD HH:MM:SS] kind: text`, in this machine's time zone. Control characters, which rows may hold, are spelled out."""
     when = datetime.fromisoformat(event["time"]).astimezone()
-    text = _CONTROL.sub(lambda found: repr(found[0])[1:-1], event["text"])
-    return f"[{when:%Y-%m-%d %H:%M:%S}] {event['kind']}: {text}"
+    return f"[{when:%Y-%m-%d %H:%M:%S}] {event['kind']}: {plain(event['text'])}"
 
 
 def print_followed(profile: Profile, path: str, after: int, as_json: bool) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from tunesmith.cli.client import call
 from tunesmith.cli.errors import told_plainly
 from tunesmith.cli.jobs import all_rft_jobs, state_of
 from tunesmith.cli.profile import find_profile, with_chosen_key
+from tunesmith.cli.terminal import say
 from tunesmith.errors import TunesmithError, Unavailable
 
 
@@ -51,18 +52,18 @@ def command(data_dir: str | None, as_json: bool) -> None:
             )
         )
         return
-    click.echo(f"Data folder  {folder}\nHealth       {health}")
+    say(f"Data folder  {folder}\nHealth       {health}")
     for process in processes:
         up = time.strftime("%H:%M:%S", time.gmtime(time.time() - process["started"]))
-        click.echo(f"  {process['name']:<40} pid {process['pid']:<8} up {up}  {process['rss_bytes'] >> 20} MiB")
+        say(f"  {process['name']:<40} pid {process['pid']:<8} up {up}  {process['rss_bytes'] >> 20} MiB")
     for job in unfinished:
         queue = job.get("queue")
         how_far = f"place {queue['position']}: {queue['waitingFor']}" if queue else f"{percent_of(job)} %"
-        click.echo(f"  {job['name'].rsplit('/', 1)[-1]:<40} {state_of(job)} {how_far}")
+        say(f"  {job['name'].rsplit('/', 1)[-1]:<40} {state_of(job)} {how_far}")
         if (sandbox := job.get("sandbox") or {}).get("degraded"):
-            click.echo(f"    its evaluator is not fully confined: {sandbox['reason']}")
+            say(f"    its evaluator is not fully confined: {sandbox['reason']}")
         for process in job.get("processes") or []:
-            click.echo(f"    {process['name']:<38} pid {process['pid']:<8} peak {process['peak_rss_mib']:.0f} MiB")
+            say(f"    {process['name']:<38} pid {process['pid']:<8} peak {process['peak_rss_mib']:.0f} MiB")
 
 
 def percent_of(job: dict[str, Any]) -> int:

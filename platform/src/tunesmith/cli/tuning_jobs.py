@@ -19,6 +19,7 @@ from tunesmith.cli.errors import told_plainly
 from tunesmith.cli.jobs import FINAL, state_of
 from tunesmith.cli.listing import list_options, moment, print_fields, short, show
 from tunesmith.cli.profile import Profile, read_profile
+from tunesmith.cli.terminal import plain, say
 from tunesmith.errors import NotFound, Unavailable
 
 _POLL_SECONDS = 0.5
@@ -121,19 +122,19 @@ def create(kind: Kind, flags: dict[str, Any], loss_config: dict[str, Any] | None
         )
         job = call(profile, "POST", f"{kind.path(profile)}?{query}", body)
         if not as_json:
-            click.echo(f"Created {kind.what} job {job['name']}; it makes {kind.training(job)['outputModel']}.")
+            say(f"Created {kind.what} job {job['name']}; it makes {kind.training(job)['outputModel']}.")
             for note in job.get("notes") or []:
-                click.echo(f"Note: {note['option']} has no effect: {note['reason']}.")
+                say(f"Note: {note['option']} has no effect: {note['reason']}.")
         if flags["wait"]:
             job = _watched(kind, profile, job["name"], quiet=as_json)
     if as_json:
         click.echo(json.dumps(job, indent=2))
     elif flags["wait"]:
-        click.echo(f"{state_of(job)}: {(job.get('status') or {}).get('message', '')}")
+        say(f"{state_of(job)}: {(job.get('status') or {}).get('message', '')}")
         if state_of(job) == "COMPLETED":
-            click.echo(f"Call it by its name: {kind.training(job)['outputModel']}")
+            say(f"Call it by its name: {kind.training(job)['outputModel']}")
     else:
-        click.echo(f"See `tunesmith {kind.command} get {short(job['name'])}`.")
+        say(f"See `tunesmith {kind.command} get {short(job['name'])}`.")
     if flags["wait"] and state_of(job) != "COMPLETED":
         sys.exit(1)
 
@@ -142,7 +143,7 @@ def _watched(kind: Kind, profile: Profile, job: str, *, quiet: bool) -> dict[str
     try:
         return follow(kind, profile, job, quiet=quiet)
     except KeyboardInterrupt:
-        click.echo(f"The job goes on; see `tunesmith {kind.command} get {short(job)}`.", err=True)
+        say(f"The job goes on; see `tunesmith {kind.command} get {short(job)}`.", err=True)
         sys.exit(130)
 
 
@@ -239,9 +240,9 @@ def add_commands(group: click.Group, kind: Kind) -> None:
         if as_json:
             click.echo(json.dumps(answer, indent=2))
         elif state_of(found) in FINAL:
-            click.echo(f"{short(job)} has ended already ({state_of(found)}); there is nothing to cancel.")
+            say(f"{short(job)} has ended already ({state_of(found)}); there is nothing to cancel.")
         else:
-            click.echo(f"Cancelling {short(job)}; see `tunesmith {kind.command} get {short(job)}`.")
+            say(f"Cancelling {short(job)}; see `tunesmith {kind.command} get {short(job)}`.")
 
     @group.command("resume")
     @click.argument("job")
@@ -257,7 +258,7 @@ def add_commands(group: click.Group, kind: Kind) -> None:
         if as_json:
             click.echo(json.dumps(found, indent=2))
         else:
-            click.echo(f"{short(job)}: {state_of(found)}. {(found.get('status') or {}).get('message', '')}")
+            say(f"{short(job)}: {state_of(found)}. {(found.get('status') or {}).get('message', '')}")
         if wait and state_of(found) != "COMPLETED":
             sys.exit(1)
 
@@ -273,9 +274,9 @@ def add_commands(group: click.Group, kind: Kind) -> None:
         if as_json:
             click.echo(json.dumps(answer, indent=2))
         elif gone:
-            click.echo(f"Deleted {short(job)}.")
+            say(f"Deleted {short(job)}.")
         else:
-            click.echo(f"Deleting {short(job)}; its process is being stopped and its files removed.")
+            say(f"Deleting {short(job)}; its process is being stopped and its files removed.")
 
     _add_file_command(group, kind, "metrics", "metricsFileSignedUrl", "Print a job's metrics, one JSON object a line.")
     _add_file_command(
@@ -307,9 +308,10 @@ def _add_file_command(group: click.Group, kind: Kind, name: str, field: str, hel
         if as_json:
             click.echo(json.dumps({field: url}, indent=2))
         elif output:
-            click.echo(f"Saved {output}.")
+            say(f"Saved {output}.")
         else:
-            click.echo(content, nl=False)
+            # A file or a program gets it as it is.
+            click.echo(plain(content.decode(errors="replace")) if sys.stdout.isatty() else content, nl=False)
 
 
 def _body(kind: Kind, profile: Profile, flags: dict[str, Any], loss_config: dict[str, Any] | None) -> dict[str, Any]:
