@@ -35,7 +35,8 @@ def test_one_epoch_and_one_more_are_two(platform: Platform, short_tmp: Path) -> 
     assert weights(platform, "longer") == expected
 
     promoted = json.loads(command(platform, "promote", "longer", "--step", "3", "--as", "third", "--json"))
-    assert promoted == {"model": "accounts/local/models/third", "version": 3, "sha256": expected[3]}
+    third = {"model": "accounts/local/models/third", "version": 3, "sha256": expected[3]}
+    assert promoted == {**third, "versionBefore": None}, "no version of a model that is new was served before"
     assert "There are 0 to 4." in command(platform, "promote", "longer", "--step", "9", status=1)
     asked = {"max_tokens": 12, "temperature": 0, "logprobs": True}
     said = {model: platform.chat(f"accounts/local/models/{model}", "Tom has 3 apples.", **asked)["choices"][0]
