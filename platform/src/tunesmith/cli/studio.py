@@ -20,6 +20,7 @@ import click
 from tunesmith.cli.client import ApiError, call
 from tunesmith.cli.errors import told_plainly
 from tunesmith.cli.profile import Profile
+from tunesmith.cli.terminal import say
 from tunesmith.errors import TunesmithError, Unavailable
 
 if TYPE_CHECKING:
@@ -195,7 +196,7 @@ Ctrl-C ends the studio.
 
 
 def _say(text: str) -> None:
-    click.echo(f"{time.strftime('%H:%M:%S')}  {text}")
+    say(f"{time.strftime('%H:%M:%S')}  {text}")
 
 
 def _stop_event() -> threading.Event:
