@@ -24,7 +24,18 @@ def problems(value: Any, schema: dict[str, Any], document: dict[str, Any], where
     if "$ref" in schema:
         found = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
         return problems(value, found, document, where)
-    kinds = {"object": dict, "array": list, "string": str, "integer": int, "number": int | float, "boolean": bool}
+    if "anyOf" in schema:
+        found = [problems(value, each, document, where) for each in schema["anyOf"]]
+        return min(found, key=len)
+    kinds = {
+        "object": dict,
+        "array": list,
+        "string": str,
+        "integer": int,
+        "number": int | float,
+        "boolean": bool,
+        "null": type(None),
+    }
     kind = schema.get("type")
     if kind and not isinstance(value, kinds[kind]):
         return [f"{where} is {value!r}, not {kind}"]
@@ -83,6 +94,18 @@ def test_what_is_sent_is_what_is_described(filled: Platform) -> None:
         schema = answers["application/json"]["schema"]
         assert "$ref" in json.dumps(schema), described
         assert problems(filled.ok("GET", f"{ACCOUNT}{asked}"), schema, document) == [], described
+
+
+def test_a_session_and_that_there_is_none_are_described(filled: Platform) -> None:
+    document = httpx2.get(f"{filled.url}/openapi.json").json()
+    answers = document["paths"]["/dashboard/session"]["get"]["responses"]["200"]["content"]
+    schema = answers["application/json"]["schema"]
+    headers = {"Authorization": f"Bearer {filled.key}"}
+    for sent, account in (({}, None), (headers, "local")):
+        found = httpx2.get(f"{filled.url}/dashboard/session", params={"optional": True}, headers=sent).json()
+        assert found["account"] == account
+        assert problems(found, schema, document) == []
+    assert problems({"account": "local", "mayLook": True}, schema, document)
 
 
 def test_the_table_names_calls_that_there_are() -> None:

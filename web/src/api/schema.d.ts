@@ -2875,6 +2875,16 @@ export interface components {
             units: string;
         };
         /**
+         * NoSession
+         * @description Nobody is signed in, as whoever asks whether somebody is gets to know.
+         */
+        NoSession: {
+            /** Account */
+            account: null;
+            /** Maylook */
+            mayLook: boolean;
+        };
+        /**
          * OptionRange
          * @description What one training option may be for a base model, and what it is when a job names nothing.
          */
@@ -3833,7 +3843,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["BrowserSession"];
+                    "application/json": components["schemas"]["BrowserSession"] | components["schemas"]["NoSession"];
                 };
             };
             /** @description Validation Error */

@@ -2,6 +2,7 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useEffect } from "react";
 import { ApiError, get, post, remove } from "~/api/http";
+import type { components } from "~/api/schema";
 import { watch } from "~/api/watch";
 
 export interface Session {
@@ -12,11 +13,7 @@ export interface Session {
   version: string;
 }
 
-interface Nobody {
-  account: null;
-  /** Whether looking needs no key from here. */
-  mayLook: boolean;
-}
+type Nobody = components["schemas"]["NoSession"];
 
 const KEY = ["session"];
 

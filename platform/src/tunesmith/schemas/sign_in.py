@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field, SecretStr
 
 from tunesmith.schemas.users import Role
@@ -27,6 +29,19 @@ class BrowserSession(Wire):
     """Absent where a key was sent that never expires."""
     version: str
     """Of the platform."""
+
+
+class NoSession(Wire):
+    """Nobody is signed in, as whoever asks whether somebody is gets to know."""
+
+    account: None = None
+    """Sent as null, unlike other fields without a value: it tells this answer from a session."""
+    may_look: bool
+    """Whether a sign-in with nothing would do, which only looks."""
+
+    def dump(self) -> dict[str, Any]:
+        """The JSON object for an answer, with its null."""
+        return self.model_dump(mode="json", by_alias=True)
 
 
 class SignInLink(Wire):

@@ -29,7 +29,7 @@ from tunesmith.schemas.providers import Provider
 from tunesmith.schemas.reinforcement_fine_tuning_jobs import RftJob
 from tunesmith.schemas.secrets import Secret
 from tunesmith.schemas.sessions import AgentSession
-from tunesmith.schemas.sign_in import BrowserSession, SignInLink
+from tunesmith.schemas.sign_in import BrowserSession, NoSession, SignInLink
 from tunesmith.schemas.supervised_fine_tuning_jobs import SftJob
 from tunesmith.schemas.users import User
 from tunesmith.schemas.wire import SignedUrls
@@ -48,7 +48,14 @@ class ListOf:
     """Whether `totalSize` says how many match in all."""
 
 
-Answer = type[BaseModel] | ListOf
+@dataclass(frozen=True)
+class OneOf:
+    """Any of some models."""
+
+    models: tuple[type[BaseModel], ...]
+
+
+Answer = type[BaseModel] | ListOf | OneOf
 
 
 def _noun(singular: str, plural: str, field: str, model: type[BaseModel]) -> dict[str, Answer]:
@@ -75,7 +82,7 @@ ANSWERS: dict[str, Answer] = {
     **_noun("Session", "Sessions", "sessions", AgentSession),
     "SendSessionMessage": AgentSession,
     "SignIn": BrowserSession,
-    "GetSignIn": BrowserSession,
+    "GetSignIn": OneOf((BrowserSession, NoSession)),
     "CreateSignInLink": SignInLink,
     "ListEvaluatorVersions": EvaluatorVersions,
     "GetEvaluatorVersion": EvaluatorVersion,
@@ -129,6 +136,8 @@ def describe(app: FastAPI) -> dict[str, Any]:
 
 
 def _schema(answer: Answer, names: dict[type[BaseModel], str]) -> dict[str, Any]:
+    if isinstance(answer, OneOf):
+        return {"anyOf": [_schema(model, names) for model in answer.models]}
     if not isinstance(answer, ListOf):
         return {"$ref": _REF.format(model=names[answer])}
     items = {"type": "array", "items": {"$ref": _REF.format(model=names[answer.model])}}
@@ -138,12 +147,18 @@ def _schema(answer: Answer, names: dict[type[BaseModel], str]) -> dict[str, Any]
     return {"type": "object", "properties": fields, "required": list(fields)}
 
 
+def _models(answer: Answer) -> tuple[type[BaseModel], ...]:
+    if isinstance(answer, OneOf):
+        return answer.models
+    return (answer.model if isinstance(answer, ListOf) else answer,)
+
+
 def _define(shared: dict[str, Any]) -> dict[type[BaseModel], str]:
     """Add the schemas of all answers to the document's; the name of each model there.
 
     A model that a request holds, too, may be there already in the looser form that is taken: the answer's is called `{name}Sent`.
     """
-    models = list(dict.fromkeys(a.model if isinstance(a, ListOf) else a for a in ANSWERS.values()))
+    models = list(dict.fromkeys(model for answer in ANSWERS.values() for model in _models(answer)))
     mode: JsonSchemaMode = "serialization"
     found, definitions = models_json_schema(
         [(model, mode) for model in models], ref_template=_REF, schema_generator=_Sent

@@ -12,7 +12,7 @@ from tunesmith import __version__
 from tunesmith.db.tables import ApiKey
 from tunesmith.db.users import Rights
 from tunesmith.errors import InvalidArgument, PermissionDenied, Unauthenticated
-from tunesmith.schemas.sign_in import BrowserSession, BrowserSignIn, SignInLink
+from tunesmith.schemas.sign_in import BrowserSession, BrowserSignIn, NoSession, SignInLink
 from tunesmith.server.auth import account_key, bearer, known_key
 from tunesmith.server.control import Control
 from tunesmith.server.cookies import COOKIE, LIFETIME_SECONDS, UNTIL, Signed, own_origin, seal
@@ -76,7 +76,7 @@ def who(request: Request, response: Response, control: Control, optional: bool =
     except Unauthenticated:
         if not optional:
             raise
-        return {"account": None, "mayLook": _may_look(request, control)}
+        return NoSession(may_look=_may_look(request, control)).dump()
     return _wire(key, rights, getattr(request.state, UNTIL, key.expires))
 
 
