@@ -121,7 +121,9 @@ def run(home: Path, size: Size, fire: Fire, say: Callable[[str], None] = print, 
     project = projects.write(home / "project", dataset=projects.rows(size.rows))
     _start(platform)
     try:
-        flags = ("--epochs", size.epochs, "--chunk-size", size.chunk, "--n", size.n, "--job-id", JOB)
+        # So slow that it never says the same four times, which would make no step.
+        rate = ("--learning-rate", "1e-4")
+        flags = ("--epochs", size.epochs, "--chunk-size", size.chunk, "--n", size.n, "--job-id", JOB, *rate)
         command = ("create", "rft", "--yes", "--skip-validation", "--base-model", projects.BASE, *flags)
         created = platform.run(BIN / "ep", *command, "--max-output-tokens", size.max_tokens, cwd=project)
         if created.returncode:
