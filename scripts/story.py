@@ -33,16 +33,17 @@ class Story:
     Args:
         folder: gets `data/`, `home/` and `up.log`; what an earlier story left there is removed.
         project: the evaluator's folder.
+        port: wanted; another is taken where it is in use. 0: any.
     """
 
-    def __init__(self, folder: Path, project: Path) -> None:
+    def __init__(self, folder: Path, project: Path, port: int = 7777) -> None:
         self.folder, self.project = folder, project
         for name in ("data", "home"):
             shutil.rmtree(folder / name, ignore_errors=True)
         (folder / "up.log").unlink(missing_ok=True)
         self.home = folder / "home"
         self.home.mkdir(parents=True)
-        self.port = free_port(7777)
+        self.port = free_port(port)
         self.url = f"http://127.0.0.1:{self.port}"
         own = {k: v for k, v in os.environ.items() if not k.startswith(("FIREWORKS_", "EP_", "TUNESMITH_"))}
         self.env = own | {"HOME": str(self.home), "PATH": f"{BIN}:{os.environ['PATH']}"}

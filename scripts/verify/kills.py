@@ -56,7 +56,7 @@ def run(folder: Path, model: str, kills: list[str], seed: int) -> Ended:
     rows = (example / "gsm8k_sample.jsonl").read_text().splitlines(keepends=True)[:ROWS]
     (project / "gsm8k_sample.jsonl").write_text("".join(rows))
 
-    story = Story(folder, project)
+    story = Story(folder, project, port=0)  # two begin at once, and would find the same one free
     story.start()
     try:
         options = ["--chunk-size", CHUNK, "--epochs", EPOCHS, "--n", 8, "--max-output-tokens", 48]
